@@ -1,0 +1,67 @@
+# One virtual environment, .venv, serves every target. A stamp file in it remembers which extra is installed, so
+# nothing is installed twice unless pyproject.toml changes.
+
+PYTHON    ?=
+VENV      := .venv
+BIN       := $(VENV)/bin
+WORKERS   ?= 2
+DEMO_DIR  ?= runs/demo
+DEMO_ARGS ?= --start coatnet
+
+.PHONY: help demo test lint bench docs clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@echo "UniNAS toolkit. The first target you make also makes $(VENV) and installs the package there."
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.core ## search the UniNAS space for a short while; writes runs/demo
+	$(BIN)/uninas search spaces/uninas.uni $(DEMO_ARGS) -o $(DEMO_DIR)
+	@echo && echo "The run lies in $(DEMO_DIR):" && ls -1 $(DEMO_DIR)
+
+test: $(VENV)/.test ## run the tests (PYTEST_ARGS="-k graph" narrows them)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+lint: $(VENV)/.lint ## check style and types
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+bench: $(VENV)/.test ## run the benchmarks of benchmarks/ (BENCH_ARGS are passed on)
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+docs: $(VENV)/.docs ## build docs/_build/index.html
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
+	@echo "Open docs/_build/index.html"
+
+clean: ## remove .venv, caches, built docs and runs/demo; other runs stay
+	rm -rf $(VENV) dist docs/_build runs/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find uninas tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# -- the virtual environment ---------------------------------------------------------------------------------
+
+# The first of these that runs and is new enough; PYTHON=... overrules the choice.
+CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+
+# Target: pip, which venv writes last. --clear, so that half an environment or its stamps never linger.
+$(BIN)/pip:
+	@for python in $(CANDIDATES); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "Making $(VENV) with $$("$$python" --version)"; \
+	        exec "$$python" -m venv --clear $(VENV); \
+	    fi; \
+	done; \
+	echo "UniNAS toolkit needs Python 3.11 or newer, and none of these is:" $(CANDIDATES) >&2; \
+	echo "Install one, or name yours: make PYTHON=/path/to/python3" >&2; \
+	exit 1
+
+$(VENV)/.core: pyproject.toml | $(BIN)/pip
+	@echo "Installing into $(VENV); torch is large, so the first time takes some minutes"
+	$(BIN)/python -m pip install --disable-pip-version-check -e .
+	@touch $@
+
+# Each extra holds the core too, so `make demo` after `make test` installs nothing.
+$(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(BIN)/pip
+	@echo "Installing into $(VENV) with what \`make $*\` needs; torch is large, so the first time takes some minutes"
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[$*]"
+	@touch $@ $(VENV)/.core

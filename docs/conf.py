@@ -1,0 +1,16 @@
+"""How Sphinx builds docs/ (`make docs`). The pages are Markdown, so they read well unbuilt too."""
+
+from uninas.version import __version__
+
+project = "UniNAS toolkit"
+author = "UniNAS toolkit authors"
+copyright = "2026, UniNAS toolkit authors"
+release = __version__
+
+extensions = ["myst_parser"]
+myst_enable_extensions = ["dollarmath", "deflist"]
+myst_heading_anchors = 3  # so that [text](page.md#some-heading) works as it does on a code host
+
+html_theme = "furo"
+html_title = "UniNAS toolkit"
+exclude_patterns = ["_build"]

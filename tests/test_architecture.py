@@ -1,0 +1,287 @@
+"""The house of docs/architecture.md, enforced: who may import whom, no cycles, no torch where none is needed.
+
+All import statements count, also those inside functions and under TYPE_CHECKING: a direction is no less wrong
+for being late.
+"""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from uninas import resources
+
+PACKAGE = "uninas"
+SOURCES = Path(resources.__file__).parent
+
+# Each row names what a module (or folder) may import from this package besides itself. To change the house,
+# change docs/architecture.md and this table together.
+GRAPH = "errors op ops graph"
+TEXT = "resources syntax library elaborate"
+SEARCH = "printer render space interop mutate search"
+HOUSE = {
+    "version":    "",
+    "resources":  "",
+    "errors":     "",
+    "op":         "errors",
+    "ops":        "errors op",
+    "graph":      "errors op",
+    "printer":    GRAPH,
+    "render":     GRAPH,
+    "space":      GRAPH,
+    "interop":    GRAPH,
+    "mutate":     f"{GRAPH} printer render space interop",
+    "search":     f"{GRAPH} printer render space interop mutate",
+    "syntax":     "errors resources",
+    "library":    "errors resources syntax",
+    "elaborate":  f"{GRAPH} resources syntax library space",
+    "layers":     "errors",
+    "emit":       f"{GRAPH} layers",
+    "proxies":    "errors",
+    "highlight":  "resources",
+    "__init__":   f"version {GRAPH} {TEXT} {SEARCH} emit proxies",
+    "cli":        f"version {GRAPH} {TEXT} {SEARCH} emit proxies",
+    "__main__":   "cli",
+}  # fmt: skip
+
+# Loading one of these makes a command slow to start; only these modules may do so at their top level.
+HEAVY = {"matplotlib", "onnx", "onnxruntime", "timm", "torch", "torchvision"}
+MAY_LOAD_HEAVY = {"emit", "layers", "proxies", "search"}
+
+
+# -- reading import statements -------------------------------------------------------------------------------
+
+
+def modules_of(folder: Path) -> dict[str, Path]:
+    """Every module below a package folder by its dotted name: {"uninas.ops": .../ops/__init__.py, ...}."""
+    found = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = (folder.name, *path.relative_to(folder).with_suffix("").parts)
+        if parts[-1] == "__init__" and len(parts) > 1:
+            parts = parts[:-1]
+        found[".".join(parts)] = path
+    return found
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def imported(module: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """The modules that one file imports, by name; `from package import submodule` gives the submodule."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield full if full in known else base
+
+
+def imports_within(folder: Path) -> dict[str, set[str]]:
+    """Module -> modules of the same package that it imports."""
+    known = modules_of(folder)
+    inside = f"{folder.name}."
+    return {
+        module: {
+            name for name in imported(module, path, known) if f"{name}.".startswith(inside) and name != module
+        }
+        for module, path in known.items()
+    }
+
+
+def room(module: str) -> str:
+    """The row of the table that a module belongs to: "uninas.ops.conv" -> "ops"."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def trespasses(folder: Path, house: dict[str, str]) -> list[str]:
+    """Each import that the table does not allow, as a sentence; modules without a row are left out."""
+    return [
+        f"{module} imports {name}, but {room(module)} may import only: {house[room(module)] or 'nothing'}"
+        for module, names in imports_within(folder).items()
+        if room(module) in house
+        for name in sorted(names)
+        if room(name) != room(module) and room(name) not in house[room(module)].split()
+    ]
+
+
+def loaded_at_import(tree: ast.Module) -> Iterator[str]:
+    """Packages that importing a file loads: statements outside functions and TYPE_CHECKING blocks."""
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            pending += node.orelse
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield (node.module or "").split(".")[0]
+        else:
+            pending += ast.iter_child_nodes(node)
+
+
+# -- the house -----------------------------------------------------------------------------------------------
+
+
+def test_every_module_has_a_row():
+    unlisted = {room(module) for module in modules_of(SOURCES)} - HOUSE.keys()
+    assert not unlisted, f"give {sorted(unlisted)} a row in HOUSE and a place in docs/architecture.md"
+
+
+def test_the_table_itself_names_only_rooms_and_has_no_cycle():
+    table = {name: set(row.split()) for name, row in HOUSE.items()}
+    assert set().union(*table.values()) <= table.keys()
+    order = list(TopologicalSorter(table).static_order())
+    assert order.index("errors") < order.index("graph") < order.index("search") < order.index("cli")
+
+
+def test_imports_point_in_the_directions_of_the_house():
+    assert not trespasses(SOURCES, HOUSE)
+
+
+def test_no_module_takes_part_in_an_import_cycle():
+    try:
+        TopologicalSorter(imports_within(SOURCES)).prepare()
+    except CycleError as error:
+        pytest.fail("import cycle: " + " <- ".join(error.args[1]))
+
+
+def test_only_the_torch_side_loads_heavy_packages_when_imported():
+    loads = {
+        module: HEAVY.intersection(loaded_at_import(tree_of(path)))
+        for module, path in modules_of(SOURCES).items()
+        if room(module) not in MAY_LOAD_HEAVY
+    }
+    assert not {module: heavy for module, heavy in loads.items() if heavy}
+
+
+# -- the checker, checked ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """A small package with one file of every way to import."""
+    files = {
+        "__init__.py": "",
+        "a.py": "import os, json",
+        "b.py": "from toy import a",
+        "c.py": "from toy.b import something\nfrom toy.rooms.inner import x",
+        "d.py": "def late():\n    import toy.c\n    import torch",
+        "rooms/__init__.py": "from toy.rooms import inner",
+        "rooms/inner.py": "from .. import a\nif TYPE_CHECKING:\n    import torch",
+    }
+    for name, text in files.items():
+        path = tmp_path / "toy" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return tmp_path / "toy"
+
+
+def test_every_way_to_import_is_seen(toy):
+    assert imports_within(toy) == {
+        "toy": set(),
+        "toy.a": set(),
+        "toy.b": {"toy.a"},
+        "toy.c": {"toy.b", "toy.rooms.inner"},
+        "toy.d": {"toy.c"},
+        "toy.rooms": {"toy.rooms.inner"},
+        "toy.rooms.inner": {"toy.a"},
+    }
+
+
+def test_a_trespass_is_reported_as_a_sentence(toy):
+    house = {"__init__": "", "a": "", "b": "", "c": "b rooms", "d": "c", "rooms": "a"}
+    assert trespasses(toy, house) == ["toy.b imports toy.a, but b may import only: nothing"]
+
+
+@pytest.mark.parametrize(
+    ("source", "loaded"),
+    [
+        ("import torch.fx", {"torch"}),
+        ("try:\n    from torch import nn\nexcept ImportError:\n    pass", {"torch"}),
+        ("class A:\n    import torch", {"torch"}),
+        ("def f():\n    import torch", set()),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch", {"typing"}),
+        ("from . import torch", set()),
+    ],
+)
+def test_what_importing_a_file_loads(source, loaded):
+    assert set(loaded_at_import(ast.parse(source))) == loaded
+
+
+# -- no torch where none is needed ---------------------------------------------------------------------------
+
+RUN_AND_REPORT = """
+import json, sys
+sys.argv = ["uninas", *json.loads(sys.argv[1])]
+code = 0
+try:
+    import uninas
+    if sys.argv[1:]:
+        from uninas.cli import main
+        main()
+except SystemExit as stop:
+    code = stop.code or 0
+print()
+print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+
+
+def packages_loaded_by(*command: str) -> set[str]:
+    """Runs `uninas` with these arguments in a fresh process, with none only `import uninas`.
+
+    Returns which it loaded of this package and the heavy ones.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_AND_REPORT, json.dumps(command)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCES.parent)},
+    )
+    assert done.returncode == 0, done.stderr
+    code, loaded = json.loads(done.stdout.splitlines()[-1])
+    assert code == 0, done.stdout + done.stderr
+    return set(loaded) & {PACKAGE, *HEAVY}
+
+
+needs_cli = pytest.mark.skipif(not (SOURCES / "cli.py").exists(), reason="uninas/cli.py is not written yet")
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert packages_loaded_by() == {PACKAGE}
+
+
+@needs_cli
+@pytest.mark.parametrize("command", ["check", "fmt", "summary", "ops", "blocks"])
+def test_asking_a_torch_free_command_for_help_loads_nothing_heavy(command):
+    assert packages_loaded_by(command, "--help") == {PACKAGE}
+
+
+@needs_cli
+@pytest.mark.parametrize("command", ["check", "fmt", "summary"])
+def test_a_torch_free_command_on_a_file_loads_nothing_heavy(command, tmp_path):
+    network = min((resources.library_root() / "networks").glob("*.uni"))
+    copy = tmp_path / network.name  # fmt may write
+    copy.write_bytes(network.read_bytes())
+    assert packages_loaded_by(command, str(copy)) == {PACKAGE}
+
+
+@needs_cli
+@pytest.mark.parametrize("command", ["ops", "blocks"])
+def test_listing_the_library_loads_nothing_heavy(command):
+    assert packages_loaded_by(command) == {PACKAGE}

@@ -1,0 +1,152 @@
+"""Errors that show the place, what was expected, what was found, and the way out.
+
+A `Diagnostic` is one mistake; a `UninasError` carries one or more of them. Every kind of mistake has a code
+(`CODES`), explained in docs/errors.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+CODES = {
+    "UNI001": "a file cannot be read",
+    "UNI002": "the text does not follow the grammar",
+    "UNI003": "brackets are nested too deeply",
+    "UNI004": "a number is out of range",
+    "UNI010": "a name is unknown",
+    "UNI011": "a name is defined twice",
+    "UNI012": "an argument does not fit the parameters",
+    "UNI013": "a required argument is missing",
+    "UNI014": "a value has the wrong type",
+    "UNI015": "a value lies outside its domain",
+    "UNI016": "a wire or an operation is never used",
+    "UNI017": "an import cannot be resolved",
+    "UNI018": "files import each other in a circle",
+    "UNI019": "blocks are nested too deeply, or without end",
+    "UNI020": "shapes do not fit",
+    "UNI021": "the number of inputs does not fit",
+    "UNI022": "a division leaves a remainder, or divides by zero",
+    "UNI023": "a part is missing from a definition",
+    "UNI030": "the architecture is too large",
+    "UNI040": "a budget is not kept",
+    "UNI041": "a budget cannot be kept by anything",
+    "UNI042": "a choice does not fit the space",
+    "UNI050": "a model JSON of the published UniNAS toolkit is malformed",
+    "UNI051": "an architecture has no equivalent in the published UniNAS toolkit",
+    "UNI060": "a model cannot be built as asked",
+    "UNI070": "a run folder cannot be used",
+    "UNI080": "a move is not possible here",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text and the name it is known by; turns offsets into lines and columns."""
+
+    name: str
+    text: str = field(repr=False)
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return [0] + [i + 1 for i, char in enumerate(self.text) if char == "\n"]
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Line and column of `offset`, both counted from 1."""
+        line = bisect_right(self._line_starts, offset)
+        return line, offset - self._line_starts[line - 1] + 1
+
+    def line(self, number: int) -> str:
+        start = self._line_starts[number - 1]
+        end = self.text.find("\n", start)
+        return self.text[start : end if end >= 0 else len(self.text)]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of a source: offsets `start` (inclusive) to `end` (exclusive)."""
+
+    source: Source = field(repr=False)
+    start: int
+    end: int
+
+    @property
+    def line(self) -> int:
+        return self.source.position(self.start)[0]
+
+    @property
+    def column(self) -> int:
+        return self.source.position(self.start)[1]
+
+    def __str__(self) -> str:
+        return f"{self.source.name}:{self.line}:{self.column}"
+
+    def excerpt(self) -> str:
+        """The source line, cut to a readable width, with carets under the span."""
+        line, column = self.source.position(self.start)
+        text = self.source.line(line).expandtabs(1)
+        width = max(1, min(self.end - self.start, len(text) - column + 1))
+        cut = max(0, column - 70)
+        shown, column = text[cut : cut + 110], column - cut
+        gutter = f"{line:>5} | "
+        carets = " " * (len(gutter) + column - 1) + "^" * max(1, min(width, len(shown) - column + 1))
+        return f"{gutter}{shown}\n{carets}"
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One mistake: its code, a sentence, where it is, and notes that help to mend it."""
+
+    code: str
+    message: str
+    span: Span | None = None
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        head = f"{self.span}: " if self.span else ""
+        lines = [f"{head}error[{self.code}]: {self.message}"]
+        if self.span:
+            lines.append(self.span.excerpt())
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+class UninasError(Exception):
+    """Everything a user can get wrong, with all its places. `str(error)` is what a person should read."""
+
+    def __init__(self, diagnostics: Diagnostic | Iterable[Diagnostic]):
+        self.diagnostics: tuple[Diagnostic, ...] = (
+            (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
+        )
+        super().__init__(self.diagnostics)
+
+    @property
+    def code(self) -> str:
+        return self.diagnostics[0].code
+
+    def __str__(self) -> str:
+        return "\n\n".join(str(diagnostic) for diagnostic in self.diagnostics)
+
+
+def error(code: str, message: str, span: Span | None = None, *notes: str) -> UninasError:
+    """A `UninasError` with one diagnostic. Empty notes are dropped."""
+    assert code in CODES, code
+    return UninasError(Diagnostic(code, message, span, tuple(note for note in notes if note)))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'did you mean ...?' for the nearest of `known`, or ''."""
+    names: Sequence[str] = sorted(set(known))
+    by_folded = {candidate.lower().replace("_", ""): candidate for candidate in names}
+    folded = name.lower().replace("_", "")
+    close = difflib.get_close_matches(folded[:80], by_folded, n=1, cutoff=0.6)
+    return f"did you mean '{by_folded[close[0]]}'?" if close else ""
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """A user's value inside a message: one line, never longer than `limit` characters."""
+    text = str(value).replace("\n", "\\n")
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,175 @@
+"""What a proxy is: a named function from an `nn.Module` and an input batch to numbers, with a direction.
+
+    >>> import torch
+    >>> result = score("params", torch.nn.Linear(3, 2), torch.zeros(1, 3))
+    >>> result.value, result.direction
+    (8.0, 'higher')
+
+Proxies see torch only, so they score any model. `score` is the one door to them: it keeps the module as it
+found it, measures the time and turns every failure into a `ProxyError`; a NaN never leaves it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from uninas.errors import Diagnostic, UninasError, did_you_mean
+
+Direction = Literal["higher", "lower"]
+Inputs = tuple[Tensor, ...]
+Measured = tuple[float, Mapping[str, float]]
+
+
+class ProxyError(UninasError):
+    """A score cannot be computed; the message says why in one plain sentence."""
+
+    def __init__(self, message: str, *notes: str):
+        super().__init__(Diagnostic("UNI090", message, None, tuple(note for note in notes if note)))
+
+
+@dataclass(frozen=True)
+class Score:
+    """A finite number for one module. `direction` says whether a better network scores higher or lower."""
+
+    name: str
+    value: float
+    direction: Direction
+    components: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A registered proxy: `measure(module, inputs, generator, **options)` gives a value and its components."""
+
+    name: str
+    direction: Direction
+    measure: Callable[..., Measured]
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of this proxy by name, with their defaults."""
+        parameters = inspect.signature(self.measure).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the proxy's documentation."""
+        return (inspect.getdoc(self.measure) or "").partition("\n\n")[0].replace("\n", " ")
+
+
+_PROXIES: dict[str, Proxy] = {}
+
+
+def proxy(
+    name: str, direction: Direction = "higher"
+) -> Callable[[Callable[..., Measured]], Callable[..., Measured]]:
+    """Register the decorated function under `name`; its options are its keyword-only parameters."""
+
+    def register(measure: Callable[..., Measured]) -> Callable[..., Measured]:
+        if name in _PROXIES:
+            raise ValueError(f"two proxies are named '{name}'")
+        _PROXIES[name] = Proxy(name, direction, measure)
+        return measure
+
+    return register
+
+
+def proxies() -> tuple[str, ...]:
+    """The names of all registered proxies, in alphabetical order."""
+    return tuple(sorted(_PROXIES))
+
+
+def get(name: str) -> Proxy:
+    """The proxy called `name`; ProxyError if there is none."""
+    if name not in _PROXIES:
+        raise ProxyError(
+            f"there is no proxy '{name}'",
+            did_you_mean(name, _PROXIES),
+            f"the proxies are {', '.join(proxies())}",
+        )
+    return _PROXIES[name]
+
+
+def score(
+    name: str,
+    module: nn.Module,
+    batch: Tensor | Inputs,
+    generator: torch.Generator | None = None,
+    **options: Any,
+) -> Score:
+    """Score `module` with the proxy `name`.
+
+    `batch` is the module's input of shape (N, ...), or a tuple of inputs, on the module's device. Proxies that
+    draw random numbers take them from `generator`; without one they get a fresh generator seeded with 0, so
+    equal calls give equal scores. The module's weights, buffers, gradients, modes and `requires_grad` and
+    torch's global random state are the same afterwards.
+
+    Raises ProxyError for an unknown proxy or option and where the score does not exist.
+    """
+    chosen = get(name)
+    for option in options.keys() - chosen.options.keys():
+        raise ProxyError(
+            f"proxy '{name}' has no option '{option}'",
+            did_you_mean(option, chosen.options),
+            f"its options are {', '.join(chosen.options) or '(none)'}",
+        )
+    inputs = (batch,) if isinstance(batch, Tensor) else tuple(batch)
+    if not inputs or not all(isinstance(part, Tensor) and part.ndim and len(part) for part in inputs):
+        raise ProxyError("expected a batch of at least one sample: a tensor (N, ...) or a tuple of such tensors")
+    generator = generator or torch.Generator().manual_seed(0)
+
+    start = time.perf_counter()
+    with untouched(module):
+        value, components = chosen.measure(module, inputs, generator, **options)
+    seconds = time.perf_counter() - start
+
+    for label, number in {"score": value, **components}.items():
+        if not math.isfinite(number):
+            raise ProxyError(f"proxy '{name}' has no finite value for this module: its {label} is {number}")
+    return Score(name, float(value), chosen.direction, MappingProxyType(dict(components)), seconds)
+
+
+@contextmanager
+def untouched(module: nn.Module) -> Iterator[None]:
+    """Whatever happens inside, `module` and torch's global random state leave as they came.
+
+    Restored are the tensors themselves (also where one was replaced), their values, `requires_grad`, `grad`
+    and every submodule's training flag. Inside, all gradients start as None.
+    """
+    if any(isinstance(parameter, nn.UninitializedParameter) for parameter in module.parameters()):
+        raise ProxyError("the module has lazy parameters without a shape", "run it once on a batch first")
+    layers = list(module.modules())
+    modes = [layer.training for layer in layers]
+    slots = [(layer._parameters, dict(layer._parameters)) for layer in layers]
+    slots += [(layer._buffers, dict(layer._buffers)) for layer in layers]  # type: ignore[misc]
+    tensors = {id(t): t for _, saved in slots for t in saved.values() if t is not None}.values()
+    values = [(t, t.detach().clone(), t._version, t.requires_grad, t.grad) for t in tensors]
+    cuda = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
+    with torch.random.fork_rng(devices=cuda):
+        try:
+            for tensor in tensors:
+                tensor.grad = None
+            yield
+        finally:
+            for layer, mode in zip(layers, modes, strict=True):
+                layer.training = mode
+            for slot, saved in slots:
+                slot.clear()
+                slot.update(saved)
+            for tensor, value, version, requires_grad, grad in values:
+                if tensor._version != version:
+                    with torch.no_grad():
+                        tensor.copy_(value)
+                tensor.requires_grad_(requires_grad)
+                tensor.grad = grad

@@ -1,0 +1,317 @@
+"""Derivatives of single torch operations, applied to whole stacks of tangents.
+
+A tangent is the derivative of one intermediate tensor with respect to one weight. `Tangent` stacks the tangents
+that are alive at a tensor along a new leading dimension; a rule takes the stacks at an operation's inputs to the
+stack at its output. Operations are those of ATen, to which `jacobian.py` lowers a module, so a short table covers
+what thousands of Python functions and layers do. Whatever it does not name is still exact:
+
+    named in RULES                  its rule, for speed
+    a view                          a view of the stack
+    element-wise (tagged by torch)  the slope, computed once, times the stack
+    anything else                   torch.func.jvp, vectorised over the stack
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vmap
+from torch.utils import _pytree as pytree
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Tangent:
+    """Tangents of one value: row i of `stack` (P, *value.shape) belongs to weight number `columns[i]`.
+
+    Weights without a row have a zero tangent. Columns ascend. Where an operation returns several tensors,
+    `stack` is a tuple with None for those that have no derivative.
+    """
+
+    columns: tuple[int, ...]
+    stack: Any
+
+
+@dataclass(frozen=True)
+class Call:
+    """One executed operation: `out = op(*args, **kwargs)`. A slot numbers its arguments, lists flattened."""
+
+    op: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    out: Any
+
+    @cached_property
+    def _flat(self) -> tuple[list[Any], pytree.TreeSpec]:
+        return pytree.tree_flatten((self.args, dict(self.kwargs)))
+
+    def argument(self, slot: int) -> Any:
+        return self._flat[0][slot]
+
+    def along(self, slot: int) -> Callable[[Tensor], Any]:
+        """The operation as a function of the argument in `slot`, all others held fixed."""
+        leaves, spec = self._flat
+
+        def op(value: Tensor) -> Any:
+            args, kwargs = pytree.tree_unflatten([*leaves[:slot], value, *leaves[slot + 1 :]], spec)
+            return self.op(*args, **kwargs)
+
+        return op
+
+
+Rows = slice | list[int]
+Rule = Callable[[Call, Mapping[int, Tangent]], Tangent | None]
+Partial = Callable[[Call, int, Tensor], Any]
+
+
+def push(call: Call, tangents: Mapping[int, Tangent]) -> Tangent | None:
+    """The tangents of `call.out`, given those of the arguments by slot; None where it has no derivative."""
+    rule = RULES.get(call.op)
+    if rule is None:
+        rule = _VIEW if getattr(call.op, "is_view", False) else _GENERIC
+        if torch.Tag.pointwise in getattr(call.op, "tags", ()):
+            rule = _POINTWISE
+    return rule(call, tangents)
+
+
+def each(partial: Partial) -> Rule:
+    """The total derivative is the sum of the partial ones: one per argument that has tangents."""
+
+    def rule(call: Call, tangents: Mapping[int, Tangent]) -> Tangent:
+        return total([Tangent(t.columns, partial(call, slot, t.stack)) for slot, t in tangents.items()])
+
+    return rule
+
+
+def total(parts: Sequence[Tangent]) -> Tangent:
+    """The sum of tangents of one value that belong to different sets of weights."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = union(parts)
+    if not isinstance(parts[0].stack, tuple):
+        return Tangent(columns, _sum(columns, [(rows_of(part, columns), part.stack) for part in parts]))
+    outputs = zip(*(part.stack for part in parts), strict=True)
+    rows = [rows_of(part, columns) for part in parts]
+    return Tangent(
+        columns,
+        tuple(_sum(columns, list(zip(rows, out, strict=True))) if out[0] is not None else None for out in outputs),
+    )
+
+
+def _sum(columns: tuple[int, ...], terms: Sequence[tuple[Rows, Tensor]]) -> Tensor:
+    (_, first), *others = terms = sorted(terms, key=lambda term: -len(term[1]))
+    if len(first) == len(columns):
+        out = first.clone()
+    else:
+        out, others = first.new_zeros(len(columns), *first.shape[1:]), terms
+    for rows, stack in others:
+        if isinstance(rows, slice):
+            out[rows] += stack
+        else:
+            out.index_add_(0, torch.tensor(rows, device=out.device), stack)
+    return out
+
+
+def union(parts: Sequence[Tangent]) -> tuple[int, ...]:
+    return tuple(sorted({column for part in parts for column in part.columns}))
+
+
+def rows_of(part: Tangent, columns: tuple[int, ...]) -> Rows:
+    """Where the rows of `part` lie among `columns`: a slice where they are neighbours."""
+    start = columns.index(part.columns[0])
+    if columns[start : start + len(part.columns)] == part.columns:
+        return slice(start, start + len(part.columns))
+    place = {column: row for row, column in enumerate(columns)}
+    return [place[column] for column in part.columns]
+
+
+def lift(stack: Tensor, ndim: int) -> Tensor:
+    """The stack of a tensor that broadcasts with `ndim` dimensions: ones are put behind the leading dimension."""
+    return stack.reshape(len(stack), *[1] * (ndim + 1 - stack.ndim), *stack.shape[1:])
+
+
+# Partial derivatives: the tangents of the output that come from the tangents `stack` of one argument.
+
+
+def linear(call: Call, slot: int, stack: Tensor) -> Any:
+    """An operation that is linear in this argument is its own derivative."""
+    return vmap(call.along(slot))(stack)
+
+
+def unchanged(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """A copy, or another memory layout; torch's pooling puts the latter behind itself."""
+    return stack
+
+
+def reshape(call: Call, slot: int, stack: Tensor) -> Tensor:
+    return stack.reshape(len(stack), *call.out.shape)
+
+
+def spread(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """A term of a sum, broadcast to the sum's shape."""
+    return lift(stack, call.out.ndim).expand(-1, *call.out.shape)
+
+
+def pointwise(call: Call, slot: int, stack: Tensor) -> Tensor:
+    value = call.argument(slot)
+    slope: Tensor = jvp(call.along(slot), (value,), (torch.ones_like(value),))[1]
+    return lift(stack, slope.ndim) * slope
+
+
+def generic(call: Call, slot: int, stack: Tensor) -> Any:
+    """Any operation: torch's own forward derivative, vectorised over the stack."""
+    op, value = call.along(slot), call.argument(slot)
+    single = isinstance(call.out, Tensor)
+    outputs = [call.out] if single else list(call.out)
+    smooth = [i for i, out in enumerate(outputs) if isinstance(out, Tensor) and out.is_floating_point()]
+
+    def smooth_outputs(value: Tensor) -> tuple[Tensor, ...]:
+        out = op(value)
+        return (out,) if single else tuple(out[i] for i in smooth)
+
+    parts = vmap(lambda tangent: jvp(smooth_outputs, (value,), (tangent,))[1])(stack)
+    if single:
+        return parts[0]
+    by_output = dict(zip(smooth, parts, strict=True))
+    return tuple(by_output.get(i) for i in range(len(outputs)))
+
+
+def add(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """self + alpha other"""
+    return spread(call, slot, stack * call.kwargs["alpha"] if slot == 1 and "alpha" in call.kwargs else stack)
+
+
+def subtract(call: Call, slot: int, stack: Tensor) -> Tensor:
+    return add(call, slot, -stack if slot == 1 else stack)
+
+
+def multiply(call: Call, slot: int, stack: Tensor) -> Tensor:
+    other = call.args[1 - slot]
+    return lift(stack, call.out.ndim) * other
+
+
+def matmul(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """mm and bmm: out = a b"""
+    a, b = call.args
+    return stack @ b if slot == 0 else a @ stack
+
+
+def addmm(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """beta bias + alpha a b, the linear layer"""
+    _, a, b = call.args
+    out = spread(call, slot, stack) if slot == 0 else stack @ b if slot == 1 else a @ stack
+    factor = call.kwargs.get("beta" if slot == 0 else "alpha", 1)
+    return out if factor == 1 else out * factor
+
+
+def convolution(call: Call, slot: int, stack: Tensor) -> Tensor:
+    x, weight, _, *settings = call.args
+    if slot == 0:
+        return aten.convolution(stack.flatten(0, 1), weight, None, *settings).unflatten(0, stack.shape[:2])
+    if slot == 2:
+        return stack[:, None, :, *[None] * (x.ndim - 2)].expand(-1, *call.out.shape)
+    return filters(call, stack)
+
+
+def filters(call: Call, stack: Tensor) -> Tensor:
+    """Tangents of a convolution's weight. One scalar of it touches one output and one input channel."""
+    x, _, _, stride, padding, dilation, transposed, output_padding, groups = call.args
+    settings = (stride, padding, dilation, transposed, output_padding, groups)
+    if transposed or groups > 1:
+        return torch.stack([aten.convolution(x, tangent, None, *settings) for tangent in stack])
+    out = stack.new_zeros(len(stack), *call.out.shape)
+    for row, tangent in zip(out, stack, strict=True):
+        to, of = (torch.nonzero(tangent.flatten(2).any(2).any(axis))[:, 0] for axis in (1, 0))
+        row[:, to] = aten.convolution(x[:, of], tangent[to][:, of], None, *settings)
+    return out
+
+
+def softmax(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """s = softmax(x): ds = s (dx - sum(s dx))"""
+    weighted = call.out * stack
+    dim = call.args[1] if call.args[1] < 0 else call.args[1] + 1
+    return weighted.addcmul_(call.out.expand_as(weighted), weighted.sum(dim, keepdim=True), value=-1)
+
+
+def max_pool(call: Call, slot: int, stack: Tensor) -> tuple[Tensor, None]:
+    """The tangent at the place of the maximum."""
+    indices = call.out[1]
+    places = indices.flatten(-2).expand(len(stack), *indices.flatten(-2).shape)
+    return stack.flatten(-2).gather(-1, places).unflatten(-1, indices.shape[-2:]), None
+
+
+# Joint rules: all arguments at once.
+
+
+def pick(call: Call, tangents: Mapping[int, Tangent]) -> Tangent | None:
+    """One output of an operation that has several."""
+    stack = tangents[0].stack[call.args[1]]
+    return None if stack is None else Tangent(tangents[0].columns, stack)
+
+
+def stop(call: Call, tangents: Mapping[int, Tangent]) -> None:
+    """No derivative passes."""
+
+
+def join(call: Call, tangents: Mapping[int, Tangent]) -> Tangent:
+    """Concatenation: every tangent goes to its own place."""
+    tensors, dim = call.args[0], call.args[1] if len(call.args) > 1 else 0
+    columns = union(list(tangents.values()))
+    out = call.out.new_zeros(len(columns), *call.out.shape)
+    start = 0
+    for slot, tensor in enumerate(tensors):
+        if slot in tangents:
+            part = tangents[slot]
+            out.narrow(dim if dim < 0 else dim + 1, start, tensor.shape[dim])[rows_of(part, columns)] = part.stack
+        start += tensor.shape[dim] if tensor.ndim == call.out.ndim else 0
+    return Tangent(columns, out)
+
+
+_VIEW, _POINTWISE, _GENERIC = each(linear), each(pointwise), each(generic)
+
+RULES: dict[Any, Rule] = {
+    operator.getitem: pick,
+    aten.cat.default: join,
+    aten.convolution.default: each(convolution),
+    aten.mm.default: each(matmul),
+    aten.bmm.default: each(matmul),
+    aten.addmm.default: each(addmm),
+    aten.add.Tensor: each(add),
+    aten.sub.Tensor: each(subtract),
+    aten.mul.Tensor: each(multiply),
+    aten._softmax.default: each(softmax),
+    aten._safe_softmax.default: each(softmax),
+    aten.max_pool2d_with_indices.default: each(max_pool),
+    # The stack may be laid out otherwise than its tensor, so that views of this kind must be able to copy.
+    aten.view.default: each(reshape),
+    aten._unsafe_view.default: each(reshape),
+    # Stacks are never written to, so a copy is the stack itself.
+    aten.clone.default: each(unchanged),
+    aten.as_strided_.default: each(unchanged),
+    aten.detach.default: stop,
+    **dict.fromkeys(
+        (
+            aten.sum.default,
+            aten.sum.dim_IntList,
+            aten.mean.default,
+            aten.mean.dim,
+            aten.avg_pool2d.default,
+            aten._adaptive_avg_pool2d.default,
+            aten.upsample_nearest2d.default,
+            aten.upsample_nearest2d.vec,
+            aten.upsample_bilinear2d.default,
+            aten.upsample_bilinear2d.vec,
+            aten.constant_pad_nd.default,
+            aten.index.Tensor,
+            aten._to_copy.default,
+        ),
+        each(linear),
+    ),
+}
