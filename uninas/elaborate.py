@@ -196,7 +196,7 @@ class _Elaborator:
         shape = self.declared_input(definition, Scope(module, None))
         guesses: dict[str, Value] = {p.name.text: self.guess(p, shape) for p in required}
         try:
-            return self.definition_graph(module, definition, guesses, (shape,), definition.name.span)
+            self.definition_graph(module, definition, guesses, (shape,), definition.name.span)
         except UninasError as problem:
             self.report(problem)
         except Poisoned:
@@ -420,13 +420,7 @@ class _Elaborator:
     def step(self, step: ast.Step, wires: Wires, scope: Scope) -> Wires:
         self.work()
         if isinstance(step, ast.Apply):
-            result = self.apply(self.callee(step, scope), wires, step.name.span, scope)
-            if step.label:
-                assert scope.builder
-                if step.label.text in scope.builder.labels.values():
-                    raise error("UNI011", f"{step.label.text} is defined twice in this block", step.label.span)
-                scope.builder.label(result, step.label.text)
-            return result
+            return self.labelled(step.label, self.apply(self.callee(step, scope), wires, step.name.span, scope))
         if isinstance(step, ast.Repeat):
             for _ in range(self.integer(step.count, scope, "the number of repetitions", 0, MAX_OPTIONS)):
                 self.work()
@@ -440,7 +434,15 @@ class _Elaborator:
             with self.at(f"@{len(wires.builder.ops)}"):
                 index = self.ask("alternative", labels, step.span)
             return self.step(step.options[index], wires, scope)
-        return self.each(step, wires, scope)
+        return self.labelled(step.label, self.each(step, wires, scope))
+
+    @staticmethod
+    def labelled(label: ast.Word | None, wires: Wires) -> Wires:
+        if label:
+            if label.text in wires.builder.labels.values():
+                raise error("UNI011", f"{label.text} is defined twice in this block", label.span)
+            wires.builder.label(wires, label.text)
+        return wires
 
     @staticmethod
     def chain_scope(wires: Wires, scope: Scope) -> Scope:

@@ -129,6 +129,7 @@ class Each(Syntax):
 
     name: Word
     body: tuple[Statement, ...]
+    label: Word | None
 
 
 @dataclass(frozen=True)
@@ -578,8 +579,8 @@ class _Builder:
     def repeat(self, span: Span, count: Any, body: Any) -> Repeat:
         return Repeat(span, self(count), self(body))
 
-    def each(self, span: Span, name: Token, *statements: Any) -> Each:
-        return Each(span, self(name), self.all(statements))
+    def each(self, span: Span, name: Token, *parts: Any) -> Each:
+        return Each(span, self(name), self.all(parts[:-1]), self.optional(parts[-1]))
 
     def when(self, span: Span, condition: Any, then: Any, otherwise: Any) -> When:
         return When(span, self(condition), self(then), self.optional(otherwise))

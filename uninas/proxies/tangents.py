@@ -197,10 +197,18 @@ def multiply(call: Call, slot: int, stack: Tensor) -> Tensor:
     return lift(stack, call.out.ndim) * other
 
 
-def matmul(call: Call, slot: int, stack: Tensor) -> Tensor:
-    """mm and bmm: out = a b"""
+def mm(call: Call, slot: int, stack: Tensor) -> Tensor:
     a, b = call.args
     return stack @ b if slot == 0 else a @ stack
+
+
+def bmm(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """The stack is laid into the rows of a, or the columns of b, so that the other factor is used as it is."""
+    a, b = call.args
+    count = len(stack)
+    if slot == 0:
+        return torch.bmm(stack.transpose(0, 1).flatten(1, 2), b).unflatten(1, (count, -1)).transpose(0, 1)
+    return torch.bmm(a, stack.permute(1, 2, 0, 3).flatten(2)).unflatten(2, (count, -1)).permute(2, 0, 1, 3)
 
 
 def addmm(call: Call, slot: int, stack: Tensor) -> Tensor:
@@ -280,8 +288,8 @@ RULES: dict[Any, Rule] = {
     operator.getitem: pick,
     aten.cat.default: join,
     aten.convolution.default: each(convolution),
-    aten.mm.default: each(matmul),
-    aten.bmm.default: each(matmul),
+    aten.mm.default: each(mm),
+    aten.bmm.default: each(bmm),
     aten.addmm.default: each(addmm),
     aten.add.Tensor: each(add),
     aten.sub.Tensor: each(subtract),
