@@ -1,0 +1,52 @@
+"""UniNAS toolkit: a language, a compiler and a search engine for neural network architectures.
+
+    >>> import uninas
+    >>> graph = uninas.load("block Gate { out = in * (in -> conv(C, 1) -> sigmoid) }")
+    >>> graph.cost.params, graph.output_shapes
+    (4160, ((64, 56, 56),))
+
+Importing the package does not import torch; `create_model` and `compile` do when they are first used.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uninas.elaborate import build
+from uninas.errors import UninasError
+from uninas.graph import Block, Each, Graph, Node, Wire
+from uninas.library import find, shipped
+from uninas.op import Cost, Op
+from uninas.printer import dumps
+from uninas.version import __version__
+
+if TYPE_CHECKING:
+    from uninas.create import create_model
+    from uninas.emit import compile
+
+__all__ = [
+    "Block", "Cost", "Each", "Graph", "Node", "Op", "UninasError", "Wire", "__version__", "compile", "create_model",
+    "dumps", "list_models", "load",
+]  # fmt: skip
+
+_NEEDS_TORCH = {"create_model": "uninas.create", "compile": "uninas.emit"}
+
+
+def load(source: str | Path, **arguments: int | float | bool | str) -> Graph:
+    """The graph of a network or block: by the name of a shipped one, a path to a `.uni` file, or its text."""
+    module, name = find(source)
+    return build(module, name, arguments=arguments)
+
+
+def list_models(filter: str = "*") -> list[str]:
+    """Names of the shipped networks that `create_model` knows, optionally only those matching a glob pattern."""
+    return [name for name, path in shipped().items() if path.parent.name == "networks" and fnmatchcase(name, filter)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NEEDS_TORCH:
+        return getattr(import_module(_NEEDS_TORCH[name]), name)
+    raise AttributeError(f"module 'uninas' has no attribute {name!r}")

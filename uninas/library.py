@@ -5,6 +5,7 @@ An import names a file by words (`from blocks.attention import Attention`), so i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -111,3 +112,28 @@ def shipped_file(name: str, span: Span | None = None) -> Path:
         return shipped()[name]
     raise error("UNI010", f"there is no shipped network or space called {name[:60]!r}", span,
                 did_you_mean(name, shipped()))  # fmt: skip
+
+
+def find(source: str | Path) -> tuple[Module, str]:
+    """The module and the name of the definition that a user means.
+
+    `source` is a path to a `.uni` file (`file.uni:NAME` picks one of its definitions), a text, or the name of something
+    shipped. Without a name, the last network or space of a file is meant, or else its last block.
+    """
+    text = str(source)
+    if "{" in text:
+        module, name = load_text(text), ""
+    elif re.search(r"\.uni(:\w+)?$", text) or isinstance(source, Path):
+        path, _, name = text.rpartition(":") if re.search(r"\.uni:\w+$", text) else (text, "", "")
+        module = load_file(Path(path))
+    else:
+        module, name = load_file(shipped_file(text)), text
+    if not name:
+        if not module.definitions:
+            raise error("UNI023", f"expected a definition in {module.file.source.name}, but it has none")
+        networks = [n for n, definition in module.definitions.items() if isinstance(definition, Network)]
+        name = (networks or list(module.definitions))[-1]
+    if name not in module.definitions:
+        raise error("UNI010", f"there is no {name} in {module.file.source.name}", None,
+                    did_you_mean(name, module.definitions))  # fmt: skip
+    return module, name

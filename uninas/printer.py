@@ -49,13 +49,14 @@ class _Frame:
     width: int = 0
     symbolic: bool = True
 
-    def number(self, attribute: Attr, value: int) -> str:
+    def number(self, attribute: Attr, value: int, spatial: bool) -> str:
+        """An attribute's value; `spatial` operations have a height and a width that speak of the map."""
         if attribute.channels and self.symbolic and self.shape and self.shape[0] >= SMALLEST_SYMBOLIC:
             return self.channels(value)
-        if self.symbolic and len(self.shape) == 3 and attribute.name in ("height", "width") and value > 1:
-            return {self.shape[1]: "H", self.shape[2]: "W"}.get(value, str(value)) if self.shape[1] == self.shape[2] else (
-                "H" if (attribute.name, value) == ("height", self.shape[1])
-                else "W" if (attribute.name, value) == ("width", self.shape[2]) else str(value))  # fmt: skip
+        if spatial and self.symbolic and len(self.shape) == 3 and value > 1:
+            letters = {"height": (self.shape[1], "H"), "width": (self.shape[2], "W")}
+            extent, letter = letters.get(attribute.name, (0, ""))
+            return letter if value == extent else str(value)
         return str(value)
 
     def channels(self, value: int) -> str:
@@ -233,12 +234,13 @@ class _Printer:
     def operation(self, op: Op, frame: _Frame) -> str:
         parts: list[str] = []
         positional = True
+        spatial = {"height", "width"} <= {attribute.name for attribute in op.attrs}
         for attribute in op.attrs:
             value = getattr(op, attribute.name)
             if not self.explicit and not attribute.required and value == attribute.default:
                 positional = False
                 continue
-            text = frame.number(attribute, value) if type(value) is int else show_value(value)
+            text = frame.number(attribute, value, spatial) if type(value) is int else show_value(value)
             parts.append(text if positional and type(value) is int else f"{attribute.name}={text}")
             positional = positional and type(value) is int
         return f"{op.name}({', '.join(parts)})" if parts else op.name

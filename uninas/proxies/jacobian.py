@@ -70,7 +70,14 @@ def logit_jacobian(
         program = lower(module, tensors, inputs)
         if program is None:
             return _pass_per_weight(module, tensors, inputs, weights)
-        return _walk_in_chunks(program, [*tensors.values(), *inputs], list(tensors), weights, memory)
+        values = [_fast_layout(value) for value in (*tensors.values(), *inputs)]
+        return _walk_in_chunks(program, values, list(tensors), weights, memory)
+
+
+def _fast_layout(tensor: Tensor) -> Tensor:
+    """On CPUs convolutions of large batches run up to five times faster with the channels innermost."""
+    inner = tensor.ndim == 4 and tensor.device.type == "cpu"
+    return tensor.contiguous(memory_format=torch.channels_last) if inner else tensor
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -128,8 +135,28 @@ def lower(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> P
         traced = lowered(*tensors.values(), *inputs)
     except Exception:  # Tracing raises many kinds; the plain pass that follows tells a user's mistake from them.
         return None
-    traced.graph.eliminate_dead_code()
-    return _program(traced)
+    return _program(traced) if _simplify(traced.graph) else None
+
+
+def _simplify(graph: fx.Graph) -> bool:
+    """Make the program independent of memory layout and drop copies, which mean nothing where nothing is written.
+
+    False if that is impossible because the module itself speaks of strides.
+    """
+    for node in graph.nodes:
+        if node.target in _VIEWS:
+            node.target = aten.reshape.default
+        elif node.target in _COPIES:
+            node.replace_all_uses_with(node.args[0])
+    graph.eliminate_dead_code()
+    for node in graph.nodes:
+        if node.target in _COPIES:  # torch's pooling changes strides in place, which counts as a side effect
+            graph.erase_node(node)
+    return all(node.target is not aten.as_strided.default for node in graph.nodes)
+
+
+_VIEWS = (aten.view.default, aten._unsafe_view.default)
+_COPIES = (aten.clone.default, aten.alias.default, aten.lift_fresh_copy.default, aten.as_strided_.default)
 
 
 def _program(traced: fx.GraphModule) -> Program:

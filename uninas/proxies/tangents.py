@@ -110,7 +110,7 @@ def _sum(columns: tuple[int, ...], terms: Sequence[tuple[Rows, Tensor]]) -> Tens
     if len(first) == len(columns):
         out = first.clone()
     else:
-        out, others = first.new_zeros(len(columns), *first.shape[1:]), terms
+        out, others = zeros(len(columns), first[0]), terms
     for rows, stack in others:
         if isinstance(rows, slice):
             out[rows] += stack
@@ -132,6 +132,12 @@ def rows_of(part: Tangent, columns: tuple[int, ...]) -> Rows:
     return [place[column] for column in part.columns]
 
 
+def zeros(count: int, like: Tensor) -> Tensor:
+    """A stack of zero tangents, laid out in memory as `like` is."""
+    one = torch.empty_like(like)
+    return like.new_zeros(count * one.numel()).as_strided((count, *one.shape), (one.numel(), *one.stride()))
+
+
 def lift(stack: Tensor, ndim: int) -> Tensor:
     """The stack of a tensor that broadcasts with `ndim` dimensions: ones are put behind the leading dimension."""
     return stack.reshape(len(stack), *[1] * (ndim + 1 - stack.ndim), *stack.shape[1:])
@@ -143,11 +149,6 @@ def lift(stack: Tensor, ndim: int) -> Tensor:
 def linear(call: Call, slot: int, stack: Tensor) -> Any:
     """An operation that is linear in this argument is its own derivative."""
     return vmap(call.along(slot))(stack)
-
-
-def unchanged(call: Call, slot: int, stack: Tensor) -> Tensor:
-    """A copy, or another memory layout; torch's pooling puts the latter behind itself."""
-    return stack
 
 
 def reshape(call: Call, slot: int, stack: Tensor) -> Tensor:
@@ -197,18 +198,10 @@ def multiply(call: Call, slot: int, stack: Tensor) -> Tensor:
     return lift(stack, call.out.ndim) * other
 
 
-def mm(call: Call, slot: int, stack: Tensor) -> Tensor:
+def matmul(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """mm and bmm: out = a b"""
     a, b = call.args
     return stack @ b if slot == 0 else a @ stack
-
-
-def bmm(call: Call, slot: int, stack: Tensor) -> Tensor:
-    """The stack is laid into the rows of a, or the columns of b, so that the other factor is used as it is."""
-    a, b = call.args
-    count = len(stack)
-    if slot == 0:
-        return torch.bmm(stack.transpose(0, 1).flatten(1, 2), b).unflatten(1, (count, -1)).transpose(0, 1)
-    return torch.bmm(a, stack.permute(1, 2, 0, 3).flatten(2)).unflatten(2, (count, -1)).permute(2, 0, 1, 3)
 
 
 def addmm(call: Call, slot: int, stack: Tensor) -> Tensor:
@@ -234,7 +227,7 @@ def filters(call: Call, stack: Tensor) -> Tensor:
     settings = (stride, padding, dilation, transposed, output_padding, groups)
     if transposed or groups > 1:
         return torch.stack([aten.convolution(x, tangent, None, *settings) for tangent in stack])
-    out = stack.new_zeros(len(stack), *call.out.shape)
+    out = zeros(len(stack), call.out)
     for row, tangent in zip(out, stack, strict=True):
         to, of = (torch.nonzero(tangent.flatten(2).any(2).any(axis))[:, 0] for axis in (1, 0))
         row[:, to] = aten.convolution(x[:, of], tangent[to][:, of], None, *settings)
@@ -272,7 +265,7 @@ def join(call: Call, tangents: Mapping[int, Tangent]) -> Tangent:
     """Concatenation: every tangent goes to its own place."""
     tensors, dim = call.args[0], call.args[1] if len(call.args) > 1 else 0
     columns = union(list(tangents.values()))
-    out = call.out.new_zeros(len(columns), *call.out.shape)
+    out = zeros(len(columns), call.out)
     start = 0
     for slot, tensor in enumerate(tensors):
         if slot in tangents:
@@ -288,8 +281,8 @@ RULES: dict[Any, Rule] = {
     operator.getitem: pick,
     aten.cat.default: join,
     aten.convolution.default: each(convolution),
-    aten.mm.default: each(mm),
-    aten.bmm.default: each(bmm),
+    aten.mm.default: each(matmul),
+    aten.bmm.default: each(matmul),
     aten.addmm.default: each(addmm),
     aten.add.Tensor: each(add),
     aten.sub.Tensor: each(subtract),
@@ -297,12 +290,7 @@ RULES: dict[Any, Rule] = {
     aten._softmax.default: each(softmax),
     aten._safe_softmax.default: each(softmax),
     aten.max_pool2d_with_indices.default: each(max_pool),
-    # The stack may be laid out otherwise than its tensor, so that views of this kind must be able to copy.
-    aten.view.default: each(reshape),
-    aten._unsafe_view.default: each(reshape),
-    # Stacks are never written to, so a copy is the stack itself.
-    aten.clone.default: each(unchanged),
-    aten.as_strided_.default: each(unchanged),
+    aten.reshape.default: each(reshape),
     aten.detach.default: stop,
     **dict.fromkeys(
         (

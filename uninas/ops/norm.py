@@ -1,0 +1,72 @@
+"""Normalisations.
+
+Each counts two element-wise operations per element: one to normalise, one to scale and shift. A normalisation
+without learned scale is still counted as two, since its statistics cost more than it saves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uninas.op import Op, Shape, ShapeError, attr, image, size
+
+
+class BatchNorm(Op, name="batch_norm", family="norm"):
+    """Normalises every channel over the batch and all positions (Ioffe & Szegedy 2015)."""
+
+    eps: float = attr("added to the variance", 1e-5, low=0)
+    momentum: float = attr("weight of a new batch in the running statistics", 0.1, low=0, high=1)
+    affine: bool = attr("learn a scale and a shift per channel", True)
+
+    def shape(self, x: Shape) -> Shape:
+        return x
+
+    def params(self, x: Shape) -> int:
+        return 2 * x[0] * self.affine
+
+    def elementwise(self, x: Shape) -> int:
+        return 2 * size(x)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        kind = nn.BatchNorm2d if len(x) == 3 else nn.BatchNorm1d
+        return kind(x[0], self.eps, self.momentum, self.affine)
+
+
+class LayerNorm(Op, name="layer_norm", family="norm"):
+    """Normalises over the channels at each position (Ba et al. 2016)."""
+
+    eps: float = attr("added to the variance", 1e-6, low=0)
+    affine: bool = attr("learn a scale and a shift per channel", True)
+
+    def shape(self, x: Shape) -> Shape:
+        return x
+
+    def params(self, x: Shape) -> int:
+        return 2 * x[0] * self.affine
+
+    def elementwise(self, x: Shape) -> int:
+        return 2 * size(x)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.LayerNorm(x[0], self.eps, self.affine)
+
+
+class GroupNorm(Op, name="group_norm", family="norm"):
+    """Normalises over each group of channels and all positions, for every sample (Wu & He 2018)."""
+
+    groups: int = attr("number of channel groups", low=1)
+    eps: float = attr("added to the variance", 1e-5, low=0)
+
+    def shape(self, x: Shape) -> Shape:
+        if image(x)[0] % self.groups:
+            raise ShapeError(f"expected channels that {self.groups} groups divide, but got {x[0]}")
+        return x
+
+    def params(self, x: Shape) -> int:
+        return 2 * x[0]
+
+    def elementwise(self, x: Shape) -> int:
+        return 2 * size(x)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.GroupNorm(self.groups, x[0], self.eps)

@@ -1,0 +1,98 @@
+"""Pooling and resizing.
+
+Pooling counts one element-wise operation per element of every window; resizing moves data and counts nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uninas.op import Op, Shape, ShapeError, attr, image, size
+from uninas.ops.conv import window_padding, window_steps
+
+
+def pooled(x: Shape, kernel: int, stride: int, padding: int, ceil: bool) -> Shape:
+    """Shape after pooling; raises ShapeError where torch would refuse the padding."""
+    c, *lengths = image(x)
+    if padding > kernel // 2:
+        raise ShapeError(f"expected a padding of at most half the kernel of {kernel}, but got {padding}")
+    return (c, *(window_steps(length, kernel, stride, padding, ceil=ceil) for length in lengths))
+
+
+class MaxPool(Op, name="max_pool", family="pool"):
+    """Largest value of each window; padding never wins."""
+
+    kernel: int = attr("height and width of the window", 3, low=1)
+    stride: int = attr("step between windows", 1, low=1)
+    padding: int = attr("padding around the map; -1: (kernel - 1) // 2", -1, low=-1)
+    ceil: bool = attr("let a last incomplete window count", False)
+
+    def shape(self, x: Shape) -> Shape:
+        return pooled(x, self.kernel, self.stride, self.padding, self.ceil)
+
+    def elementwise(self, x: Shape) -> int:
+        return size(self.shape(x)) * self.kernel**2
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.MaxPool2d(
+            self.kernel, self.stride, window_padding(self.padding, self.kernel), ceil_mode=self.ceil
+        )
+
+
+class AvgPool(Op, name="avg_pool", family="pool"):
+    """Mean of each window."""
+
+    kernel: int = attr("height and width of the window", 3, low=1)
+    stride: int = attr("step between windows", 1, low=1)
+    padding: int = attr("zeros around the map; -1: (kernel - 1) // 2", -1, low=-1)
+    count_padding: bool = attr("let the zeros around the map count in the mean", False)
+    ceil: bool = attr("let a last incomplete window count", False)
+
+    def shape(self, x: Shape) -> Shape:
+        return pooled(x, self.kernel, self.stride, self.padding, self.ceil)
+
+    def elementwise(self, x: Shape) -> int:
+        return size(self.shape(x)) * self.kernel**2
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        pad = window_padding(self.padding, self.kernel)
+        return nn.AvgPool2d(self.kernel, self.stride, pad, self.ceil, self.count_padding)
+
+
+class GlobalAvgPool(Op, name="global_avg_pool", family="pool"):
+    """Mean of every channel over all positions (Lin et al. 2014): C x H x W -> C x 1 x 1."""
+
+    def shape(self, x: Shape) -> Shape:
+        return (image(x)[0], 1, 1)
+
+    def elementwise(self, x: Shape) -> int:
+        return size(x)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.AdaptiveAvgPool2d(1)
+
+
+class GlobalMaxPool(Op, name="global_max_pool", family="pool"):
+    """Largest value of every channel over all positions: C x H x W -> C x 1 x 1."""
+
+    def shape(self, x: Shape) -> Shape:
+        return (image(x)[0], 1, 1)
+
+    def elementwise(self, x: Shape) -> int:
+        return size(x)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.amax, (2, 3), True)
+
+
+class Upsample(Op, name="upsample", family="pool"):
+    """Resizes a map; every new position takes the value of the nearest old one."""
+
+    height: int = attr("height of the result", low=1)
+    width: int = attr("width of the result", low=1)
+
+    def shape(self, x: Shape) -> Shape:
+        return (image(x)[0], self.height, self.width)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.Upsample((self.height, self.width))

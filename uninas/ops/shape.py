@@ -1,0 +1,261 @@
+"""Operations that move elements to other places, and a few that add learned ones. Moving counts nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uninas.op import Op, Shape, ShapeError, attr, image, show_shape, size
+
+
+def tokens(x: Shape) -> Shape:
+    """Guard: x must be C x 1 x N."""
+    if image(x)[1] != 1:
+        raise ShapeError(f"expected tokens C x 1 x N, but got {show_shape(x)}")
+    return x
+
+
+class Identity(Op, name="identity", family="shape"):
+    """The input itself."""
+
+    def shape(self, x: Shape) -> Shape:
+        return x
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.Identity()
+
+
+class Zero(Op, name="zero", family="shape"):
+    """The input times zero: no information passes, though gradients (all zero) do (Dong & Yang 2020, NAS-Bench-201)."""
+
+    stride: int = attr("keep only every so many rows and columns", 1, low=1)
+
+    def shape(self, x: Shape) -> Shape:
+        if self.stride == 1:
+            return x
+        c, h, w = image(x)
+        return (c, -(-h // self.stride), -(-w // self.stride))
+
+    def elementwise(self, x: Shape) -> int:
+        return size(self.shape(x))
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.zero, min(self.stride, max(x)))
+
+
+class Flatten(Op, name="flatten", family="shape"):
+    """C x H x W -> a vector of C * H * W."""
+
+    def shape(self, x: Shape) -> Shape:
+        return (size(x),)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.Flatten()
+
+
+class Tokens(Op, name="tokens", family="shape"):
+    """Positions row by row in one line: C x H x W -> C x 1 x (H * W)."""
+
+    def shape(self, x: Shape) -> Shape:
+        c, h, w = image(x)
+        return (c, 1, h * w)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.reshape, self.shape(x))
+
+
+class Untokens(Op, name="untokens", family="shape"):
+    """Tokens back into an image: C x 1 x (H * W) -> C x H x W."""
+
+    height: int = attr("height of the image", low=1)
+    width: int = attr("width of the image", low=1)
+
+    def shape(self, x: Shape) -> Shape:
+        if tokens(x)[2] != self.height * self.width:
+            raise ShapeError(f"expected {self.height * self.width} tokens for {self.height} x {self.width}, but got {x[2]}")
+        return (x[0], self.height, self.width)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.reshape, self.shape(x))
+
+
+class Transpose(Op, name="transpose", family="shape"):
+    """Swaps the channels and the positions of tokens: C x 1 x N -> N x 1 x C."""
+
+    def shape(self, x: Shape) -> Shape:
+        c, _, n = tokens(x)
+        return (n, 1, c)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.transpose, 1, 3)
+
+
+class Token(Op, name="token", family="shape"):
+    """Picks the token at one position: C x 1 x N -> C x 1 x 1."""
+
+    index: int = attr("position, counted from 0", 0, low=0)
+
+    def shape(self, x: Shape) -> Shape:
+        if self.index >= tokens(x)[2]:
+            raise ShapeError(f"expected a position below {x[2]}, but got {self.index}")
+        return (x[0], 1, 1)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.narrow, 3, self.index, 1)
+
+
+class ClassToken(Op, name="class_token", family="shape"):
+    """Puts one learned token before the others: C x 1 x N -> C x 1 x (N + 1) (Dosovitskiy et al. 2021, ViT)."""
+
+    def shape(self, x: Shape) -> Shape:
+        c, _, n = tokens(x)
+        return (c, 1, n + 1)
+
+    def params(self, x: Shape) -> int:
+        return x[0]
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.ClassToken(x[0])
+
+
+class PosEmbed(Op, name="pos_embed", family="shape"):
+    """Adds a learned tensor of the input's shape (Dosovitskiy et al. 2021, ViT)."""
+
+    def shape(self, x: Shape) -> Shape:
+        return x
+
+    def params(self, x: Shape) -> int:
+        return size(x)
+
+    def elementwise(self, x: Shape) -> int:
+        return size(x)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.PosEmbed(x)
+
+
+class ChannelShuffle(Op, name="channel_shuffle", family="shape"):
+    """Deals the channels of each group out to all groups: channel i of g goes to place i of all (Zhang et al. 2018)."""
+
+    groups: int = attr("number of channel groups", low=1)
+
+    def shape(self, x: Shape) -> Shape:
+        if x[0] % self.groups:
+            raise ShapeError(f"expected channels that {self.groups} groups divide, but got {x[0]}")
+        return x
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.channel_shuffle, self.groups)
+
+
+class PixelShuffle(Op, name="pixel_shuffle", family="shape"):
+    """Channels into positions: C x H x W -> C / f^2 x (H * f) x (W * f) (Shi et al. 2016)."""
+
+    factor: int = attr("how many times higher and wider the result is (f)", low=1)
+
+    def shape(self, x: Shape) -> Shape:
+        c, h, w = image(x)
+        if c % self.factor**2:
+            raise ShapeError(f"expected channels that {self.factor}^2 divides, but got {c}")
+        return (c // self.factor**2, h * self.factor, w * self.factor)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.PixelShuffle(self.factor)
+
+
+class PixelUnshuffle(Op, name="pixel_unshuffle", family="shape"):
+    """Positions into channels: C x H x W -> (C * f^2) x H / f x W / f, the inverse of pixel_shuffle."""
+
+    factor: int = attr("how many times lower and narrower the result is (f)", low=1)
+
+    def shape(self, x: Shape) -> Shape:
+        c, h, w = image(x)
+        if h % self.factor or w % self.factor:
+            raise ShapeError(f"expected a height and width that {self.factor} divides, but got {h} x {w}")
+        return (c * self.factor**2, h // self.factor, w // self.factor)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.PixelUnshuffle(self.factor)
+
+
+class Pad(Op, name="pad", family="shape"):
+    """Puts rows and columns of zeros around a map."""
+
+    top: int = attr("rows above", 0, low=0)
+    bottom: int = attr("rows below", 0, low=0)
+    left: int = attr("columns to the left", 0, low=0)
+    right: int = attr("columns to the right", 0, low=0)
+
+    def shape(self, x: Shape) -> Shape:
+        c, h, w = image(x)
+        return (c, h + self.top + self.bottom, w + self.left + self.right)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.pad, (self.left, self.right, self.top, self.bottom))
+
+
+class Crop(Op, name="crop", family="shape"):
+    """Cuts a rectangle out of a map."""
+
+    height: int = attr("height of the rectangle", low=1)
+    width: int = attr("width of the rectangle", low=1)
+    top: int = attr("first row of the rectangle, counted from 0", 0, low=0)
+    left: int = attr("first column of the rectangle, counted from 0", 0, low=0)
+
+    def shape(self, x: Shape) -> Shape:
+        c, h, w = image(x)
+        if self.top + self.height > h or self.left + self.width > w:
+            raise ShapeError(
+                f"expected a rectangle inside {h} x {w}, but got rows {self.top} to {self.top + self.height} "
+                f"and columns {self.left} to {self.left + self.width}"
+            )
+        return (c, self.height, self.width)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.crop, self.top, self.left, self.height, self.width)
+
+
+class Roll(Op, name="roll", family="shape"):
+    """Shifts a map in a circle: what leaves at one edge enters at the opposite one."""
+
+    down: int = attr("rows downwards; negative: upwards", 0)
+    right: int = attr("columns to the right; negative: to the left", 0)
+
+    def shape(self, x: Shape) -> Shape:
+        return image(x)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.roll, (self.down % x[1], self.right % x[2]), (2, 3))
+
+
+class WindowPartition(Op, name="window_partition", family="shape"):
+    """Cuts a map into square windows: C x H x W -> C x windows x size^2, windows and their positions row by row."""
+
+    size: int = attr("height and width of a window", low=1)
+
+    def shape(self, x: Shape) -> Shape:
+        c, h, w = image(x)
+        if h % self.size or w % self.size:
+            raise ShapeError(f"expected a map that windows of {self.size} tile, but got {h} x {w}")
+        return (c, h * w // self.size**2, self.size**2)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.window_partition, self.size)
+
+
+class WindowMerge(Op, name="window_merge", family="shape"):
+    """Puts square windows back into a map: the inverse of window_partition."""
+
+    size: int = attr("height and width of a window", low=1)
+    height: int = attr("height of the map", low=1)
+    width: int = attr("width of the map", low=1)
+
+    def shape(self, x: Shape) -> Shape:
+        if self.height % self.size or self.width % self.size:
+            raise ShapeError(f"expected a map that windows of {self.size} tile, but got {self.height} x {self.width}")
+        windows = self.height * self.width // self.size**2
+        if image(x)[1:] != (windows, self.size**2):
+            raise ShapeError(f"expected C x {windows} x {self.size**2}, but got {show_shape(x)}")
+        return (x[0], self.height, self.width)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.window_merge, self.size, self.height, self.width)
