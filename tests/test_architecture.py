@@ -23,36 +23,49 @@ SOURCES = Path(resources.__file__).parent
 # Each row names what a module (or folder) may import from this package besides itself. To change the house,
 # change docs/architecture.md and this table together.
 GRAPH = "errors op ops graph"
-TEXT = "resources syntax library elaborate"
-SEARCH = "printer render space interop mutate search"
+TEXT = "resources syntax library builder scope elaborate printer formatter"
+TORCH = "layers model emit create proxies"
 HOUSE = {
-    "version":    "",
-    "resources":  "",
-    "errors":     "",
-    "op":         "errors",
-    "ops":        "errors op",
-    "graph":      "errors op",
-    "printer":    GRAPH,
-    "render":     GRAPH,
-    "space":      GRAPH,
-    "interop":    GRAPH,
-    "mutate":     f"{GRAPH} printer render space interop",
-    "search":     f"{GRAPH} printer render space interop mutate",
-    "syntax":     "errors resources",
-    "library":    "errors resources syntax",
-    "elaborate":  f"{GRAPH} resources syntax library space",
-    "layers":     "errors",
-    "emit":       f"{GRAPH} layers",
-    "proxies":    "errors",
-    "highlight":  "resources",
-    "__init__":   f"version {GRAPH} {TEXT} {SEARCH} emit proxies",
-    "cli":        f"version {GRAPH} {TEXT} {SEARCH} emit proxies",
-    "__main__":   "cli",
+    "version":     "",
+    "resources":   "",
+    "errors":      "",
+    "op":          "errors",
+    "ops":         "errors op",
+    "graph":       "errors op",
+    # text
+    "syntax":      "errors resources op",
+    "library":     "errors resources syntax",
+    "formatter":   "errors syntax",
+    "highlight":   "resources",
+    "builder":     "errors op graph",
+    "scope":       "errors op syntax library builder",
+    "space":       "errors op graph",
+    "elaborate":   f"{GRAPH} syntax library builder scope space",
+    "printer":     "op graph builder",
+    "nasbench201": f"{GRAPH} library elaborate space",
+    # views of a graph
+    "summary":     GRAPH,
+    "render":      GRAPH,
+    "reference":   "op ops",
+    "interop":     GRAPH,
+    # torch
+    "layers":      "errors",
+    "model":       "errors graph",
+    "emit":        f"{GRAPH} layers model",
+    "create":      f"{GRAPH} library elaborate model emit",
+    "export":      f"{GRAPH} layers",
+    "proxies":     "errors",
+    # search
+    "mutate":      f"{GRAPH} space",
+    "search":      f"{GRAPH} {TEXT} {TORCH} space render mutate",
+    "__init__":    f"version {GRAPH} {TEXT} {TORCH}",
+    "cli":         f"version {GRAPH} {TEXT} {TORCH} space summary render reference interop export mutate search __init__",
+    "__main__":    "cli",
 }  # fmt: skip
 
 # Loading one of these makes a command slow to start; only these modules may do so at their top level.
 HEAVY = {"matplotlib", "onnx", "onnxruntime", "timm", "torch", "torchvision"}
-MAY_LOAD_HEAVY = {"emit", "layers", "proxies", "search"}
+MAY_LOAD_HEAVY = {"create", "emit", "layers", "model", "proxies", "search"}
 
 
 # -- reading import statements -------------------------------------------------------------------------------

@@ -63,9 +63,7 @@ class Builder:
         def wire(pair: tuple[int, int]) -> Wire:
             return Wire(INPUT if pair[0] < 0 else names[pair[0]], pair[1])
 
-        nodes = tuple(
-            Node(names[n], op, tuple(map(wire, wires))) for n, (op, wires, _, _) in enumerate(self.ops)
-        )
+        nodes = tuple(Node(names[n], op, tuple(map(wire, wires))) for n, (op, wires, _, _) in enumerate(self.ops))
         ends = tuple(map(wire, outputs.wires))
         kept = {node.name for node in live(nodes, ends)}
         for number, (op, _, _, span) in enumerate(self.ops):
@@ -74,8 +72,8 @@ class Builder:
         try:
             return Graph(self.inputs, nodes, ends, name, init)
         except GraphError as problem:
-            span = next((self.ops[n][3] for n, text in enumerate(names) if text == problem.node), None)
-            raise error("UNI011", str(problem), span) from None
+            place = next((self.ops[n][3] for n, text in enumerate(names) if text == problem.node), None)
+            raise error("UNI011", str(problem), place) from None
 
 
 def node_names(bases: Sequence[str], labels: Mapping[int, str]) -> list[str]:

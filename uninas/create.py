@@ -76,7 +76,7 @@ def _elaborated(
         raise error("UNI060", f"expected an image as the input of {name}, to change its size")
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size or given[1:]
     shape: Shape = (given[0] if in_chans is None else in_chans, height, width)
-    if not all(isinstance(extent, int) and 1 <= extent <= 65536 for extent in shape):
+    if not all(1 <= extent <= 65536 for extent in shape):
         raise error("UNI060", f"expected in_chans and img_size from 1 to 65536, but got {shape}")
     return build(module, name, input=shape, arguments=arguments)
 
@@ -124,7 +124,9 @@ def with_drop_path(graph: Graph, rate: float) -> Graph:
     blocks = [path for path, _, node in graph.walk() if isinstance(node.op, DropPath)]
     owners = list(dict.fromkeys(_block_of(path) for path in blocks))
     if not owners:
-        raise error("UNI060", "expected a network with drop_path operations", None, "write -> drop_path in residual branches")
+        raise error(
+            "UNI060", "expected a network with drop_path operations", None, "write -> drop_path in residual branches"
+        )
     rates = [rate * number / max(1, len(owners) - 1) for number in range(len(owners))]
     by_path = {path: rates[owners.index(_block_of(path))] for path in blocks}
     remaining = iter(blocks)  # `transformed` meets operations in the order of `walk`

@@ -33,13 +33,20 @@ MAX_PROBLEMS = 100  # reported at once
 PROBE: Shape = (64, 56, 56)  # the input of a block that is looked at alone and names none
 INITS = ("default", "kaiming_fan_out", "kaiming_fan_in", "xavier", "trunc_normal", "torch")
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {"min": min, "max": max}
+FUNCTIONS: dict[str, Callable[[list[int | float]], int | float]] = {"min": min, "max": max}
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b,
-    "//": lambda a, b: a // b, "%": lambda a, b: a % b,
-    "==": lambda a, b: a == b, "!=": lambda a, b: a != b, "<": lambda a, b: a < b, ">": lambda a, b: a > b,
-    "<=": lambda a, b: a <= b, ">=": lambda a, b: a >= b,
-}  # fmt: skip
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "//": lambda a, b: a // b,
+    "%": lambda a, b: a % b,
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    ">": lambda a, b: a > b,
+    "<=": lambda a, b: a <= b,
+    ">=": lambda a, b: a >= b,
+}
 WIRE_OPERATORS = {"+": "add", "*": "multiply", "-": "subtract"}
 KINDS: dict[str, type] = {"int": int, "float": float, "bool": bool}
 
@@ -57,8 +64,8 @@ def build(
 ) -> Graph:
     """The graph of a block, network or space by name.
 
-    `input` takes the place of the shape in the text (a block that names none gets 64 x 56 x 56), `arguments` give values
-    to parameters, `decide` answers open choices. Raises UninasError with every mistake found.
+    `input` takes the place of the shape in the text (a block that names none gets 64 x 56 x 56), `arguments` give
+    values to parameters, `decide` answers open choices. Raises UninasError with every mistake found.
     """
     run = _Elaborator(decide)
     return run.collected(lambda: run.top(module, _definition(module, name), input, dict(arguments or {})))
@@ -90,8 +97,12 @@ def check(module: Module) -> dict[str, Graph | Space | None]:
 
 def _definition(module: Module, name: str) -> ast.Definition:
     if name not in module.definitions:
-        raise error("UNI010", f"there is no definition {shown(name)!r} in {module.file.source.name}", None,
-                    did_you_mean(name, module.definitions))  # fmt: skip
+        raise error(
+            "UNI010",
+            f"there is no definition {shown(name)!r} in {module.file.source.name}",
+            None,
+            did_you_mean(name, module.definitions),
+        )
     return module.definitions[name]
 
 
@@ -143,9 +154,10 @@ class _Elaborator:
             self.report(problem)
         except Poisoned:
             pass
-        if self.problems:
-            raise UninasError(self.problems.values())
-        return result
+        else:
+            if not self.problems:
+                return result
+        raise UninasError(self.problems.values())
 
     def report(self, problem: UninasError) -> None:
         for found in problem.diagnostics:
@@ -158,16 +170,23 @@ class _Elaborator:
     def work(self) -> None:
         self.steps += 1
         if self.steps > MAX_WORK:
-            raise Exhausted(Diagnostic(
-                "UNI030", f"expected at most {MAX_WORK:,} steps of work to elaborate one architecture, but it takes more",
-                None, ("look for a repeat that is too long, or a block that doubles at every level",),
-            ))  # fmt: skip
+            raise Exhausted(
+                Diagnostic(
+                    "UNI030",
+                    f"expected at most {MAX_WORK:,} steps of work to elaborate one architecture, but it takes more",
+                    None,
+                    ("look for a repeat that is too long, or a block that doubles at every level",),
+                )
+            )
 
     def finish(self, builder: Builder, outputs: Wires, name: str, span: Span, init: str = "default") -> Graph:
         graph = builder.finish(outputs, name, init)
         if graph.operations > MAX_OPERATIONS:
-            raise error("UNI030", f"expected at most {MAX_OPERATIONS:,} operations, but {name or 'this'} has "
-                        f"{graph.operations:,}", span)  # fmt: skip
+            raise error(
+                "UNI030",
+                f"expected at most {MAX_OPERATIONS:,} operations, but {name or 'this'} has {graph.operations:,}",
+                span,
+            )
         return self.equal.setdefault(graph, graph)
 
     # ---- definitions ---------------------------------------------------------------------------------------------
@@ -178,8 +197,12 @@ class _Elaborator:
         known = [parameter.name.text for parameter in definition.parameters]
         for name in given:
             if name not in known:
-                raise error("UNI012", f"{definition.name.text} has no parameter {shown(name)}", definition.name.span,
-                            did_you_mean(name, known))  # fmt: skip
+                raise error(
+                    "UNI012",
+                    f"{definition.name.text} has no parameter {shown(name)}",
+                    definition.name.span,
+                    did_you_mean(name, known),
+                )
         values = {name: Symbol(v) if isinstance(v, str) else v for name, v in given.items()}
         if shape is None:
             shape = self.declared_input(definition, scope)
@@ -189,7 +212,9 @@ class _Elaborator:
         """A definition as `check` looks at it: with its own input and defaults."""
         if isinstance(definition, ast.Network):
             made = self.space(module, definition, None)
-            return made if definition.is_space or made.choices or made.nested else self.top(module, definition, None, {})
+            return (
+                made if definition.is_space or made.choices or made.nested else self.top(module, definition, None, {})
+            )
         required = [parameter for parameter in definition.parameters if parameter.default is None]
         if not required:
             return self.top(module, definition, None, {})
@@ -210,7 +235,8 @@ class _Elaborator:
         kind = parameter.kind
         if isinstance(kind, tuple):
             return Symbol(kind[0].text)
-        return {"float": 0.0, "bool": True, "block": Callee(REGISTRY["identity"])}.get(kind.text if kind else "int", shape[0])
+        guesses: dict[str, Value] = {"float": 0.0, "bool": True, "block": Callee(REGISTRY["identity"])}
+        return guesses.get(kind.text if kind else "int", shape[0])
 
     def declared_input(self, definition: ast.Definition, scope: Scope) -> Shape:
         """The `input` of a definition; blocks have a usual one."""
@@ -219,17 +245,28 @@ class _Elaborator:
         else:
             given = next((member for member in definition.members if isinstance(member, ast.Input)), None)
             if given is None:
-                raise error("UNI023", f"expected {definition.name.text} to say its input", definition.name.span,
-                            "write for example: input 3 x 224 x 224")  # fmt: skip
+                raise error(
+                    "UNI023",
+                    f"expected {definition.name.text} to say its input",
+                    definition.name.span,
+                    "write for example: input 3 x 224 x 224",
+                )
         if given is None:
             return PROBE
         sizes = tuple(self.integer(size, scope, "a size of the input", 1) for size in given.sizes)
         if len(sizes) not in (1, 3):
-            raise error("UNI020", f"expected an input of 1 or 3 sizes (C or C x H x W), but got {len(sizes)}", given.span)
+            raise error(
+                "UNI020", f"expected an input of 1 or 3 sizes (C or C x H x W), but got {len(sizes)}", given.span
+            )
         return sizes
 
     def definition_graph(
-        self, module: Module, definition: ast.Definition, values: Mapping[str, Value], inputs: tuple[Shape, ...], span: Span
+        self,
+        module: Module,
+        definition: ast.Definition,
+        values: Mapping[str, Value],
+        inputs: tuple[Shape, ...],
+        span: Span,
     ) -> Graph:
         """The graph of a block or network for these parameter values and input shapes, built once for equal ones."""
         key = self.key(definition, inputs, values.items())
@@ -239,14 +276,20 @@ class _Elaborator:
                 raise Poisoned
             return known
         if len(self.calls) >= MAX_DEPTH:
-            raise error("UNI019", f"expected blocks nested at most {MAX_DEPTH} deep, but {definition.name.text} goes deeper",
-                        span, "a block that uses itself needs an `if` that ends it")  # fmt: skip
+            raise error(
+                "UNI019",
+                f"expected blocks nested at most {MAX_DEPTH} deep, but {definition.name.text} goes deeper",
+                span,
+                "a block that uses itself needs an `if` that ends it",
+            )
         if key is not None and key in self.building:
             raise error("UNI019", f"{definition.name.text} uses itself without end", span, "an `if` must end it")
         asked = len(self.asked)
         self.building.add(key)
         graph: Graph | None
-        self.calls.append(f"while building {definition.name.text} for {', '.join(map(show_shape, inputs))}, used at {span}")
+        self.calls.append(
+            f"while building {definition.name.text} for {', '.join(map(show_shape, inputs))}, used at {span}"
+        )
         try:
             make = self.block_graph if isinstance(definition, ast.Block) else self.network_graph
             graph = make(module, definition, values, inputs)  # type: ignore[arg-type]
@@ -284,7 +327,10 @@ class _Elaborator:
                 head: object = id(value.origin)
             else:
                 written = value.arguments or ()
-                head = (id(value.target if isinstance(value.target, type) else value.target[1]), tuple(map(id, written)))
+                head = (
+                    id(value.target if isinstance(value.target, type) else value.target[1]),
+                    tuple(map(id, written)),
+                )
             captured: list[tuple[str, Value]] = []
             for name in sorted(frozenset().union(*(self.names_in(part) for part in written))):
                 binding = value.scope.find(name) if value.scope else None
@@ -342,13 +388,17 @@ class _Elaborator:
         for parameter in definition.parameters:
             name = parameter.name.text
             if name in scope.names:
-                raise error("UNI011", f"{name} is defined twice, or is the name of a size of the input", parameter.name.span)
+                raise error(
+                    "UNI011", f"{name} is defined twice, or is the name of a size of the input", parameter.name.span
+                )
             if name in values:
                 value = values[name]
             elif parameter.default is not None:
                 value = self.value(parameter.default, scope, self.symbols(parameter.kind))
             else:
-                raise error("UNI013", f"expected a value for the parameter {name} of {definition.name.text}", parameter.span)
+                raise error(
+                    "UNI013", f"expected a value for the parameter {name} of {definition.name.text}", parameter.span
+                )
             scope.bind(name, self.fitting(value, parameter, scope))
 
     @staticmethod
@@ -367,8 +417,12 @@ class _Elaborator:
             types = (int, float) if kind.text == "float" else (KINDS[kind.text],)
             fits, wanted = type(value) in types, kind.text
         elif kind:
-            raise error("UNI014", f"expected a kind int, float, bool, block or {{a, b}}, but got {kind.text}", kind.span,
-                        did_you_mean(kind.text, [*KINDS, "block"]))  # fmt: skip
+            raise error(
+                "UNI014",
+                f"expected a kind int, float, bool, block or {{a, b}}, but got {kind.text}",
+                kind.span,
+                did_you_mean(kind.text, [*KINDS, "block"]),
+            )
         else:
             like = None if parameter.default is None else self.value(parameter.default, scope, ())
             callable_ = isinstance(like, (Callee, Nameless))
@@ -376,8 +430,11 @@ class _Elaborator:
             fits = isinstance(value, (Callee, Nameless)) if callable_ else type(value) in types
             wanted = "a block" if callable_ else types[-1].__name__
         if not fits:
-            raise error("UNI014", f"expected {parameter.name.text} to be {wanted}, but got {shown(describe(value))}",
-                        parameter.span)  # fmt: skip
+            raise error(
+                "UNI014",
+                f"expected {parameter.name.text} to be {wanted}, but got {shown(describe(value))}",
+                parameter.span,
+            )
         return value
 
     # ---- statements and steps ------------------------------------------------------------------------------------
@@ -393,8 +450,12 @@ class _Elaborator:
                     scope.builder.label(value, name)
             else:
                 if len(value.wires) != len(statement.names):
-                    raise error("UNI021", f"expected {len(statement.names)} wires for {len(statement.names)} names, "
-                                f"but got {len(value.wires)}", statement.span)  # fmt: skip
+                    raise error(
+                        "UNI021",
+                        f"expected {len(statement.names)} wires for {len(statement.names)} names, "
+                        f"but got {len(value.wires)}",
+                        statement.span,
+                    )
                 made = [Wires(value.builder, (wire,)) for wire in value.wires]
             for word, wires in zip(statement.names, made, strict=True):
                 self.claim(word, wires, scope)
@@ -408,8 +469,12 @@ class _Elaborator:
 
     def claim(self, word: ast.Word, value: Value, scope: Scope) -> None:
         if word.text in scope.names:
-            raise error("UNI011", f"{word.text} is defined twice in this block", word.span, "wires keep their value: "
-                        "give the new one a name of its own")  # fmt: skip
+            raise error(
+                "UNI011",
+                f"{word.text} is defined twice in this block",
+                word.span,
+                "wires keep their value: give the new one a name of its own",
+            )
         scope.bind(word.text, value, word.span)
 
     def run(self, steps: Sequence[ast.Step], wires: Wires, scope: Scope) -> Wires:
@@ -458,8 +523,12 @@ class _Elaborator:
 
     def add(self, op: Op | Block | Each, wires: Wires, base: str, span: Span, scope: Scope) -> Wires:
         if wires.builder is not scope.builder:
-            raise error("UNI014", "expected a wire of this graph, but got one of the block around it", span,
-                        "the body of `each` sees only its own part")  # fmt: skip
+            raise error(
+                "UNI014",
+                "expected a wire of this graph, but got one of the block around it",
+                span,
+                "the body of `each` sees only its own part",
+            )
         try:
             return wires.builder.add(op, wires, base, span)
         except ShapeError as problem:
@@ -475,7 +544,9 @@ class _Elaborator:
             if isinstance(value, Callee) and value.arguments is None:
                 return Callee(value.target, step.arguments, scope, step.span)
             raise error("UNI012", f"{step.name.text} has its arguments already", step.span)
-        raise error("UNI014", f"expected an operation or a block, but {step.name.text} is {describe(value)}", step.name.span)
+        raise error(
+            "UNI014", f"expected an operation or a block, but {step.name.text} is {describe(value)}", step.name.span
+        )
 
     def lookup(self, word: ast.Word, scope: Scope, wires: bool = True) -> Value:
         """The value of a name: from the scopes, the file and its imports, or the registry of operations.
@@ -508,7 +579,9 @@ class _Elaborator:
             low, high = op.arity
             if not low <= len(wires.wires) <= high:
                 many = "1 wire" if high == 1 else f"{low} wires" if low == high else f"{low} wires or more"
-                hint = "write each NAME { ... } to treat every wire alike" if high == 1 else "bundle wires: (a, b) -> ..."
+                hint = (
+                    "write each NAME { ... } to treat every wire alike" if high == 1 else "bundle wires: (a, b) -> ..."
+                )
                 raise error("UNI021", f"expected {many} into {op.name}, but got {len(wires.wires)}", span, hint)
             return self.add(op, wires, op.name, span, scope)
         module, definition = callee.target
@@ -540,8 +613,12 @@ class _Elaborator:
             attribute.check(value)
         except ShapeError:
             code = "UNI015" if type(value) is attribute.type else "UNI014"
-            raise error(code, f"expected {attribute.name} to be {attribute.domain}, but got {shown(describe(value))}", span,
-                        f"{attribute.name}: {attribute.doc}") from None  # fmt: skip
+            raise error(
+                code,
+                f"expected {attribute.name} to be {attribute.domain}, but got {shown(describe(value))}",
+                span,
+                f"{attribute.name}: {attribute.doc}",
+            ) from None
 
     def arguments(self, definition: ast.Definition, callee: Callee, span: Span) -> dict[str, Value]:
         parameters = {parameter.name.text: parameter for parameter in definition.parameters}
@@ -560,16 +637,23 @@ class _Elaborator:
         for position, argument in enumerate(callee.arguments or ()):
             if argument.name is None:
                 if position >= len(names):
-                    raise error("UNI012", f"expected at most {len(names)} arguments for {callee}, but got "
-                                f"{len(callee.arguments or ())}", argument.span)  # fmt: skip
+                    raise error(
+                        "UNI012",
+                        f"expected at most {len(names)} arguments for {callee}, but got {len(callee.arguments or ())}",
+                        argument.span,
+                    )
                 if len(seen) < position:
                     raise error("UNI012", "expected arguments without a name before those with one", argument.span)
                 name = names[position]
             else:
                 name = argument.name.text
                 if name not in names:
-                    raise error("UNI012", f"{callee} has no parameter {name}", argument.name.span,
-                                did_you_mean(name, names) or f"it has {', '.join(names) or 'none'}")  # fmt: skip
+                    raise error(
+                        "UNI012",
+                        f"{callee} has no parameter {name}",
+                        argument.name.span,
+                        did_you_mean(name, names) or f"it has {', '.join(names) or 'none'}",
+                    )
             if name in seen:
                 raise error("UNI012", f"{name} of {callee} is given twice", argument.span)
             seen.add(name)
@@ -614,22 +698,31 @@ class _Elaborator:
             parts = [self.wires(item, scope) for item in value.items]
             wires = tuple(wire for part in parts for wire in part.wires)
             if len(wires) > MAX_PORTS:
-                raise error("UNI030", f"expected at most {MAX_PORTS} wires in a bundle, but got {len(wires)}", value.span)
+                raise error(
+                    "UNI030", f"expected at most {MAX_PORTS} wires in a bundle, but got {len(wires)}", value.span
+                )
             return Wires(parts[0].builder, wires)
         return self.run(value.steps, self.wires(value.head, scope), scope)
 
     def reference(self, value: ast.Reference, scope: Scope) -> Value:
         name = value.name.text
         if name in FUNCTIONS and not scope.find(name):
-            arguments = [self.expression(a.value, scope) for a in value.arguments or () if not is_special(a)]
-            numbers = [a for a in arguments if type(a) in (int, float)]
-            if len(numbers) < 2 or len(numbers) != len(value.arguments or ()):
-                raise error("UNI014", f"expected two or more numbers for {name}", value.span)
-            result: int | float = FUNCTIONS[name](*numbers)
-            return result
+            return self.function(name, value, scope)
         if value.arguments is None:
             return self.lookup(value.name, scope)
         return self.callee(value, scope)
+
+    def function(self, name: str, value: ast.Reference, scope: Scope) -> int | float:
+        """`min` or `max` of two or more numbers."""
+        numbers: list[int | float] = []
+        for argument in value.arguments or ():
+            if argument.name is None and not isinstance(argument.value, (ast.Chain, ast.Options, ast.Range)):
+                number = self.expression(argument.value, scope)
+                if isinstance(number, (int, float)) and not isinstance(number, bool):
+                    numbers.append(number)
+        if len(numbers) < 2 or len(numbers) != len(value.arguments or ()):
+            raise error("UNI014", f"expected two or more numbers for {name}", value.span)
+        return FUNCTIONS[name](numbers)
 
     def operator(self, value: ast.Operation, scope: Scope) -> Value:
         if value.operator in ("and", "or", "not"):
@@ -650,8 +743,11 @@ class _Elaborator:
         self, sign: str, operands: Sequence[Value], wires: list[Wires], value: ast.Operation, scope: Scope
     ) -> Wires:
         if sign not in WIRE_OPERATORS or len(wires) != len(operands) or value.operator == "negative":
-            raise error("UNI014", f"expected wires joined by + - or *, but got {' and '.join(map(describe, operands))} "
-                        f"with {sign}", value.span)  # fmt: skip
+            raise error(
+                "UNI014",
+                f"expected wires joined by + - or *, but got {' and '.join(map(describe, operands))} with {sign}",
+                value.span,
+            )
         for wire in wires:
             if len(wire.wires) != 1:
                 raise error("UNI021", f"expected one wire on each side of {sign}, but got {describe(wire)}", value.span)
@@ -664,17 +760,25 @@ class _Elaborator:
             return (left == right) == (sign == "==")
         numbers = (int, float, bool) if sign in ("==", "!=") else (int, float)
         if type(left) not in numbers or type(right) not in numbers:
-            raise error("UNI014", f"expected numbers on both sides of {sign}, but got {describe(left)} and "
-                        f"{describe(right)}", span)  # fmt: skip
+            raise error(
+                "UNI014",
+                f"expected numbers on both sides of {sign}, but got {describe(left)} and {describe(right)}",
+                span,
+            )
         assert isinstance(left, (int, float)) and isinstance(right, (int, float))
         if sign in ("/", "//", "%") and right == 0:
             raise error("UNI022", f"cannot divide {show_value(left)} by zero", span)
+        result: int | float | bool
         if sign != "/":
             result = OPERATORS[sign](left, right)
         elif isinstance(left, int) and isinstance(right, int):
             if left % right:
-                raise error("UNI022", f"expected {left} to be divisible by {right}, but {left % right} remains", span,
-                            "// rounds down")  # fmt: skip
+                raise error(
+                    "UNI022",
+                    f"expected {left} to be divisible by {right}, but {left % right} remains",
+                    span,
+                    "// rounds down",
+                )
             result = left // right
         else:
             result = left / right
@@ -698,8 +802,12 @@ class _Elaborator:
         wires = self.wires(value.of, scope)
         shape, letter = wires.shapes[0], value.field.text
         if letter not in "CHW"[: len(shape)]:
-            raise error("UNI010", f"a wire of shape {show_shape(shape)} has no {letter}", value.field.span,
-                        f"it has {', '.join('CHW'[:len(shape)])}")  # fmt: skip
+            raise error(
+                "UNI010",
+                f"a wire of shape {show_shape(shape)} has no {letter}",
+                value.field.span,
+                f"it has {', '.join('CHW'[: len(shape)])}",
+            )
         return shape["CHW".index(letter)]
 
     def item(self, value: ast.Item, scope: Scope) -> Wires:
@@ -743,8 +851,12 @@ class _Elaborator:
         if len(options) == 1:
             return 0
         if self.decide is None:
-            raise error("UNI042", f"expected everything to be fixed, but {name} is open", span,
-                        "open choices belong in a `space`; sample it, or name one value")  # fmt: skip
+            raise error(
+                "UNI042",
+                f"expected everything to be fixed, but {name} is open",
+                span,
+                "open choices belong in a `space`; sample it, or name one value",
+            )
         return self.decide(choice)
 
     def chosen(self, name: str, domain: ast.Domain, scope: Scope, symbols: tuple[str, ...] = ()) -> Value:
@@ -760,7 +872,9 @@ class _Elaborator:
         step = 1 if domain.step is None else self.integer(domain.step, scope, "the step of a range", 1)
         values = range(low, high + 1, step)
         if not 1 <= len(values) <= MAX_OPTIONS:
-            raise error("UNI015", f"expected a range of 1 to {MAX_OPTIONS:,} values, but got {len(values):,}", domain.span)
+            raise error(
+                "UNI015", f"expected a range of 1 to {MAX_OPTIONS:,} values, but got {len(values):,}", domain.span
+            )
         return values
 
     # ---- networks and spaces -------------------------------------------------------------------------------------
@@ -794,8 +908,12 @@ class _Elaborator:
     @staticmethod
     def init(member: ast.Init) -> str:
         if member.scheme.text not in INITS:
-            raise error("UNI010", f"unknown scheme of initial weights {member.scheme.text}", member.scheme.span,
-                        did_you_mean(member.scheme.text, INITS) or f"there are {', '.join(INITS)}")  # fmt: skip
+            raise error(
+                "UNI010",
+                f"unknown scheme of initial weights {member.scheme.text}",
+                member.scheme.span,
+                did_you_mean(member.scheme.text, INITS) or f"there are {', '.join(INITS)}",
+            )
         return member.scheme.text
 
     def keep_budget(self, network: ast.Network, graph: Graph) -> None:
@@ -827,7 +945,7 @@ class _Elaborator:
         return graph
 
     def stage(self, stage: ast.Stage, inputs: tuple[Shape, ...], scope: Scope, name: str) -> Graph:
-        """Blocks in a row. `width` is the stage's, `stride` that of its first block (1 after it), `index` counts blocks."""
+        """Blocks in a row. `width` is the stage's, `stride` that of its first block (else 1), `index` counts blocks."""
         builder = Builder(inputs, self.work)
         with self.at(name):
             inner = scope.inner(builder)
@@ -856,8 +974,12 @@ class _Elaborator:
 
     def stage_items(self, stage: ast.Stage, scope: Scope) -> Iterator[ast.Chain]:
         if stage.count is not None and (len(stage.items) > 1 or stage.items[0].count is not None):
-            raise error("UNI012", "expected one block in a stage that says how often, but got a list", stage.span,
-                        "write the numbers in the list: stage 96 { A, B x 2 }")  # fmt: skip
+            raise error(
+                "UNI012",
+                "expected one block in a stage that says how often, but got a list",
+                stage.span,
+                "write the numbers in the list: stage 96 { A, B x 2 }",
+            )
         for item in stage.items:
             count: int = 1
             if stage.count is not None:
@@ -865,7 +987,9 @@ class _Elaborator:
             elif item.count is not None:
                 count = self.integer(item.count, scope, "the number of blocks", 1)
             if count > MAX_OPTIONS:
-                raise error("UNI030", f"expected at most {MAX_OPTIONS:,} blocks in a stage, but got {count:,}", stage.span)
+                raise error(
+                    "UNI030", f"expected at most {MAX_OPTIONS:,} blocks in a stage, but got {count:,}", stage.span
+                )
             for _ in range(count):
                 yield item.body
 
@@ -873,7 +997,9 @@ class _Elaborator:
         starts = [member for member in network.members if isinstance(member, ast.Start)]
         sections = [m for m in network.members if isinstance(m, (ast.Section, ast.Stage))]
         if network.is_space and not starts and not sections:
-            raise error("UNI023", f"expected {network.name.text} to have a start, or sections of its own", network.name.span)
+            raise error(
+                "UNI023", f"expected {network.name.text} to have a start, or sections of its own", network.name.span
+            )
         moves = [self.move(m, module) for part in network.members if isinstance(part, ast.Moves) for m in part.moves]
         limits = [self.limit(b) for part in network.members if isinstance(part, ast.Budgets) for b in part.bounds]
         start = self.start(starts[0], module) if starts else None
@@ -883,8 +1009,16 @@ class _Elaborator:
             run = _Elaborator(decide)
             return run.collected(lambda: run.top(module, network, shape, {}))
 
-        return Space(network.name.text, network.doc, Budget(tuple(limits)), tuple(moves), start,
-                     member if sections else None, choices, nested)  # fmt: skip
+        return Space(
+            network.name.text,
+            network.doc,
+            Budget(tuple(limits)),
+            tuple(moves),
+            start,
+            member if sections else None,
+            choices,
+            nested,
+        )
 
     def probe(self, module: Module, network: ast.Network, shape: Shape | None) -> tuple[tuple[Choice, ...], bool]:
         """The choices on the level of the space and its stages, by answering all with their first option."""
@@ -897,9 +1031,13 @@ class _Elaborator:
     def start(self, start: ast.Start, module: Module) -> Callable[[], Graph]:
         found = module.find(start.network.text)
         if found is None or not isinstance(found[1], ast.Network):
-            known = [name for name in module.names()]
-            raise error("UNI010", f"expected a network to start from, but {start.network.text} is none", start.network.span,
-                        did_you_mean(start.network.text, known) or "import it: from networks.NAME import NAME")  # fmt: skip
+            known = list(module.names())
+            raise error(
+                "UNI010",
+                f"expected a network to start from, but {start.network.text} is none",
+                start.network.span,
+                did_you_mean(start.network.text, known) or "import it: from networks.NAME import NAME",
+            )
         home, network = found
         return lambda: build(home, network.name.text)
 
@@ -921,10 +1059,16 @@ class _Elaborator:
     def limit(self, bound: ast.Bound) -> Limit:
         metric = bound.metric
         if metric.text not in METRICS:
-            raise error("UNI010", f"unknown metric {metric.text}", metric.span,
-                        did_you_mean(metric.text, METRICS) or f"there are {', '.join(METRICS)}")  # fmt: skip
+            raise error(
+                "UNI010",
+                f"unknown metric {metric.text}",
+                metric.span,
+                did_you_mean(metric.text, METRICS) or f"there are {', '.join(METRICS)}",
+            )
         if bound.low is not None and bound.high is not None and bound.low > bound.high:
-            raise error("UNI041", f"expected a low end below the high end, but got {bound.low:,}..{bound.high:,}", bound.span)
+            raise error(
+                "UNI041", f"expected a low end below the high end, but got {bound.low:,}..{bound.high:,}", bound.span
+            )
         return Limit(metric.text, bound.low, bound.high, bound.relative)
 
 
@@ -935,7 +1079,9 @@ def describe(value: object) -> str:
     """A value in the words of a message."""
     if isinstance(value, Wires):
         shapes = ", ".join(map(show_shape, value.shapes[:3]))
-        return f"a wire of {shapes}" if len(value.wires) == 1 else f"a bundle of {len(value.wires)} wires ({shapes}, ...)"
+        return (
+            f"a wire of {shapes}" if len(value.wires) == 1 else f"a bundle of {len(value.wires)} wires ({shapes}, ...)"
+        )
     if isinstance(value, Callee):
         return f"the {'operation' if isinstance(value.target, type) else 'block'} {value}"
     if isinstance(value, (bool, int, float)):
@@ -946,7 +1092,3 @@ def describe(value: object) -> str:
 def text_of(syntax: ast.Syntax) -> str:
     """A piece of syntax as it was written, on one line."""
     return " ".join(syntax.span.source.text[syntax.span.start : syntax.span.end].split())
-
-
-def is_special(argument: ast.Argument) -> bool:
-    return isinstance(argument.value, (ast.Chain, ast.Options, ast.Range)) or argument.name is not None

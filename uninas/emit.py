@@ -160,7 +160,9 @@ def fuse_attention(model: Model) -> Model:
         assert soft
         with model.graph.inserting_before(node):
             bias = model.graph.call_module(f"{biased.target}.bias") if biased else None
-            fused = model.graph.call_function(layers.attention, (*scores.args[:2], node.args[1], bias), dict(node.kwargs))
+            fused = model.graph.call_function(
+                layers.attention, (*scores.args[:2], node.args[1], bias), dict(node.kwargs)
+            )
         node.replace_all_uses_with(fused)
         for dead in filter(None, (node, soft, biased, scores)):
             model.graph.erase_node(dead)

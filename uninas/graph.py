@@ -25,7 +25,9 @@ INPUT = "in"
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[0-9]+)?")
 # Words that a text could not use for a wire.
-RESERVED = frozenset("in out C H W as if else or and not each repeat true false".split())
+RESERVED = frozenset(
+    ["in", "out", "C", "H", "W", "as", "if", "else", "or", "and", "not", "each", "repeat", "true", "false"]
+)
 
 
 class Wire(NamedTuple):
@@ -108,7 +110,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes between inputs and outputs. Raises GraphError (or a sentence from a shape rule as one) when it does not type.
+    """Nodes between inputs and outputs. Raises GraphError when it does not type.
 
     Invariant: names are unique and none lies below another (`a` and `a.1`), every wire is produced before it is used,
     every node reaches an output, and every shape is known. `name` is a label and `init` the scheme for initial
@@ -120,6 +122,8 @@ class Graph:
     outputs: tuple[Wire, ...]
     name: str = field(default="", compare=False)
     init: str = "default"
+    output_shapes: tuple[Shape, ...] = field(init=False, repr=False, compare=False)
+    _shapes: dict[str, tuple[Shape, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         shapes: dict[str, tuple[Shape, ...]] = {INPUT: self.inputs}
@@ -141,10 +145,6 @@ class Graph:
                 raise GraphError(f"expected every node to reach an output, but nothing uses {node.name}", node.name)
         object.__setattr__(self, "_shapes", shapes)
         object.__setattr__(self, "output_shapes", output_shapes)
-
-    if TYPE_CHECKING:  # set by the constructor, which has to know them anyway
-        _shapes: dict[str, tuple[Shape, ...]]
-        output_shapes: tuple[Shape, ...]
 
     @staticmethod
     def _check_name(name: str, taken: Mapping[str, object]) -> None:
@@ -249,6 +249,9 @@ class Graph:
 
     def __hash__(self) -> int:
         return self._hash
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Graph:
+        return self  # nothing in it can change
 
     # ---- views and edits ---------------------------------------------------------------------------------------
 

@@ -32,8 +32,12 @@ class Module:
                 self._claim(word)
                 if word.text not in module.definitions:
                     path = ".".join(part.text for part in imports.path)
-                    raise error("UNI017", f"expected a definition in {path}, but it has no {word.text}", word.span,
-                                did_you_mean(word.text, module.definitions))  # fmt: skip
+                    raise error(
+                        "UNI017",
+                        f"expected a definition in {path}, but it has no {word.text}",
+                        word.span,
+                        did_you_mean(word.text, module.definitions),
+                    )
                 self.imported[word.text] = (module, module.definitions[word.text])
 
     def find(self, name: str) -> tuple[Module, Definition] | None:
@@ -61,8 +65,12 @@ class Module:
                 return _module(path, self.roots, (*importers, path))
         known = [".".join(p.relative_to(r).with_suffix("").parts) for r in self.roots for p in r.rglob("*.uni")][:1000]
         name = ".".join(word.text for word in imports.path)
-        raise error("UNI017", f"cannot find {name}: expected a file {relative} in {_listed(self.roots)}", span,
-                    did_you_mean(name, known))  # fmt: skip
+        raise error(
+            "UNI017",
+            f"cannot find {name}: expected a file {relative} in {_listed(self.roots)}",
+            span,
+            did_you_mean(name, known),
+        )
 
 
 def load_file(path: Path, roots: Iterable[Path] = ()) -> Module:
@@ -103,15 +111,16 @@ def shipped() -> dict[str, Path]:
 
 
 def shipped_file(name: str, span: Span | None = None) -> Path:
-    """The file of a shipped network or space. The file is called like what it defines, so one look is usually enough."""
+    """The file of a shipped network or space. Files are called like what they define, so one look is usually enough."""
     for folder in ("networks", "."):
         path = library_root() / folder / f"{name}.uni"
         if name.isidentifier() and path.is_file():
             return path
     if name in shipped():
         return shipped()[name]
-    raise error("UNI010", f"there is no shipped network or space called {name[:60]!r}", span,
-                did_you_mean(name, shipped()))  # fmt: skip
+    raise error(
+        "UNI010", f"there is no shipped network or space called {name[:60]!r}", span, did_you_mean(name, shipped())
+    )
 
 
 def find(source: str | Path) -> tuple[Module, str]:
@@ -134,6 +143,7 @@ def find(source: str | Path) -> tuple[Module, str]:
         networks = [n for n, definition in module.definitions.items() if isinstance(definition, Network)]
         name = (networks or list(module.definitions))[-1]
     if name not in module.definitions:
-        raise error("UNI010", f"there is no {name} in {module.file.source.name}", None,
-                    did_you_mean(name, module.definitions))  # fmt: skip
+        raise error(
+            "UNI010", f"there is no {name} in {module.file.source.name}", None, did_you_mean(name, module.definitions)
+        )
     return module, name

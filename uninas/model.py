@@ -32,7 +32,7 @@ class Model(fx.GraphModule):
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        """For every stage: its channels (`num_chs`), how much smaller than the input it is (`reduction`), its module."""
+        """For every stage: channels (`num_chs`), how much smaller than the input it is (`reduction`), `module`."""
         graph = self.architecture
         height = graph.inputs[0][1] if len(graph.inputs[0]) == 3 else 1
         shapes = {name: graph.shapes(name)[0] for name in self.sections if name.startswith("stages.")}
@@ -76,26 +76,31 @@ class Model(fx.GraphModule):
                 if isinstance(module, nn.Linear):
                     return str(node.target), module
                 break
-        raise error("UNI060", "expected a network that ends in a linear layer", None, "give it one: head ... -> linear(1000)")
+        raise error(
+            "UNI060", "expected a network that ends in a linear layer", None, "give it one: head ... -> linear(1000)"
+        )
 
     def _before_head(self) -> str:
         names = list(self.sections)
         if len(names) < 2 or names[-1] != "head":
-            raise error("UNI060", f"expected a network whose last section is a head, but its sections are {', '.join(names)}")
+            raise error(
+                "UNI060", f"expected a network whose last section is a head, but its sections are {', '.join(names)}"
+            )
         return self.sections[names[-2]]
 
     def _part(self, start: str | None, end: str | None) -> fx.GraphModule:
         """The piece between two fx nodes as a module that shares our weights."""
         parts: dict[tuple[str | None, str | None], fx.GraphModule] = self.__dict__.setdefault("_parts", {})
         if (start, end) not in parts:
-            piece, values = fx.Graph(), {}
+            piece = fx.Graph()
+            values: dict[fx.Node, fx.Node] = {}
             for node in self.graph.nodes:
                 if node.name == start:
-                    values = {node: piece.placeholder("x")}
+                    values[node] = piece.placeholder("x")
                 elif node.op == "output":
                     piece.output(values[node.args[0]])
                 elif start is None or values:
-                    values[node] = piece.node_copy(node, lambda used: values[used])
+                    values[node] = piece.node_copy(node, values.__getitem__)
                 if node.name == end:
                     piece.output(values[node])
                     break

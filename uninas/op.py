@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, dataclass_transform
@@ -42,6 +41,7 @@ def size(shape: Shape) -> int:
 
 
 def show_shape(shape: Shape) -> str:
+    """A shape as messages and the language write it: 64 x 56 x 56."""
     return " x ".join(map(str, shape))
 
 
@@ -176,23 +176,23 @@ class Op:
 
     # ---- what a subclass defines -------------------------------------------------------------------------------
 
-    def shape(self, *x: Shape) -> Shape | list[Shape]:
+    def shape(self, *x: Any, **none: Any) -> Shape | list[Shape]:
         """Output shape for these input shapes; a list when there are several outputs. Raises ShapeError."""
         raise NotImplementedError
 
-    def params(self, *x: Shape) -> int:
+    def params(self, *x: Any, **none: Any) -> int:
         """Number of trainable scalars."""
         return 0
 
-    def macs(self, *x: Shape) -> int:
+    def macs(self, *x: Any, **none: Any) -> int:
         """Multiply-accumulates of convolutions and matrix products, for one sample."""
         return 0
 
-    def elementwise(self, *x: Shape) -> int:
+    def elementwise(self, *x: Any, **none: Any) -> int:
         """All other operations on single elements, for one sample."""
         return 0
 
-    def emit(self, nn: Any, *x: Shape) -> Any:
+    def emit(self, nn: Any, *x: Any, **none: Any) -> Any:
         """The torch object: an nn.Module, or a function of the input tensors."""
         raise NotImplementedError
 
@@ -227,6 +227,3 @@ class Op:
             if (value := getattr(self, a.name)) != a.default or a.required
         ]
         return f"{self.name}({', '.join(parts)})" if parts else self.name
-
-
-Emitted = Callable[..., Any]

@@ -1,7 +1,7 @@
 """Graph -> text. `dumps` writes a graph as a person would, in a form that parses back to an equal graph.
 
 Channel counts are written relative to C where they are multiples of it, so blocks that differ only in their width become
-one definition. Where a node bears a name that elaboration would not give it, the step says so with `as`.
+one definition. Where a node bears a name that elaboration would not give it, the step says so (`as`).
 """
 
 from __future__ import annotations
@@ -58,6 +58,12 @@ class _Frame:
             extent, letter = letters.get(attribute.name, (0, ""))
             return letter if value == extent else str(value)
         return str(value)
+
+    def width_of(self, value: int) -> str:
+        """The width that a block is told, which a stage calls by its own name."""
+        if self.symbolic and self.shape and self.shape[0] >= SMALLEST_SYMBOLIC:
+            return self.channels(value)
+        return "width" if value == self.width else str(value)
 
     def channels(self, value: int) -> str:
         c = self.shape[0]
@@ -145,7 +151,9 @@ class _Printer:
             return f"stage {width} x {items[0][1]} {{ {items[0][0]} }}"
         listed = [text if count == 1 else f"{text} x {count}" for text, count in items]
         line = f"stage {width} {{ {', '.join(listed)} }}"
-        return line if len(line) <= WIDTH else f"stage {width} {{\n" + _indented([f"{item}," for item in listed]) + "\n}"
+        return (
+            line if len(line) <= WIDTH else f"stage {width} {{\n" + _indented([f"{item}," for item in listed]) + "\n}"
+        )
 
     def stage_block(self, graph: Graph, width: int) -> str:
         if graph.name == "block" and self.is_chain(graph) and all(isinstance(n.op, Block) for n in graph.nodes):
@@ -222,10 +230,7 @@ class _Printer:
         if isinstance(node.op, Block):
             name, wide = self.definition(node.op.graph, node.op.graph.name or "Block")
             out = node.op.graph.output_shapes[0][0]
-            if not wide:
-                return name
-            use = frame.symbolic and frame.shape and frame.shape[0] >= SMALLEST_SYMBOLIC or out == frame.width
-            return f"{name}({frame.channels(out) if use and frame.shape else 'width' if use else out})"
+            return f"{name}({frame.width_of(out)})" if wide else name
         if isinstance(node.op, Each):
             inner = _Frame(node.op.body.inputs[0], symbolic=frame.symbolic)
             return "each part {\n" + _indented(self.statements(node.op.body, inner, "part")) + "\n}"

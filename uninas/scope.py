@@ -60,6 +60,8 @@ Value = int | float | bool | Symbol | Wires | Callee | Nameless | Poison
 
 @dataclass
 class Binding:
+    """A value, where it was bound, and whether anything has looked at it."""
+
     value: Value
     span: Span | None
     used: bool = False

@@ -38,8 +38,8 @@ class Limit:
         if not self.relative:
             return self
         base = METRICS[self.metric](start)
-        scaled = [None if side is None else side * base for side in (self.low, self.high)]
-        return Limit(self.metric, *scaled)
+        low, high = (None if side is None else side * base for side in (self.low, self.high))
+        return Limit(self.metric, low, high)
 
     def broken(self, value: int) -> str:
         """A sentence when `value` breaks the limit, else ''."""
@@ -52,6 +52,8 @@ class Limit:
 
 @dataclass(frozen=True)
 class Budget:
+    """All limits on an architecture together."""
+
     limits: tuple[Limit, ...] = ()
 
     def broken(self, graph: Graph) -> list[str]:
@@ -89,6 +91,8 @@ class MoveOption:
 
 @dataclass(frozen=True)
 class MoveRule:
+    """A kind of move with its relative weight, and what it may put in."""
+
     name: str
     weight: float
     options: tuple[MoveOption, ...]
@@ -117,18 +121,26 @@ class Space:
 
     def member(self, answers: Mapping[str, int] | Sequence[int]) -> Graph:
         """The architecture for these answers, by path or in the order of `choices`."""
-        by_path = answers if isinstance(answers, Mapping) else dict(
-            zip((choice.path for choice in self.choices), answers, strict=True)
-        )  # fmt: skip
+        by_path = (
+            answers
+            if isinstance(answers, Mapping)
+            else dict(zip((choice.path for choice in self.choices), answers, strict=True))
+        )
 
         def decide(choice: Choice) -> int:
             if choice.path not in by_path:
-                raise error("UNI042", f"expected an answer for {choice.path} of {self.name}", None,
-                            did_you_mean(choice.path, by_path))  # fmt: skip
+                raise error(
+                    "UNI042",
+                    f"expected an answer for {choice.path} of {self.name}",
+                    None,
+                    did_you_mean(choice.path, by_path),
+                )
             answer = by_path[choice.path]
             if not 0 <= answer < len(choice.options):
-                raise error("UNI042", f"expected an answer from 0 to {len(choice.options) - 1} for {choice.path}, "
-                            f"but got {answer}")  # fmt: skip
+                raise error(
+                    "UNI042",
+                    f"expected an answer from 0 to {len(choice.options) - 1} for {choice.path}, but got {answer}",
+                )
             return answer
 
         return self._built(decide)

@@ -385,9 +385,7 @@ class _Guard:
 
 @cache
 def _parser() -> Lark:
-    return Lark(
-        grammar_text(), parser="lalr", propagate_positions=True, maybe_placeholders=True, postlex=_Guard()
-    )
+    return Lark(grammar_text(), parser="lalr", propagate_positions=True, maybe_placeholders=True, postlex=_Guard())
 
 
 _SIGNS = {
@@ -411,7 +409,7 @@ def _syntax_error(source: Source, problem: UnexpectedInput) -> Diagnostic:
         span = Span(source, problem.pos_in_stream or 0, (problem.pos_in_stream or 0) + 1)
         return Diagnostic("UNI002", f"expected a name, a number or a sign, but got {problem.char!r}", span)
     assert isinstance(problem, UnexpectedToken)
-    token, expected = problem.token, set(problem.accepts or problem.expected)
+    token, expected = problem.token, set(problem.expected)
     if "NAME" in expected:
         expected -= _QUIET
     words = sorted(expected, key=lambda name: (name not in ("NAME", "RBRACE"), name))
@@ -420,7 +418,7 @@ def _syntax_error(source: Source, problem: UnexpectedInput) -> Diagnostic:
     found = "the end of the text" if token.type == "$END" else f"'{shown(token)}'"
     hint = ""
     if token.type == "NAME":
-        keywords = {_terminal(name).strip("'") for name in problem.accepts or problem.expected} - {"a name"}
+        keywords = {_terminal(name).strip("'") for name in problem.expected} - {"a name"}
         hint = did_you_mean(str(token), keywords)
     elif token.type == "$END":
         hint = "a bracket is still open" if "RBRACE" in expected else ""

@@ -11,7 +11,7 @@ from uninas.op import Op, Shape, ShapeError, attr, image, size
 
 
 def window_padding(padding: int, kernel: int, dilation: int = 1) -> int:
-    """What a padding of -1 stands for: half the reach of the kernel, which keeps the size at stride 1 and odd kernels."""
+    """What a padding of -1 stands for: half the kernel's reach, which keeps sizes at stride 1 and odd kernels."""
     return (kernel - 1) * dilation // 2 if padding < 0 else padding
 
 

@@ -34,9 +34,7 @@ class MaxPool(Op, name="max_pool", family="pool"):
         return size(self.shape(x)) * self.kernel**2
 
     def emit(self, nn: Any, x: Shape) -> Any:
-        return nn.MaxPool2d(
-            self.kernel, self.stride, window_padding(self.padding, self.kernel), ceil_mode=self.ceil
-        )
+        return nn.MaxPool2d(self.kernel, self.stride, window_padding(self.padding, self.kernel), ceil_mode=self.ceil)
 
 
 class AvgPool(Op, name="avg_pool", family="pool"):

@@ -71,7 +71,9 @@ class Untokens(Op, name="untokens", family="shape"):
 
     def shape(self, x: Shape) -> Shape:
         if tokens(x)[2] != self.height * self.width:
-            raise ShapeError(f"expected {self.height * self.width} tokens for {self.height} x {self.width}, but got {x[2]}")
+            raise ShapeError(
+                f"expected {self.height * self.width} tokens for {self.height} x {self.width}, but got {x[2]}"
+            )
         return (x[0], self.height, self.width)
 
     def emit(self, nn: Any, x: Shape) -> Any:
