@@ -1,0 +1,222 @@
+"""Statements and steps: tensors flow along arrows, and every step adds nodes to the graph being built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from uninas import syntax as ast
+from uninas.builder import Builder, Wires, snake_case
+from uninas.elaborate.core import MAX_OPTIONS, Exhausted, describe, text_of
+from uninas.elaborate.expressions import Expressions
+from uninas.errors import Span, UninasError, did_you_mean, error, shown
+from uninas.graph import Block, Each, Graph
+from uninas.library import Module
+from uninas.op import Attr, Op, Shape, ShapeError
+from uninas.scope import Binding, Callee, Nameless, Poison, Poisoned, Scope, Symbol, Value
+
+
+class Steps(Expressions):
+    """Adds nodes for what stands after arrows."""
+
+    def definition_graph(
+        self,
+        module: Module,
+        definition: ast.Definition,
+        values: Mapping[str, Value],
+        inputs: tuple[Shape, ...],
+        span: Span,
+    ) -> Graph:
+        """The graph of a block for these arguments (see `Elaborator`)."""
+        raise NotImplementedError
+
+    def body_graph(self, statements: Sequence[ast.Statement], scope: Scope, name: str, span: Span) -> Graph:
+        """The graph of statements that end in `out`."""
+        assert scope.builder
+        for statement in statements:
+            self.statement(statement, scope)
+        out = scope.names.get("out")
+        if out is None:
+            raise error("UNI023", f"expected a wire called out in {name}", span, "name the result: out = ...")
+        for wire, binding in scope.names.items():
+            if isinstance(binding.value, Wires) and binding.span and not binding.used and wire != "out":
+                self.report(error("UNI016", f"the wire {wire} is never used", binding.span))
+        if isinstance(out.value, Poison):
+            raise Poisoned
+        assert isinstance(out.value, Wires)
+        return self.finish(scope.builder, out.value, name, span)
+
+    def statement(self, statement: ast.Statement, scope: Scope) -> None:
+        try:
+            value = self.wires(statement.value, scope)
+            assert scope.builder
+            if len(statement.names) == 1:
+                made = [value]
+                name = statement.names[0].text
+                if name not in ("out", "in") and isinstance(statement.value, (ast.Pipeline, ast.Operation)):
+                    scope.builder.label(value, name)
+            else:
+                if len(value.wires) != len(statement.names):
+                    raise error(
+                        "UNI021",
+                        f"expected {len(statement.names)} wires for {len(statement.names)} names, "
+                        f"but got {len(value.wires)}",
+                        statement.span,
+                    )
+                made = [Wires(value.builder, (wire,)) for wire in value.wires]
+            for word, wires in zip(statement.names, made, strict=True):
+                self.claim(word, wires, scope)
+        except Exhausted:
+            raise
+        except (UninasError, Poisoned) as problem:
+            if isinstance(problem, UninasError):
+                self.report(problem)
+            for word in statement.names:
+                scope.names.setdefault(word.text, Binding(Poison(), word.span))
+
+    def run(self, steps: Sequence[ast.Step], wires: Wires, scope: Scope) -> Wires:
+        for step in steps:
+            wires = self.step(step, wires, scope)
+        return wires
+
+    def step(self, step: ast.Step, wires: Wires, scope: Scope) -> Wires:
+        self.work()
+        if isinstance(step, ast.Apply):
+            return self.labelled(step.label, self.apply(self.callee(step, scope), wires, step.name.span, scope))
+        if isinstance(step, ast.Repeat):
+            for _ in range(self.integer(step.count, scope, "the number of repetitions", 0, MAX_OPTIONS)):
+                self.work()
+                wires = self.run(step.body.steps, wires, self.chain_scope(wires, scope))
+            return wires
+        if isinstance(step, ast.When):
+            chosen = step.then if self.truth(step.condition, scope) else step.otherwise
+            return self.run(chosen.steps, wires, self.chain_scope(wires, scope)) if chosen else wires
+        if isinstance(step, ast.Alternatives):
+            labels = tuple(text_of(option) for option in step.options)
+            with self.at(f"@{len(wires.builder.ops)}"):
+                index = self.ask("alternative", labels, step.span)
+            return self.step(step.options[index], wires, scope)
+        return self.labelled(step.label, self.each(step, wires, scope))
+
+    @staticmethod
+    def labelled(label: ast.Word | None, wires: Wires) -> Wires:
+        if label:
+            if label.text in wires.builder.labels.values():
+                raise error("UNI011", f"{label.text} is defined twice in this block", label.span)
+            wires.builder.label(wires, label.text)
+        return wires
+
+    @staticmethod
+    def chain_scope(wires: Wires, scope: Scope) -> Scope:
+        """Inside braces, C, H and W are the shape of what flows into the braces."""
+        return scope.inner(shape=wires.shapes[0])
+
+    def each(self, step: ast.Each, wires: Wires, scope: Scope) -> Wires:
+        builder = Builder(wires.shapes[:1], self.work)
+        inner = scope.inner(builder, wires.shapes[0])
+        inner.bind(step.name.text, builder.input)
+        body = self.body_graph(step.body, inner, "each", step.span)
+        return self.add(Each(body), wires, "parts", step.span, scope)
+
+    # ---- operations and blocks with their arguments --------------------------------------------------------------
+
+    def apply(self, callee: Callee | Nameless, wires: Wires, span: Span, scope: Scope) -> Wires:
+        if isinstance(callee, Nameless):
+            inner = callee.scope.inner(scope.builder, wires.shapes[0])
+            return self.run(callee.steps, wires, inner)
+        if isinstance(callee.target, type):
+            with self.at(f"{callee}@{len(wires.builder.ops)}"):
+                op = self.operation(callee.target, callee, span)
+            low, high = op.arity
+            if not low <= len(wires.wires) <= high:
+                many = "1 wire" if high == 1 else f"{low} wires" if low == high else f"{low} wires or more"
+                hint = (
+                    "write each NAME { ... } to treat every wire alike" if high == 1 else "bundle wires: (a, b) -> ..."
+                )
+                raise error("UNI021", f"expected {many} into {op.name}, but got {len(wires.wires)}", span, hint)
+            return self.add(op, wires, op.name, span, scope)
+        module, definition = callee.target
+        base = snake_case(definition.name.text)
+        with self.at(f"{base}@{len(wires.builder.ops)}"):
+            values = self.arguments(definition, callee, span)
+            graph = self.definition_graph(module, definition, values, wires.shapes, span)
+        return self.add(Block(graph), wires, base, span, scope)
+
+    def operation(self, target: type[Op], callee: Callee, span: Span) -> Op:
+        """An operation with its arguments, each computed for the attribute it goes to."""
+        attrs = {attribute.name: attribute for attribute in target.attrs}
+        values: dict[str, Any] = {}
+        for name, argument in self.matched(callee, list(attrs), span):
+            value = self.argument(argument, callee, attrs[name].choices)
+            values[name] = value.text if isinstance(value, Symbol) else value
+            self.check_attribute(attrs[name], values[name], argument.span)
+        missing = [name for name, attribute in attrs.items() if attribute.required and name not in values]
+        if missing:
+            raise error("UNI013", f"expected a value for {missing[0]} of {target.name}: {attrs[missing[0]].doc}", span)
+        try:
+            return target(**values)
+        except ShapeError as problem:
+            raise error("UNI015", str(problem), span) from None
+
+    @staticmethod
+    def check_attribute(attribute: Attr, value: Value, span: Span) -> None:
+        try:
+            attribute.check(value)
+        except ShapeError:
+            code = "UNI015" if type(value) is attribute.type else "UNI014"
+            raise error(
+                code,
+                f"expected {attribute.name} to be {attribute.domain}, but got {shown(describe(value))}",
+                span,
+                f"{attribute.name}: {attribute.doc}",
+            ) from None
+
+    def arguments(self, definition: ast.Definition, callee: Callee, span: Span) -> dict[str, Value]:
+        parameters = {parameter.name.text: parameter for parameter in definition.parameters}
+        values: dict[str, Value] = {}
+        for name, argument in self.matched(callee, list(parameters), span):
+            values[name] = self.argument(argument, callee, self.symbols(parameters[name].kind))
+        for name, parameter in parameters.items():
+            if name not in values and parameter.default is None:
+                raise error("UNI013", f"expected a value for the parameter {name} of {definition.name.text}", span)
+        return values
+
+    @staticmethod
+    def matched(callee: Callee, names: Sequence[str], span: Span) -> Iterator[tuple[str, ast.Argument]]:
+        """Arguments with the parameter each goes to: positions first, then names."""
+        seen: set[str] = set()
+        for position, argument in enumerate(callee.arguments or ()):
+            if argument.name is None:
+                if position >= len(names):
+                    raise error(
+                        "UNI012",
+                        f"expected at most {len(names)} arguments for {callee}, but got {len(callee.arguments or ())}",
+                        argument.span,
+                    )
+                if len(seen) < position:
+                    raise error("UNI012", "expected arguments without a name before those with one", argument.span)
+                name = names[position]
+            else:
+                name = argument.name.text
+                if name not in names:
+                    raise error(
+                        "UNI012",
+                        f"{callee} has no parameter {name}",
+                        argument.name.span,
+                        did_you_mean(name, names) or f"it has {', '.join(names) or 'none'}",
+                    )
+            if name in seen:
+                raise error("UNI012", f"{name} of {callee} is given twice", argument.span)
+            seen.add(name)
+            yield name, argument
+
+    def argument(self, argument: ast.Argument, callee: Callee, symbols: tuple[str, ...]) -> Value:
+        assert callee.scope
+        if isinstance(argument.value, (ast.Options, ast.Range)):
+            assert argument.name
+            return self.chosen(argument.name.text, argument.value, callee.scope, symbols)
+        return self.value(argument.value, callee.scope, symbols)
+
+    @staticmethod
+    def symbols(kind: ast.Word | tuple[ast.Word, ...] | None) -> tuple[str, ...]:
+        return tuple(word.text for word in kind) if isinstance(kind, tuple) else ()
