@@ -153,6 +153,8 @@ def fuse_attention(model: Model) -> Model:
         if node.op != "call_function" or node.target is not layers.matmul2 or not isinstance(node.args[0], fx.Node):
             continue
         soft = _only(node.args[0], modules, layers.Softmax)
+        if soft and modules[str(soft.target)].dim != -1:
+            continue
         biased = soft and _only(soft.args[0], modules, layers.RelPosBias)
         scores = biased.args[0] if biased else soft and soft.args[0]
         if not isinstance(scores, fx.Node) or scores.target is not layers.matmul1 or len(scores.users) != 1:
@@ -160,9 +162,9 @@ def fuse_attention(model: Model) -> Model:
         assert soft
         with model.graph.inserting_before(node):
             bias = model.graph.call_module(f"{biased.target}.bias") if biased else None
-            fused = model.graph.call_function(
-                layers.attention, (*scores.args[:2], node.args[1], bias), dict(node.kwargs)
-            )
+            queries, keys = scores.args[:2]
+            inputs = (queries, keys, node.args[1], bias)
+            fused = model.graph.call_function(layers.attention, inputs, dict(node.kwargs))
         node.replace_all_uses_with(fused)
         for dead in filter(None, (node, soft, biased, scores)):
             model.graph.erase_node(dead)

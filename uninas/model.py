@@ -62,7 +62,7 @@ class Model(fx.GraphModule):
         if num_classes < 1:
             raise error("UNI060", f"expected at least 1 class, but got {num_classes}")
         name, old = self._classifier()
-        new = nn.Linear(old.in_features, num_classes, old.bias is not None)
+        new = type(old)(old.in_features, num_classes, old.bias is not None)
         nn.init.trunc_normal_(new.weight, std=0.02, generator=generator)
         if new.bias is not None:
             nn.init.zeros_(new.bias)

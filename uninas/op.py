@@ -196,6 +196,14 @@ class Op:
         """The torch object: an nn.Module, or a function of the input tensors."""
         raise NotImplementedError
 
+    def stackable(self, *x: Shape) -> bool:
+        """Whether n copies, each with its own weights, can run as one on a batch that holds n parts of every sample."""
+        return True
+
+    def emit_stacked(self, nn: Any, n: int, *x: Shape) -> Any:
+        """n copies as one torch object; takes and gives tensors (B n) x ..., the part running fastest."""
+        return nn.stacked(self.emit(nn, *x), n)
+
     # ---- what every operation has ------------------------------------------------------------------------------
 
     def outputs(self, *x: Shape) -> tuple[Shape, ...]:

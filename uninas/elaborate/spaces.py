@@ -7,12 +7,12 @@ from collections.abc import Callable
 from uninas import syntax as ast
 from uninas.elaborate.core import text_of
 from uninas.elaborate.definitions import Elaborator, limit_of
-from uninas.errors import did_you_mean, error
+from uninas.errors import Diagnostic, UninasError, did_you_mean, error
 from uninas.graph import Graph
 from uninas.library import Module
 from uninas.op import Shape
 from uninas.scope import Scope
-from uninas.space import Budget, Choice, Decide, MoveOption, MoveRule, Space
+from uninas.space import Budget, Choice, Decide, Limit, MoveOption, MoveRule, Space
 
 
 def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Space:
@@ -24,7 +24,22 @@ def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Spa
         raise error("UNI023", f"expected {name.text} to have a start, or sections of its own", name.span)
     moves = [move for member in network.members if isinstance(member, ast.Moves) for move in member.moves]
     bounds = [bound for member in network.members if isinstance(member, ast.Budgets) for bound in member.bounds]
-    choices, nested = _probe(module, network, shape) if sections else ((), False)
+    limits: list[Limit] = []
+    problems: list[Diagnostic] = []
+    for bound in bounds:
+        try:
+            limits.append(limit_of(bound))
+        except UninasError as problem:
+            problems += problem.diagnostics
+    choices: tuple[Choice, ...] = ()
+    nested = False
+    try:
+        if sections:
+            choices, nested = _probe(module, network, shape)
+    except UninasError as problem:
+        problems += problem.diagnostics
+    if problems:
+        raise UninasError(problems)
 
     def build(decide: Decide) -> Graph:
         return _top(Elaborator(decide), module, network, shape)
@@ -32,7 +47,7 @@ def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Spa
     return Space(
         name=name.text,
         doc=network.doc,
-        budget=Budget(tuple(map(limit_of, bounds))),
+        budget=Budget(tuple(limits)),
         moves=tuple(MoveRule(m.name.text, m.weight, tuple(_option(c, module) for c in m.options)) for m in moves),
         start=_start(starts[0], module) if starts else None,
         build=build if sections else None,
@@ -66,7 +81,7 @@ def _start(start: ast.Start, module: Module) -> Callable[[], Graph]:
             start.network.span,
             did_you_mean(start.network.text, module.names()) or "import it: from networks.NAME import NAME",
         )
-    home, network = found
+    home, network = found[0], found[1]
     return lambda: _top(Elaborator(None), home, network, None)
 
 

@@ -38,7 +38,7 @@ class Matmul1(Op, name="matmul1", family="attention", arity=(2, 2)):
         return size(x)
 
     def emit(self, nn: Any, x: Shape, y: Shape) -> Any:
-        return nn.call(nn.matmul1, self.row_wise)
+        return nn.call(nn.matmul1, row_wise=self.row_wise)
 
 
 class Matmul2(Op, name="matmul2", family="attention", arity=(2, 2)):
@@ -59,7 +59,7 @@ class Matmul2(Op, name="matmul2", family="attention", arity=(2, 2)):
         return y[0] * size(a)
 
     def emit(self, nn: Any, a: Shape, y: Shape) -> Any:
-        return nn.call(nn.matmul2, self.row_wise, self.shape(a, y))
+        return nn.call(nn.matmul2, row_wise=self.row_wise, shape=self.shape(a, y))
 
 
 class RelPosBias(Op, name="rel_pos_bias", family="attention"):

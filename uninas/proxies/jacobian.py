@@ -52,6 +52,7 @@ def logit_jacobian(
     weights: Sequence[Weight],
     *,
     memory: int = 2**30,
+    chunk: int = 2**26,
     dtype: torch.dtype = torch.float32,
 ) -> Jacobian:
     """The Jacobian of the logits (N, K) of `module(*inputs)` by the chosen weights, computed in `dtype`.

@@ -16,7 +16,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import torch
@@ -106,16 +106,17 @@ def total(parts: Sequence[Tangent]) -> Tangent:
 
 
 def _sum(columns: tuple[int, ...], terms: Sequence[tuple[Rows, Tensor]]) -> Tensor:
-    (_, first), *others = terms = sorted(terms, key=lambda term: -len(term[1]))
-    if len(first) == len(columns):
-        out = first.clone()
+    whole = [stack for _, stack in terms if len(stack) == len(columns)]
+    if len(whole) > 1:
+        out = reduce(torch.add, whole)
     else:
-        out, others = zeros(len(columns), first[0]), terms
-    for rows, stack in others:
-        if isinstance(rows, slice):
-            out[rows] += stack
-        else:
-            out.index_add_(0, torch.tensor(rows, device=out.device), stack)
+        out = whole[0].clone() if whole else zeros(len(columns), terms[0][1][0])
+    for rows, stack in terms:
+        if len(stack) < len(columns):
+            if isinstance(rows, slice):
+                out[rows] += stack
+            else:
+                out.index_add_(0, torch.tensor(rows, device=out.device), stack)
     return out
 
 
@@ -198,10 +199,18 @@ def multiply(call: Call, slot: int, stack: Tensor) -> Tensor:
     return lift(stack, call.out.ndim) * other
 
 
-def matmul(call: Call, slot: int, stack: Tensor) -> Tensor:
-    """mm and bmm: out = a b"""
+def mm(call: Call, slot: int, stack: Tensor) -> Tensor:
     a, b = call.args
     return stack @ b if slot == 0 else a @ stack
+
+
+def bmm(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """One product per tangent: a broadcast product would copy the factor that they share."""
+    a, b = call.args
+    out = stack.new_empty(len(stack), *call.out.shape)
+    for row, tangent in zip(out, stack, strict=True):
+        torch.bmm(*((tangent, b) if slot == 0 else (a, tangent)), out=row)
+    return out
 
 
 def addmm(call: Call, slot: int, stack: Tensor) -> Tensor:
@@ -281,8 +290,8 @@ RULES: dict[Any, Rule] = {
     operator.getitem: pick,
     aten.cat.default: join,
     aten.convolution.default: each(convolution),
-    aten.mm.default: each(matmul),
-    aten.bmm.default: each(matmul),
+    aten.mm.default: each(mm),
+    aten.bmm.default: each(bmm),
     aten.addmm.default: each(addmm),
     aten.add.Tensor: each(add),
     aten.sub.Tensor: each(subtract),

@@ -1,0 +1,591 @@
+"""The torch side of the operations: what their `emit` returns.
+
+Three kinds of things live here, in this order: functions of tensors, which become `call_function` nodes; modules with
+weights or state, which become `call_module` nodes; and what the compiler does with them, `initialise` and `stacked`.
+Tensors are B x C x H x W or B x C. Every function is free of in-place writes and of control flow that depends on data,
+so that it goes through torch.export, torch.compile, vmap and jvp.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, amax, narrow, nn, roll, split, subtract, transpose, unflatten
+from torch.nn import (
+    ELU,
+    GELU,
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
+    Dropout,
+    Flatten,
+    GroupNorm,
+    Hardsigmoid,
+    Hardswish,
+    Identity,
+    LeakyReLU,
+    MaxPool2d,
+    Mish,
+    Module,
+    Parameter,
+    PixelShuffle,
+    PixelUnshuffle,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+    Upsample,
+)
+from torch.nn import functional as F
+from torch.nn.functional import pad
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from uninas.errors import did_you_mean, error, shown
+
+# Every name that an operation or the compiler may use; the first rows are torch's own.
+__all__ = [  # noqa: RUF022
+    "ELU", "GELU", "AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Dropout", "Flatten", "GroupNorm",
+    "Hardsigmoid", "Hardswish", "Identity", "LeakyReLU", "MaxPool2d", "Mish", "PixelShuffle", "PixelUnshuffle", "ReLU",
+    "ReLU6", "SiLU", "Sigmoid", "Softmax", "Tanh", "Upsample", "amax", "narrow", "pad", "roll", "split", "subtract",
+    "transpose",
+    "Call", "ClassToken", "Conv2d", "DropPath", "FlatLinear", "LayerNorm", "LayerScale", "Linear", "OffsetTable",
+    "PosEmbed", "RelPosBias", "WindowMask", "add", "attention", "band", "call", "channel_shuffle", "concat",
+    "concat_tokens", "copies", "crop", "matmul1", "matmul2", "maximum", "multiply", "reshape", "window_merge",
+    "window_partition", "zero",
+    "SCHEMES", "initialise", "stack_parts", "stacked", "unstack_parts",
+]  # fmt: skip
+
+# ---- functions -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function of tensors with further arguments fixed. The compiler writes them into the fx node."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    keywords: tuple[tuple[str, Any], ...] = ()
+
+    def __call__(self, *tensors: Tensor) -> Any:
+        return self.function(*tensors, *self.arguments, **dict(self.keywords))
+
+
+def call(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Call:
+    """`function(tensors..., *arguments, **keywords)`; functools.partial is no legal fx target."""
+    return Call(function, arguments, tuple(keywords.items()))
+
+
+def add(first: Tensor, *others: Tensor) -> Tensor:
+    """Sum of all tensors."""
+    for other in others:
+        first = first + other
+    return first
+
+
+def multiply(first: Tensor, *others: Tensor) -> Tensor:
+    """Element-wise product of all tensors."""
+    for other in others:
+        first = first * other
+    return first
+
+
+def maximum(first: Tensor, *others: Tensor) -> Tensor:
+    """Element-wise maximum of all tensors."""
+    for other in others:
+        first = torch.maximum(first, other)
+    return first
+
+
+def concat(*x: Tensor) -> Tensor:
+    """All tensors one after another along their channels."""
+    return torch.cat(x, 1)
+
+
+def concat_tokens(*x: Tensor) -> Tensor:
+    """All tensors one after another along their last axis."""
+    return torch.cat(x, -1)
+
+
+def copies(x: Tensor, n: int) -> tuple[Tensor, ...]:
+    """The same tensor n times."""
+    return (x,) * n
+
+
+def reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Another shape behind the batch axis."""
+    return x.reshape(x.shape[0], *shape)
+
+
+def crop(x: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+    """The rectangle of that size whose first row and column are `top` and `left`."""
+    return x[:, :, top : top + height, left : left + width]
+
+
+def zero(x: Tensor, stride: int = 1) -> Tensor:
+    """Zeros that still depend on x, with every `stride`-th row and column of it."""
+    return (x[:, :, ::stride, ::stride] if stride > 1 else x) * 0
+
+
+def channel_shuffle(x: Tensor, groups: int) -> Tensor:
+    """Channels g, n of `groups` groups in the order n, g."""
+    return unflatten(x, 1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
+def window_partition(x: Tensor, size: int) -> Tensor:
+    """B x C x H x W -> B x C x windows x size^2."""
+    b, c, h, w = x.shape
+    cut = x.reshape(b, c, h // size, size, w // size, size)
+    return cut.transpose(3, 4).reshape(b, c, h * w // size**2, size**2)
+
+
+def window_merge(x: Tensor, size: int, height: int, width: int) -> Tensor:
+    """B x C x windows x size^2 -> B x C x height x width."""
+    b, c = x.shape[:2]
+    cut = x.reshape(b, c, height // size, width // size, size, size)
+    return cut.transpose(3, 4).reshape(b, c, height, width)
+
+
+def band(x: Tensor, width: int) -> Tensor:
+    """Zero where abs(row - column) > width over the last two axes."""
+    return torch.tril(torch.triu(x, -width), width)
+
+
+def _sequences(x: Tensor, row_wise: bool) -> Tensor:
+    """B x C x H x W -> B x H x C x W, each row a sequence, or B x 1 x C x HW."""
+    return x.transpose(1, 2) if row_wise else x.flatten(2).unsqueeze(1)
+
+
+def matmul1(x: Tensor, y: Tensor, row_wise: bool = False) -> Tensor:
+    """Scores of all pairs of positions: out[b, r, p, q] = C^(-1/2) sum_c x[b, c, r, p] y[b, c, r, q]."""
+    scale: float = x.shape[1] ** -0.5
+    return (_sequences(x, row_wise) * scale).transpose(-2, -1) @ _sequences(y, row_wise)
+
+
+def matmul2(a: Tensor, y: Tensor, row_wise: bool, shape: tuple[int, ...]) -> Tensor:
+    """Weighted sums: out[b, c, r, p] = sum_q a[b, r, p, q] y[b, c, r, q], each sample laid out as `shape`."""
+    summed = _sequences(y, row_wise) @ a.transpose(-2, -1)
+    return reshape(summed.transpose(1, 2), shape)
+
+
+def attention(x: Tensor, y: Tensor, v: Tensor, bias: Tensor | None, row_wise: bool, shape: tuple[int, ...]) -> Tensor:
+    """matmul2(softmax(matmul1(x, y) + bias), v) in one kernel of torch.
+
+    A bias P x Q belongs to every sample. One of n x 1 x P x Q belongs to a batch in which n parts alternate.
+    """
+    q, k, v = (_sequences(part, row_wise).transpose(-2, -1) for part in (x, y, v))
+    if bias is None or bias.ndim == 2:
+        summed = F.scaled_dot_product_attention(q, k, v, bias)
+    elif row_wise:
+        q, k, v = (unflatten(part, 0, (-1, len(bias))) for part in (q, k, v))
+        summed = F.scaled_dot_product_attention(q, k, v, bias).flatten(0, 1)
+    else:  # fused kernels want four axes: here the parts are heads, in place of the one sequence
+        q, k, v = (unflatten(part.squeeze(1), 0, (-1, len(bias))) for part in (q, k, v))
+        summed = F.scaled_dot_product_attention(q, k, v, bias.squeeze(1)).flatten(0, 1).unsqueeze(1)
+    return reshape(summed.permute(0, 3, 1, 2), shape)
+
+
+# ---- modules -------------------------------------------------------------------------------------------------------
+
+
+class _RawConv2d(nn.Conv2d):
+    def reset_parameters(self) -> None:
+        pass
+
+
+class _RawLinear(nn.Linear):
+    def reset_parameters(self) -> None:
+        pass
+
+
+def Conv2d(*args: Any) -> nn.Conv2d:
+    """A `torch.nn.Conv2d` whose weights hold no values yet: `initialise` fills them, and only once."""
+    layer: nn.Conv2d = _RawConv2d(*args)
+    layer.__class__ = nn.Conv2d
+    return layer
+
+
+def Linear(*args: Any) -> nn.Linear:
+    """A `torch.nn.Linear` whose weights hold no values yet."""
+    layer: nn.Linear = _RawLinear(*args)
+    layer.__class__ = nn.Linear
+    return layer
+
+
+class FlatLinear(_RawLinear):
+    """Linear layer on B x C x 1 x 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(1))
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm over the channels of B x C or B x C x H x W."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class DropPath(Module):
+    """Zero for a random part of the samples during training; the others are scaled to keep the expectation."""
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        keep = torch.full((x.shape[0], *[1] * (x.ndim - 1)), 1 - self.p, dtype=x.dtype, device=x.device)
+        return x * torch.bernoulli(keep) / max(1 - self.p, 1e-9)  # p = 1 drops everything; 0 / 0 is avoided
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class Learned(Module):
+    """A module with weights of its own kind. They hold no values until `reset` is called.
+
+    After `stacked` has put n of them into one, `parts` is n and every weight has a leading axis of that size.
+    """
+
+    parts = 0
+
+    @abstractmethod
+    def reset(self, generator: Generator) -> None:
+        """Draw the initial weights."""
+
+    def apart(self, x: Tensor) -> Tensor:
+        """B n x ... -> B x n x ..., so that a stacked weight broadcasts; x itself where nothing is stacked."""
+        return unflatten(x, 0, (-1, self.parts)) if self.parts else x
+
+    def together(self, x: Tensor) -> Tensor:
+        """The inverse of `apart`."""
+        return x.flatten(0, 1) if self.parts else x
+
+
+class LayerScale(Learned):
+    """One learned factor per channel."""
+
+    def __init__(self, shape: tuple[int, ...], init: float):
+        super().__init__()
+        self.init = init
+        self.weight = Parameter(torch.empty(shape[0], *[1] * (len(shape) - 1)))
+
+    def reset(self, generator: Generator) -> None:
+        self.weight.fill_(self.init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.together(self.apart(x) * self.weight)
+
+
+class PosEmbed(Learned):
+    """Adds a learned tensor."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        super().__init__()
+        self.weight = Parameter(torch.empty(shape))
+
+    def reset(self, generator: Generator) -> None:
+        self.weight.normal_(std=0.02, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.together(self.apart(x) + self.weight)
+
+
+class ClassToken(Learned):
+    """Puts a learned token before the others."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = Parameter(torch.empty(channels, 1, 1))
+
+    def reset(self, generator: Generator) -> None:
+        self.weight.normal_(std=1e-6, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.apart(x)
+        return self.together(torch.cat((self.weight.expand(*x.shape[:-1], 1), x), -1))
+
+
+class OffsetTable(Learned):
+    """One learned number per offset on a grid; called, it gives the P x P map of all pairs of positions.
+
+    Stacked n times it gives n x 1 x P x P. Rows and columns are looked up one after the other, so the indices take
+    h^2 + w^2 numbers instead of h^2 w^2.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, height: int, width: int):
+        super().__init__()
+        self.height, self.width = height, width
+        self.table = Parameter(torch.empty((2 * height - 1) * (2 * width - 1)))
+        for name, n in (("rows", height), ("columns", width)):
+            place = torch.arange(n)
+            self.register_buffer(name, (place[:, None] - place + n - 1).flatten(), persistent=False)
+
+    def reset(self, generator: Generator) -> None:
+        self.table.normal_(std=0.02, generator=generator)
+
+    def forward(self) -> Tensor:
+        h, w = self.height, self.width
+        grid = unflatten(self.table, -1, (2 * h - 1, 2 * w - 1))
+        pairs = grid.index_select(-2, self.rows).index_select(-1, self.columns)
+        corners = unflatten(unflatten(pairs, -1, (w, w)), -3, (h, h))
+        bias = corners.transpose(-3, -2).flatten(-4, -3).flatten(-2)
+        return bias.unsqueeze(-3) if self.parts else bias
+
+    def extra_repr(self) -> str:
+        return f"height={self.height}, width={self.width}"
+
+
+class RelPosBias(Learned):
+    """Adds a learned bias by offset to a map. `bias` is a module so that fused attention can ask for the bias alone."""
+
+    def __init__(self, height: int, width: int):
+        super().__init__()
+        self.bias = OffsetTable(height, width)
+
+    def reset(self, generator: Generator) -> None:
+        pass  # the table resets itself
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.together(self.apart(x) + self.bias())
+
+
+class WindowMask(Module):
+    """Adds -100 between positions of a window that the shift brought together from different parts of the image."""
+
+    mask: Tensor
+
+    def __init__(self, height: int, width: int, window: int, shift: int):
+        super().__init__()
+        rows, columns = (self._regions(length, window, shift) for length in (height, width))
+        region = window_partition((3 * rows[:, None] + columns)[None, None], window)[0, 0]
+        self.register_buffer("mask", -100.0 * (region[:, :, None] != region[:, None, :]), persistent=False)
+
+    @staticmethod
+    def _regions(length: int, window: int, shift: int) -> Tensor:
+        """0 before the last window; in it 1, and 2 for what came in from the other edge."""
+        place = torch.arange(length)
+        return (place >= length - window).long() + (place >= length - shift).long()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mask
+
+
+# ---- initial weights -----------------------------------------------------------------------------------------------
+
+Draw = Callable[[Tensor, float, float, Generator], object]
+"""Fills the weight of a layer, given its fan-in and fan-out."""
+
+
+def _kaiming_fan_out(weight: Tensor, fan_in: float, fan_out: float, generator: Generator) -> None:
+    weight.normal_(std=math.sqrt(2 / fan_out), generator=generator)
+
+
+def _kaiming_fan_in(weight: Tensor, fan_in: float, fan_out: float, generator: Generator) -> None:
+    weight.normal_(std=math.sqrt(2 / fan_in), generator=generator)
+
+
+def _xavier(weight: Tensor, fan_in: float, fan_out: float, generator: Generator) -> None:
+    bound = math.sqrt(6 / (fan_in + fan_out))
+    weight.uniform_(-bound, bound, generator=generator)
+
+
+def _normal(weight: Tensor, fan_in: float, fan_out: float, generator: Generator) -> None:
+    weight.normal_(std=0.02, generator=generator)
+
+
+def _torch(weight: Tensor, fan_in: float, fan_out: float, generator: Generator) -> None:
+    bound = 1 / math.sqrt(fan_in)
+    weight.uniform_(-bound, bound, generator=generator)
+
+
+SCHEMES: Mapping[str, tuple[Draw, Draw]] = {  # for convolutions, for linear layers
+    "default": (_kaiming_fan_out, _normal),
+    "kaiming_fan_out": (_kaiming_fan_out, _kaiming_fan_out),
+    "kaiming_fan_in": (_kaiming_fan_in, _kaiming_fan_in),
+    "xavier": (_xavier, _xavier),
+    "trunc_normal": (_normal, _normal),
+    "torch": (_torch, _torch),
+}
+
+
+@torch.no_grad()
+def initialise(module: Module, scheme: str, generator: Generator) -> None:
+    """Give every layer in `module` its initial weights.
+
+    scheme         convolutions                                linear layers
+    default        N(0, 2 / fan-out) (He et al. 2015)          N(0, 0.02^2)
+    kaiming_...    N(0, 2 / fan-out) or N(0, 2 / fan-in)       the same
+    xavier         U(-b, b), b^2 = 6 / (fan-in + fan-out)      the same (Glorot & Bengio 2010, eq. 16)
+    trunc_normal   N(0, 0.02^2)                                the same
+    torch          U(-b, b), b^2 = 1 / fan-in, also the bias   the same: what torch's layers do by themselves
+
+    Fans of a grouped convolution are those of one group. Biases are zero except under `torch`. Whatever the scheme,
+    normalisations begin as 1 and 0; offset tables and position embeddings as N(0, 0.02^2), a class token as
+    N(0, 1e-12), layer scales with the value they were given. `trunc_normal` cuts nothing off, as in timm, whose cut at
+    2 lies a hundred standard deviations away. Layers of other kinds keep their values. The generator must be on
+    the device of the weights. Raises UninasError for an unknown scheme.
+    """
+    if scheme not in SCHEMES:
+        raise error("UNI060", f"expected init to be {', '.join(SCHEMES)}, but got {shown(scheme)}", None,
+                    did_you_mean(scheme, SCHEMES))  # fmt: skip
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            _draw(layer, scheme, generator)
+        elif isinstance(layer, Learned):
+            layer.reset(generator)
+        elif isinstance(layer, _BatchNorm | nn.GroupNorm | nn.LayerNorm):
+            layer.reset_parameters()
+
+
+def _draw(layer: nn.Conv2d | nn.Linear, scheme: str, generator: Generator) -> None:
+    convolution = isinstance(layer, nn.Conv2d)
+    out, into, *kernel = layer.weight.shape[-4 if convolution else -2 :]  # a stacked layer has one axis more
+    fan_in = into * math.prod(kernel)
+    fan_out = out * math.prod(kernel) / (layer.groups if isinstance(layer, nn.Conv2d) else 1)
+    SCHEMES[scheme][0 if convolution else 1](layer.weight, fan_in, fan_out, generator)
+    if layer.bias is not None:
+        if scheme == "torch":
+            _torch(layer.bias, fan_in, fan_out, generator)
+        else:
+            layer.bias.zero_()
+
+
+# ---- n equal layers as one -----------------------------------------------------------------------------------------
+#
+# The batch holds n parts of every sample: B n x ..., the part running fastest. Reading it as B x (n C) x H x W costs
+# nothing, and there n convolutions are one grouped convolution and n batch norms one batch norm.
+
+
+def stack_parts(*parts: Tensor) -> Tensor:
+    """n tensors B x ... -> (B n) x ..., the part running fastest."""
+    return torch.stack(parts, 1).flatten(0, 1)
+
+
+def unstack_parts(x: Tensor, n: int) -> tuple[Tensor, ...]:
+    """The inverse of `stack_parts`."""
+    return unflatten(x, 0, (-1, n)).unbind(1)
+
+
+def _wide(x: Tensor, n: int) -> Tensor:
+    """(B n) x C x ... -> B x (n C) x ..."""
+    return unflatten(x, 0, (-1, n)).flatten(1, 2)
+
+
+def _narrow(x: Tensor, n: int) -> Tensor:
+    """B x (n C) x ... -> (B n) x C x ..."""
+    return unflatten(x, 1, (n, -1)).flatten(0, 1)
+
+
+def _flat(weight: Tensor | None) -> Tensor | None:
+    return None if weight is None else weight.flatten(0, 1)
+
+
+class StackedConv2d(nn.Conv2d):
+    """n convolutions as one grouped convolution."""
+
+    parts: int
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = self.parts
+        out = F.conv2d(_wide(x, n), self.weight.flatten(0, 1), _flat(self.bias), self.stride, self.padding,
+                       self.dilation, n * self.groups)  # fmt: skip
+        return _narrow(out, n)
+
+
+class StackedLinear(nn.Linear):
+    """n linear layers as one batched matrix product."""
+
+    parts: int
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = torch.einsum("bni,noi->bno", unflatten(x.flatten(1), 0, (-1, self.parts)), self.weight)
+        bias: Tensor | None = self.bias
+        return (out if bias is None else out + bias).flatten(0, 1)
+
+
+class StackedBatchNorm(_BatchNorm):
+    """n batch norms as one over n times the channels."""
+
+    parts: int
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = self.parts
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        out = F.batch_norm(_wide(x, n), self.running_mean.view(-1), self.running_var.view(-1), _flat(self.weight),
+                           _flat(self.bias), self.training, self.momentum or 0.0, self.eps)  # fmt: skip
+        return _narrow(out, n)
+
+
+class StackedGroupNorm(nn.GroupNorm):
+    """n group norms as one over n times the groups."""
+
+    parts: int
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = self.parts
+        out = F.group_norm(_wide(x, n), n * self.num_groups, _flat(self.weight), _flat(self.bias), self.eps)
+        return _narrow(out, n)
+
+
+class StackedLayerNorm(nn.LayerNorm):
+    """n layer norms: the statistics need no weights, and scale and shift broadcast."""
+
+    parts: int
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.layer_norm(x.movedim(1, -1), self.normalized_shape, eps=self.eps).movedim(-1, 1)
+        if not self.elementwise_affine:
+            return out
+        scale, shift = (unflatten(weight, 1, (-1, *[1] * (x.ndim - 2))) for weight in (self.weight, self.bias))
+        return (unflatten(out, 0, (-1, self.parts)) * scale + shift).flatten(0, 1)
+
+
+_STACKED: Mapping[type[Module], type[Module]] = {
+    nn.Conv2d: StackedConv2d,
+    nn.Linear: StackedLinear,
+    FlatLinear: StackedLinear,
+    BatchNorm1d: StackedBatchNorm,
+    BatchNorm2d: StackedBatchNorm,
+    GroupNorm: StackedGroupNorm,
+    LayerNorm: StackedLayerNorm,
+}
+
+
+def stacked(one: Any, n: int) -> Any:
+    """n layers like `one` as a single layer on a batch of n parts (see `stack_parts`).
+
+    Takes what an operation's `emit` returned and consumes it. What has no weights treats samples one by one and is
+    returned as it is. Otherwise every parameter and saved buffer gets a leading axis of size n, under its old name:
+    stacking n state dicts gives the new one. Raises TypeError for a layer with weights of an unknown kind.
+    """
+    for layer in list(one.modules()) if isinstance(one, Module) else ():
+        saved = layer.state_dict().keys()
+        if type(layer) in _STACKED:
+            layer.__class__ = _STACKED[type(layer)]
+        elif not isinstance(layer, Learned):
+            if saved:
+                raise TypeError(f"no way to stack {type(layer).__name__}: its operation must not be stackable")
+            continue
+        layer.parts = n
+        for name, weight in layer._parameters.items():
+            if weight is not None:
+                layer._parameters[name] = Parameter(weight.new_empty(n, *weight.shape))
+        for name, buffer in layer._buffers.items():
+            if buffer is not None and name in saved:
+                layer._buffers[name] = buffer.expand(n, *buffer.shape).clone()
+    return one
