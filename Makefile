@@ -5,8 +5,6 @@ PYTHON    ?=
 VENV      := .venv
 BIN       := $(VENV)/bin
 WORKERS   ?= 2
-DEMO_DIR  ?= runs/demo
-DEMO_ARGS ?= --start coatnet
 
 .PHONY: help demo test lint bench docs clean
 .DEFAULT_GOAL := help
@@ -15,9 +13,10 @@ help: ## list the targets
 	@echo "UniNAS toolkit. The first target you make also makes $(VENV) and installs the package there."
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/.core ## search the UniNAS space for a short while; writes runs/demo
-	$(BIN)/uninas search spaces/uninas.uni $(DEMO_ARGS) -o $(DEMO_DIR)
-	@echo && echo "The run lies in $(DEMO_DIR):" && ls -1 $(DEMO_DIR)
+demo: $(VENV)/.core ## check the shipped library, then cost one network and print it as text
+	$(BIN)/uninas check spaces/*.uni spaces/*/*.uni
+	$(BIN)/uninas summary coatnet
+	$(BIN)/uninas print coatnet
 
 test: $(VENV)/.test ## run the tests (PYTEST_ARGS="-k graph" narrows them)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)

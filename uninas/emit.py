@@ -44,11 +44,25 @@ def compile(
     outputs, sections = emitter.graph(graph, inputs, "")
     emitter.fx.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
     emitter.fx.lint()
-    model = Model(emitter.modules, emitter.fx, class_name=_class_name(graph))
+    model = Model(_nested(emitter.modules), emitter.fx, class_name=_class_name(graph))
     model.meta["uninas"] = {"graph": graph, "sections": sections}
     generator = generator if generator is not None else torch.Generator().manual_seed(0)
     layers.initialise(model, init or graph.init, generator)
     return fuse_attention(model) if fuse else model
+
+
+def _nested(modules: dict[str, torch.nn.Module]) -> torch.nn.Module:
+    """One module that holds all of them at their paths. (A dict would reach the state dict sorted by depth.)"""
+    root = torch.nn.Module()
+    for path, module in modules.items():
+        *outer, name = path.split(".")
+        place = root
+        for part in outer:
+            if part not in place._modules:
+                place.add_module(part, torch.nn.Module())
+            place = place.get_submodule(part)
+        place.add_module(name, module)
+    return root
 
 
 def _input_names(graph: Graph) -> Sequence[str]:

@@ -573,6 +573,7 @@ def stacked(one: Any, n: int) -> Any:
     returned as it is. Otherwise every parameter and saved buffer gets a leading axis of size n, under its old name:
     stacking n state dicts gives the new one. Raises TypeError for a layer with weights of an unknown kind.
     """
+    layer: Any
     for layer in list(one.modules()) if isinstance(one, Module) else ():
         saved = layer.state_dict().keys()
         if type(layer) in _STACKED:

@@ -112,7 +112,9 @@ class _Printer:
             while name in taken:
                 name, number = f"{_identifier(title)}{number}", number + 1
             self.names[body] = name
-            self.texts.append(f"block {name}{'(width)' if wide else ''} {{\n{body}\n}}\n")
+            # Where it was met first, so that the definition also checks alone.
+            given = f"    input {show_shape(graph.inputs[0])}\n" if len(graph.inputs) == 1 else ""
+            self.texts.append(f"block {name}{'(width)' if wide else ''} {{\n{given}{body}\n}}\n")
         return self.names[body], wide
 
     # ---- networks ------------------------------------------------------------------------------------------------

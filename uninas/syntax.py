@@ -96,6 +96,15 @@ class Operation(Syntax):
 
 
 @dataclass(frozen=True)
+class Conditional(Syntax):
+    """`if c { a } else { b }` as a value; only the chosen side is looked at."""
+
+    condition: Expression
+    then: Expression
+    otherwise: Expression
+
+
+@dataclass(frozen=True)
 class Pipeline(Syntax):
     head: Expression
     steps: tuple[Step, ...]
@@ -168,7 +177,7 @@ class Argument(Syntax):
     value: Value | Options | Range
 
 
-Expression = Number | Boolean | BlockInput | Reference | Member | Item | Group | Operation | Pipeline
+Expression = Number | Boolean | BlockInput | Reference | Member | Item | Group | Operation | Conditional | Pipeline
 Step = Apply | Repeat | Each | When | Alternatives
 Value = Expression | Chain
 Domain = Options | Range
@@ -629,6 +638,9 @@ class _Builder:
 
     def item_of(self, span: Span, of: Any, index: Any) -> Item:
         return Item(span, self(of), self(index))
+
+    def conditional(self, span: Span, condition: Any, then: Any, otherwise: Any) -> Conditional:
+        return Conditional(span, self(condition), self(then), self(otherwise))
 
     def group(self, span: Span, *items: Any) -> Expression:
         made: Expression = self(items[0]) if len(items) == 1 else Group(span, self.all(items))

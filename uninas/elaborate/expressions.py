@@ -61,6 +61,8 @@ class Expressions(Core):
             return self.member(value, scope)
         if isinstance(value, ast.Item):
             return self.item(value, scope)
+        if isinstance(value, ast.Conditional):
+            return self.expression(value.then if self.truth(value.condition, scope) else value.otherwise, scope)
         if isinstance(value, ast.Group):
             parts = [self.wires(item, scope) for item in value.items]
             wires = tuple(wire for part in parts for wire in part.wires)

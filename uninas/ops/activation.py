@@ -18,14 +18,14 @@ class Pointwise:
 
 
 class Relu(Pointwise, Op, name="relu", family="activation"):
-    """max(x, 0)."""
+    """Rectified linear unit, max(x, 0) (Nair & Hinton 2010)."""
 
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.ReLU()
 
 
 class Relu6(Pointwise, Op, name="relu6", family="activation"):
-    """min(max(x, 0), 6) (Krizhevsky 2010)."""
+    """Rectified linear unit with a ceiling, min(max(x, 0), 6) (Krizhevsky 2010)."""
 
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.ReLU6()

@@ -71,9 +71,7 @@ class Proxy:
 _PROXIES: dict[str, Proxy] = {}
 
 
-def proxy(
-    name: str, direction: Direction = "higher"
-) -> Callable[[Callable[..., Measured]], Callable[..., Measured]]:
+def proxy(name: str, direction: Direction = "higher") -> Callable[[Callable[..., Measured]], Callable[..., Measured]]:
     """Register the decorated function under `name`; its options are its keyword-only parameters."""
 
     def register(measure: Callable[..., Measured]) -> Callable[..., Measured]:

@@ -52,14 +52,13 @@ def logit_jacobian(
     weights: Sequence[Weight],
     *,
     memory: int = 2**30,
-    chunk: int = 2**26,
     dtype: torch.dtype = torch.float32,
 ) -> Jacobian:
     """The Jacobian of the logits (N, K) of `module(*inputs)` by the chosen weights, computed in `dtype`.
 
-    The module runs in the mode it is in and is not changed. `memory` bounds the tangents held at once, in bytes;
-    one weight at a time is the least it can do. Modules that cannot be lowered (their control flow looks at
-    values) get one plain forward-mode pass per weight instead.
+    The module runs in the mode it is in and is not changed. `memory` bounds, in bytes, what is held at once
+    beside the weights; one weight at a time is the least it can do. Modules that cannot be lowered (their
+    control flow looks at values) get one plain forward-mode pass per weight instead.
 
     Raises ProxyError if the module fails on `inputs`, if its output is not one finite tensor (N, K), or if memory
     runs out even for one weight.
@@ -109,7 +108,8 @@ class Program:
     """A module as a list of ATen operations without side effects.
 
     `leaves` are a node's arguments, flattened; `dying[i]` are the nodes that step i uses last; `size` is the
-    number of bytes of a node's floating-point output, 0 where it has no derivative.
+    number of bytes of a node's floating-point output, 0 where it has no derivative; `activations` is the number
+    of bytes of all intermediate results together.
     """
 
     constants: fx.GraphModule
@@ -119,6 +119,7 @@ class Program:
     leaves: Mapping[fx.Node, tuple[Any, ...]]
     dying: tuple[tuple[fx.Node, ...], ...]
     size: Mapping[fx.Node, int]
+    activations: int
 
 
 def lower(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> Program | None:
@@ -182,6 +183,7 @@ def _program(traced: fx.GraphModule) -> Program:
         leaves=leaves,
         dying=tuple(map(tuple, dying)),
         size={node: _bytes(node.meta.get("val")) for node in nodes},
+        activations=sum({s._cdata: s.nbytes() for node in steps for s in _storages(node.meta.get("val"))}.values()),
     )
 
 
@@ -212,9 +214,16 @@ def _batch_norm(
 _SIMPLER = {aten.native_batch_norm.default: _batch_norm}
 
 
+def _storages(value: Any) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
 # Walking: program -> Jacobian
 
 Seeds = Mapping[fx.Node, Mapping[int, int]]  # parameter -> {column of the Jacobian: element of the parameter}
+
+# Larger stacks of tangents are slower on a CPU: their memory is mapped, and faulted in, anew for every operation.
+_CPU_CHUNK = 2**26
 
 
 def _walk_in_chunks(
@@ -222,9 +231,9 @@ def _walk_in_chunks(
 ) -> Jacobian:
     env: dict[fx.Node, Any] = dict(zip(program.placeholders, values, strict=True))
     parameter = dict(zip(names, program.placeholders, strict=False))
-    met = {leaf: i for i, node in reversed(list(enumerate(program.steps))) for leaf in program.leaves[node]}
-    waiting = [column for column, weight in enumerate(weights) if parameter[weight.name] in met]
-    waiting.sort(key=lambda column: met[parameter[weights[column].name]])
+    first_use = {leaf: i for i in reversed(range(len(program.steps))) for leaf in program.leaves[program.steps[i]]}
+    origin = {column: first_use.get(parameter[weight.name]) for column, weight in enumerate(weights)}
+    waiting = sorted((column for column in origin if origin[column] is not None), key=origin.__getitem__)
 
     def seeds(columns: Sequence[int]) -> Seeds:
         chosen: dict[fx.Node, dict[int, int]] = {}
@@ -232,12 +241,18 @@ def _walk_in_chunks(
             chosen.setdefault(parameter[weights[column].name], {})[column] = weights[column].index
         return chosen
 
+    room = min(memory // 2, _CPU_CHUNK) if values[-1].device.type == "cpu" else memory // 2
+    keep = program.activations <= memory - room
+    if keep:
+        _advance(program, env, 0, len(program.steps), keep=True)
+
     step, jacobian = 0, None
     while waiting or jacobian is None:
-        first = met[parameter[weights[waiting[0]].name]] if waiting else step
-        _advance(program, env, step, first)
-        step = first
-        count = _fitting(program, step, [seeds(waiting[: n + 1]) for n in range(len(waiting))], memory)
+        start = origin[waiting[0]] if waiting else step
+        if not keep:
+            _advance(program, env, step, start)
+        step = start
+        count = _fitting(program, step, [seeds(waiting[: n + 1]) for n in range(len(waiting))], room)
         try:
             logits, tangent = _walk(program, dict(env), step, seeds(waiting[:count]))
         except (RuntimeError, MemoryError) as error:
@@ -245,7 +260,7 @@ def _walk_in_chunks(
                 raise
             if count <= 1:
                 raise ProxyError("memory runs out even for the tangent of one weight", "use a smaller batch") from error
-            memory = _peak(program, step, seeds(waiting[: count // 2]))
+            room = _peak(program, step, seeds(waiting[: count // 2]))
             continue
         if jacobian is None:
             jacobian = Jacobian(_finite(logits), logits.new_zeros(*logits.shape, len(weights)))
@@ -265,40 +280,39 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
 
 
-def _execute(program: Program, node: fx.Node, env: Mapping[fx.Node, Any]) -> Call:
+def _call(program: Program, node: fx.Node, env: dict[fx.Node, Any]) -> Call:
+    """The operation at `node`, executed unless its result is already in `env`, where it is put."""
     if node.op == "get_attr":
-        return Call(getattr, (), {}, getattr(program.constants, str(node.target)))
+        env[node] = getattr(program.constants, str(node.target))
+        return Call(getattr, (), {}, env[node])
     args, kwargs = map_arg((node.args, node.kwargs), env.__getitem__)
-    return Call(node.target, args, kwargs, node.target(*args, **kwargs))  # type: ignore[operator, arg-type]
+    if node not in env:
+        env[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+    return Call(node.target, args, kwargs, env[node])  # type: ignore[arg-type]
 
 
-def _advance(program: Program, env: dict[fx.Node, Any], start: int, stop: int) -> None:
+def _advance(program: Program, env: dict[fx.Node, Any], start: int, stop: int, keep: bool = False) -> None:
     """Run the steps from `start` to `stop` without tangents."""
     for i in range(start, stop):
-        env[program.steps[i]] = _execute(program, program.steps[i], env).out
-        for dead in program.dying[i]:
+        _call(program, program.steps[i], env)
+        for dead in () if keep else program.dying[i]:
             del env[dead]
 
 
-def _walk(
-    program: Program, env: dict[fx.Node, Any], start: int, seeds: Seeds
-) -> tuple[Tensor, Tangent | None]:
-    """Run the steps from `start` to the end with the tangents of the weights in `seeds`."""
+def _walk(program: Program, env: dict[fx.Node, Any], start: int, seeds: Seeds) -> tuple[Tensor, Tangent | None]:
+    """Go through the steps from `start` to the end with the tangents of the weights in `seeds`."""
     tangents: dict[fx.Node, Tangent] = {}
     for i in range(start, len(program.steps)):
         node = program.steps[i]
-        call = _execute(program, node, env)
-        alive: dict[int, Tangent] = {}
-        for slot, leaf in enumerate(program.leaves[node]):
+        call = _call(program, node, env)
+        for leaf in program.leaves[node]:
             if leaf in seeds and leaf not in tangents:
                 tangents[leaf] = _one_hot(env[leaf], seeds[leaf])
-            if leaf in tangents:
-                alive[slot] = tangents[leaf]
+        alive = {slot: tangents[leaf] for slot, leaf in enumerate(program.leaves[node]) if leaf in tangents}
         if alive and program.size[node]:
             pushed = _push(call, alive)
             if pushed is not None:
                 tangents[node] = pushed
-        env[node] = call.out
         del call, alive
         for dead in program.dying[i]:
             del env[dead]

@@ -1,0 +1,87 @@
+"""Text -> graph -> text, identity, and mistakes."""
+
+import pytest
+
+import uninas
+from uninas import UninasError, dumps, load
+from uninas.elaborate import build, check
+from uninas.library import load_file, load_text
+from uninas.resources import library_root
+
+SHIPPED = sorted(library_root().rglob("*.uni"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_file_checks_and_round_trips(path):
+    for name, graph in check(load_file(path)).items():
+        if isinstance(graph, uninas.Graph):
+            for explicit in (False, True):
+                again = build(load_text(dumps(graph, name, explicit=explicit)), name)
+                assert again == graph
+                assert again.key == graph.key
+
+
+def test_the_key_ignores_names_and_the_order_of_statements():
+    one = load("block B { a = in -> conv(C, 1)  b = in -> gelu  out = a + b }")
+    two = load("block Other { y = in -> gelu  x = in -> conv(C, 1)  out = y + x }")
+    assert one.key == two.key
+    assert one != two
+
+
+def test_the_key_tells_shared_weights_from_equal_ones():
+    shared = load("block B { a = in -> conv(C, 1)  out = a + a }")
+    equal = load("block B { a = in -> conv(C, 1)  b = in -> conv(C, 1)  out = a + b }")
+    assert shared.key != equal.key
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ("block A { out = in -> cov(3) }", "UNI010", "did you mean 'conv'?"),
+        ("block A { out = in ->> relu }", "UNI002", "but got '>'"),
+        ("block A { out = in -> conv(C / 7) }", "UNI022", "divisible by 7, but 1 remains"),
+        ("block A { out = in -> conv(0) }", "UNI015", "at least 1, but got 0"),
+        ("block A { out = in -> conv(C, kernle=3) }", "UNI012", "did you mean 'kernel'?"),
+        ("block A { a = in -> conv(3)  out = in + a }", "UNI020", "64 x 56 x 56"),
+        ("block A { a = in -> relu  out = in }", "UNI016", "never used"),
+        ("block A { a = in -> relu }", "UNI023", "out = ..."),
+        ("block A { out = in -> A }", "UNI019", "uses itself"),
+        ("block A(n = 100) { out = in -> A(n - 1) }", "UNI019", "64 deep"),
+        ("block A { out = in -> repeat 1000000000 { relu } }", "UNI030", "1,000,000,000"),
+        ("block A { out = in -> conv(99999999999999999999999) }", "UNI004", "2^40"),
+        ("block A { out = in -> conv(C / 0) }", "UNI022", "by zero"),
+        ("block A { out = " + "(" * 10_000 + "in" + ")" * 10_000 + " }", "UNI003", "brackets"),
+        ("from blocks.nothing import X", "UNI017", "cannot find blocks.nothing"),
+        ("network N { input 3 x 8 x 8 stem conv(8) budget params <= 10 }", "UNI040", "at most 10"),
+    ],
+)  # fmt: skip
+def test_a_mistake_has_a_code_a_place_and_a_way_out(text, code, words):
+    with pytest.raises(UninasError) as caught:
+        check(load_text(text, "bad.uni"))
+    assert caught.value.code == code
+    assert words in str(caught.value)
+    assert "bad.uni:1:" in str(caught.value)
+    assert "^" in str(caught.value)
+
+
+def test_all_mistakes_of_a_file_are_reported_at_once():
+    with pytest.raises(UninasError) as caught:
+        check(load_text("block A { out = in -> cov(3) }\nblock B { out = in -> rleu }", "bad.uni"))
+    assert [d.span.line for d in caught.value.diagnostics] == [1, 2]
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "latin.uni").write_bytes(b"# \xff")
+    (tmp_path / "large.uni").write_bytes(b" " * (1 << 21))
+    for name in ("latin.uni", "large.uni", "missing.uni"):
+        with pytest.raises(UninasError) as caught:
+            load_file(tmp_path / name)
+        assert caught.value.code == "UNI001"
+
+
+def test_circles_of_imports_end(tmp_path):
+    (tmp_path / "a.uni").write_text("from b import B\nblock A { out = in -> B }")
+    (tmp_path / "b.uni").write_text("from a import A\nblock B { out = in -> A }")
+    with pytest.raises(UninasError) as caught:
+        load_file(tmp_path / "a.uni")
+    assert caught.value.code == "UNI018"
