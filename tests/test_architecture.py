@@ -25,6 +25,7 @@ SOURCES = Path(resources.__file__).parent
 GRAPH = "errors op ops graph"
 TEXT = "resources syntax library builder scope elaborate printer formatter"
 TORCH = "layers model emit create proxies"
+VIEWS = "summary render reference tables"
 HOUSE = {
     "version":     "",
     "resources":   "",
@@ -45,9 +46,10 @@ HOUSE = {
     "nasbench201": f"{GRAPH} library elaborate space",
     # views of a graph
     "summary":     GRAPH,
-    "render":      GRAPH,
-    "reference":   "op ops",
-    "interop":     GRAPH,
+    "render":      f"{GRAPH} summary",
+    "reference":   "errors op ops",
+    "tables":      "op summary reference",
+    "interop":     f"{GRAPH} builder",
     # torch
     "layers":      "errors",
     "model":       "errors graph",
@@ -56,10 +58,10 @@ HOUSE = {
     "export":      f"{GRAPH} layers",
     "proxies":     "errors",
     # search
-    "mutate":      f"{GRAPH} space",
+    "mutate":      f"{GRAPH} builder space",
     "search":      f"{GRAPH} {TEXT} {TORCH} space render mutate",
     "__init__":    f"version {GRAPH} {TEXT} {TORCH}",
-    "cli":         f"version {GRAPH} {TEXT} {TORCH} space summary render reference interop export mutate search __init__",
+    "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space interop export mutate search __init__",
     "__main__":    "cli",
 }  # fmt: skip
 

@@ -1,27 +1,311 @@
-"""The command line, in the process."""
+"""The command line: what each command prints, writes and refuses."""
 
 import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
 
-from click.testing import CliRunner
+import click
+import pytest
+from click.testing import CliRunner, Result
 
-from uninas.cli import cli
+import uninas
+from uninas.cli import LAZY, cli
+from uninas.version import __version__
+
+GOOD = """
+block Gate { out = in * (in -> sigmoid) }
+
+network small {
+    input 3 x 32 x 32
+    stem conv(8, stride=2) -> batch_norm -> relu
+    stage 8 x 2 { Gate }
+    head global_avg_pool -> linear(10)
+}
+"""
 
 
-def test_summary_adds_up():
-    rows = json.loads(CliRunner().invoke(cli, ["summary", "coatnet", "--json"]).output)
-    assert sum(row["params"] for row in rows[:-1]) == rows[-1]["params"] == 26_871_124
-    assert sum(row["flops"] for row in rows[:-1]) == rows[-1]["flops"]
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
 
 
-def test_check_prints_the_place_and_fails(tmp_path):
-    bad = tmp_path / "bad.uni"
-    bad.write_text("block A { out = in -> rleu }")
-    result = CliRunner().invoke(cli, ["check", str(bad)])
+def succeed(*arguments: object) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def fail(*arguments: object) -> str:
+    """What a refused command says; never on standard output, never a traceback."""
+    result = run(*arguments)
     assert result.exit_code == 1
-    assert "bad.uni:1:23: error[UNI010]" in result.output
+    assert "Traceback" not in result.output
+    return result.stderr
 
 
-def test_print_writes_text_that_checks(tmp_path):
+@pytest.fixture
+def good(tmp_path):
+    path = tmp_path / "good.uni"
+    path.write_text(GOOD)
+    return path
+
+
+@pytest.fixture
+def bad(tmp_path):
+    path = tmp_path / "bad.uni"
+    path.write_text("block A { out = in -> rleu }\nblock B { out = in -> conv(0) }\n")
+    return path
+
+
+# -- the whole -----------------------------------------------------------------------------------------------
+
+
+def test_the_version():
+    assert succeed("--version") == f"uninas, version {__version__}\n"
+
+
+def test_help_names_every_command():
+    listed = succeed("--help").partition("Commands:")[2]
+    names = [line.split()[0] for line in listed.strip().splitlines()]
+    assert names == sorted({*cli.commands, *LAZY})
+    assert {"check", "fmt", "summary", "render", "ops", "blocks", "import", "export", "score", "search"} <= set(names)
+
+
+@pytest.mark.parametrize("name", sorted({*cli.commands, *LAZY}))
+def test_every_command_explains_itself(name):
+    text = succeed(name, "--help")
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None and command.help is not None
+    assert command.help.split()[0] in text
+    assert all(option.help for option in command.params if isinstance(option, click.Option))
+
+
+def test_unknown_commands_and_options_are_answered_with_near_ones():
+    result = run("sumary", "coatnet")
+    assert (result.exit_code, "summary" in result.stderr) == (2, True)
+    result = run("summary", "coatnet", "--dept", "2")
+    assert (result.exit_code, "--depth" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["summary", "print", "score", "render", "export"])
+def test_every_command_on_a_network_says_what_is_wrong_with_it(command, tmp_path):
+    more = {"render": ["-o", tmp_path / "x.svg"], "export": ["--to", "dot"]}.get(command, [])
+    assert "did you mean 'resnet18'?" in fail(command, "resnet_18", *more)
+    assert "error[UNI001]" in fail(command, tmp_path / "missing.uni", *more)
+
+
+# -- texts ---------------------------------------------------------------------------------------------------
+
+
+def test_check_counts_what_is_fine(good):
+    assert succeed("check", good) == f"ok {good}: 1 block, 1 network\n"
+
+
+def test_check_prints_all_mistakes_of_all_files(good, bad, tmp_path):
+    other = tmp_path / "other.uni"
+    other.write_text("block C { out = in -> }")
+    result = run("check", bad, good, other)
+    assert result.exit_code == 1
+    assert f"{bad}:1:23: error[UNI010]" in result.stderr
+    assert f"{bad}:2:28: error[UNI015]" in result.stderr
+    assert f"{other}:1:23: error[UNI002]" in result.stderr
+    assert result.stdout == f"ok {good}: 1 block, 1 network\n"
+
+
+def test_check_looks_into_folders(good, tmp_path):
+    assert "1 network" in succeed("check", tmp_path)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "there is no .uni file" in fail("check", empty)
+
+
+def test_everything_shipped_is_fine(root):
+    lines = succeed("check", root / "spaces").splitlines()
+    assert len(lines) == len(list((root / "spaces").rglob("*.uni")))
+
+
+UNTIDY, TIDY = "block A{out=in->relu}  # short\n", "block A { out = in -> relu }  # short\n"
+
+
+def test_fmt_lays_out_in_place(tmp_path):
+    path = tmp_path / "a.uni"
+    path.write_text(UNTIDY)
+    assert succeed("fmt", path) == f"laid out {path}\n"
+    assert path.read_text() == TIDY
+    assert succeed("fmt", path) == ""
+
+
+def test_fmt_check_and_diff_write_nothing(tmp_path):
+    path = tmp_path / "a.uni"
+    path.write_text(UNTIDY)
+    checked = run("fmt", "--check", path)
+    assert (checked.exit_code, checked.stdout) == (1, f"would lay out {path}\n")
+    assert f"-{UNTIDY}+{TIDY}" in succeed("fmt", "--diff", path)
+    assert path.read_text() == UNTIDY
+
+
+def test_fmt_leaves_what_does_not_parse_and_goes_on(tmp_path):
+    broken, untidy = tmp_path / "a.uni", tmp_path / "b.uni"
+    broken.write_text("block {")
+    untidy.write_text(UNTIDY)
+    assert f"{broken}:1:7: error[UNI002]" in fail("fmt", broken, untidy)
+    assert (broken.read_text(), untidy.read_text()) == ("block {", TIDY)
+
+
+def test_print_writes_text_that_means_the_same(good, tmp_path):
     text = tmp_path / "net.uni"
-    text.write_text(CliRunner().invoke(cli, ["print", "coatnet"]).output)
-    assert CliRunner().invoke(cli, ["check", str(text)]).exit_code == 0
+    assert succeed("print", f"{good}:small", "-o", text) == f"wrote {text}\n"
+    assert uninas.load(text) == uninas.load(good)
+    assert succeed("print", good) == text.read_text()
+
+
+# -- views of an architecture --------------------------------------------------------------------------------
+
+
+def test_summary_is_a_table_that_fits_a_pipe(good):
+    lines = succeed("summary", good).splitlines()
+    assert lines[0].split() == ["name", "consists", "of", "output", "params", "FLOPs", "share"]
+    assert [line.split()[0] for line in lines[2:5]] == ["stem", "stages.0", "head"]
+    assert any(line.startswith("FLOPs") and "(2 x " in line and "MACs)" in line for line in lines)
+    assert all(line == line.rstrip() and "\x1b" not in line for line in lines)
+
+
+def test_summary_lists_as_deep_as_asked(good):
+    shallow, deep = (succeed("summary", good, "--depth", depth).splitlines() for depth in (1, 2))
+    assert len(deep) > len(shallow)
+    assert "  conv" in "\n".join(deep)
+
+
+def test_summary_as_json(good):
+    found = json.loads(succeed("summary", good, "--json"))
+    graph = uninas.load(good)
+    assert (found["params"], found["flops"], found["macs"]) == (graph.cost.params, graph.cost.flops, graph.cost.macs)
+    assert sum(row["params"] for row in found["rows"] if row["depth"] == 0) == found["params"]
+
+
+def test_a_definition_is_picked_by_its_name(good):
+    assert json.loads(succeed("summary", f"{good}:Gate", "--json"))["params"] == 0
+    assert "there is no Gat" in fail("summary", f"{good}:Gat")
+
+
+@pytest.mark.parametrize("kind", ["svg", "png", "pdf", "dot"])
+def test_render_writes_a_picture(good, tmp_path, kind):
+    target = tmp_path / f"net.{kind}"
+    assert succeed("render", good, "-o", target, "--level", "full", "--direction", "LR") == f"wrote {target}\n"
+    assert target.stat().st_size > 1000
+
+
+def test_render_says_what_it_cannot_do(good, tmp_path):
+    assert "error[UNI100]: expected a file that ends in .svg" in fail("render", good, "-o", tmp_path / "net.bmp")
+    assert "error[UNI100]: cannot write" in fail("render", good, "-o", tmp_path / "no" / "net.svg")
+    assert "did you mean 'block'?" in fail("render", good, "-o", tmp_path / "net.svg", "--level", "blok")
+
+
+def test_score_prints_value_and_costs_and_repeats_itself(good):
+    first, second = (json.loads(succeed("score", good, "--batch-size", 2, "--json")) for _ in range(2))
+    assert first["value"] == second["value"] > 0
+    assert (first["proxy"], first["direction"], first["batch_size"], first["seed"]) == ("vkdnw", "higher", 2, 0)
+    assert first["flops"] == uninas.load(good).cost.flops
+    assert json.loads(succeed("score", good, "--batch-size", 2, "--seed", 1, "--json"))["value"] != first["value"]
+
+
+def test_score_at_another_size(good):
+    small = json.loads(succeed("score", good, "--proxy", "params", "--img-size", 16, "--json"))
+    assert small["input"] == [3, 16, 16]
+    assert small["value"] == small["params"]
+    text = succeed("score", good, "--proxy", "params")
+    assert text.splitlines()[0].startswith("params") and "MACs, one sample)" in text
+
+
+def test_score_says_what_is_wrong(good):
+    assert "did you mean 'vkdnw'?" in fail("score", good, "--proxy", "vkdnv")
+    assert "no trainable parameters" in fail("score", f"{good}:Gate")
+
+
+# -- what there is -------------------------------------------------------------------------------------------
+
+
+def test_ops_lists_and_explains():
+    assert "Rectified linear unit" in succeed("ops")
+    text = succeed("ops", "conv")
+    assert "number of output channels" in text and "Parameters: " in text and "Example: " in text
+    assert json.loads(succeed("ops", "relu", "--json"))["family"] == "activation"
+    assert {entry["name"] for entry in json.loads(succeed("ops", "--json"))} >= {"conv", "add", "softmax"}
+    assert "did you mean 'gelu'?" in fail("ops", "gelo")
+
+
+def test_blocks_lists_what_is_shipped():
+    found = json.loads(succeed("blocks", "--json"))
+    kinds = {(one["name"], one["kind"]) for one in found}
+    assert kinds >= {("coatnet", "network"), ("UniNAS", "space"), ("MBConv", "block")}
+    networks = [one["name"] for one in found if one["kind"] == "network"]
+    assert sorted(networks) == sorted(uninas.list_models())
+    text = succeed("blocks")
+    assert all(one["name"] in text for one in found)
+
+
+# -- other formats -------------------------------------------------------------------------------------------
+
+
+def test_models_of_the_published_toolkit_come_back(tmp_path):
+    model, text = tmp_path / "model.json", tmp_path / "net.uni"
+    succeed("export", "coatnet", "--to", "uninas-json", "-o", model)
+    assert succeed("import", model, "-o", text) == f"wrote {text}\n"
+    assert uninas.load(text).cost.params == uninas.load("coatnet").cost.params
+    assert succeed("import", model) == text.read_text()
+
+
+def test_import_says_what_is_wrong(tmp_path):
+    path = tmp_path / "model.json"
+    assert "error[UNI001]" in fail("import", path)
+    path.write_text("{")
+    assert "error[UNI050]" in fail("import", path)
+
+
+def test_export_to_dot(good):
+    assert succeed("export", good, "--to", "dot").startswith("digraph")
+
+
+@pytest.mark.skipif(find_spec("uninas.export") is None, reason="uninas.export is not written yet")
+@pytest.mark.parametrize("form", ["py", "onnx"])
+def test_export_to_torch_and_onnx(good, tmp_path, form):
+    target = tmp_path / f"net.{form}"
+    assert succeed("export", good, "--to", form, "-o", target) == f"wrote {target}\n"
+    assert target.stat().st_size > 100
+
+
+def test_files_that_cannot_be_written_are_named(good, tmp_path):
+    assert "error[UNI100]: cannot write" in fail("export", good, "--to", "dot", "-o", tmp_path / "no" / "net.dot")
+
+
+# -- fast to start -------------------------------------------------------------------------------------------
+
+LISTS_MODULES = """
+import sys
+from uninas.cli import main
+try:
+    main()
+finally:
+    print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["check", "{}"], ["fmt", "{}"], ["summary", "{}"], ["render", "{}", "-o", "{}.dot"], ["ops", "conv"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_commands_without_torch_load_nothing_they_do_not_need(good, arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", LISTS_MODULES, *(argument.format(good) for argument in arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stderr.split())
+    assert "uninas" in loaded
+    assert not loaded & {"torch", "numpy", "networkx", "matplotlib", "rich", "pygraphviz"}

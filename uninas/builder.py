@@ -32,6 +32,7 @@ class Builder:
         self.work = work
         self.ops: list[tuple[Operator, tuple[tuple[int, int], ...], str, Span]] = []
         self.labels: dict[int, str] = {}
+        self.taken: set[str] = set()  # the labels
         self.shapes: list[tuple[Shape, ...]] = []
 
     def shape(self, wire: tuple[int, int]) -> Shape:
@@ -55,7 +56,7 @@ class Builder:
         """Name the node that made all these wires, unless it has a name."""
         numbers = {number for number, _ in wires.wires}
         if len(numbers) == 1 and (number := numbers.pop()) >= 0:
-            self.labels.setdefault(number, name)
+            self.taken.add(self.labels.setdefault(number, name))
 
     def finish(self, outputs: Wires, name: str, init: str = "default") -> Graph:
         names = node_names([op[2] for op in self.ops], self.labels)

@@ -1,107 +1,361 @@
-"""The command line: thin commands around the library. Mistakes are printed with their place, never as a traceback."""
+"""The command line: options, one call, one print. Mistakes are printed with their place, never as a traceback.
+
+Imports that a command alone needs stand inside it, so that each starts as fast as it can; only `score`,
+`search` and the exports to PyTorch and ONNX load torch.
+"""
 
 from __future__ import annotations
 
+import difflib
 import json
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from uninas import list_models, load
-from uninas.elaborate import check as check_module
-from uninas.errors import UninasError
-from uninas.graph import Block, Graph
-from uninas.library import load_file
-from uninas.op import REGISTRY, show_shape
-from uninas.printer import dumps
+from uninas.errors import UninasError, error
 from uninas.version import __version__
 
+if TYPE_CHECKING:
+    from uninas.graph import Graph
 
-@click.group()
-@click.version_option(__version__)
-def cli() -> None:
-    """Write, cost and compile neural architectures as short readable text."""
+LAZY = {"search": "uninas.search.command"}
+"""Commands that are defined elsewhere, under the same name, and loaded when they are used."""
+
+EXPORTS = ("uninas-json", "py", "onnx", "dot")
 
 
-@cli.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-def check(files: Sequence[Path]) -> None:
-    """Check .uni files; prints every mistake of every file."""
-    failed = False
-    for file in files:
+class Commands(click.Group):
+    """A group that loads some commands late and prints what a user got wrong as a diagnostic."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *LAZY])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in LAZY:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(import_module(LAZY[cmd_name]), cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
         try:
-            click.echo(f"ok {file}: {len(check_module(load_file(file)))} definitions")
+            return super().invoke(ctx)
         except UninasError as problem:
-            failed = True
-            click.echo(str(problem), err=True)
-    sys.exit(int(failed))
+            click.echo(problem, err=True)
+            ctx.exit(1)
 
 
-@cli.command()
-@click.argument("network")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def summary(network: str, as_json: bool) -> None:
-    """Output shape, parameters and FLOPs (2 x MACs) of every section of NETWORK (a name, a path, or path:NAME)."""
-    graph = load(network)
-    rows = summary_rows(graph)
-    click.echo(json.dumps(rows, indent=2) if as_json else table(rows))
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="uninas-toolkit", prog_name="uninas")
+def cli() -> None:
+    """Write, cost, draw, score and search neural architectures as short readable text.
 
-
-@cli.command(name="print")
-@click.argument("network")
-@click.option("--explicit", is_flag=True, help="Write every attribute, in numbers.")
-def print_(network: str, explicit: bool) -> None:
-    """Print NETWORK as text, with everything elaborated."""
-    click.echo(dumps(load(network), explicit=explicit), nl=False)
-
-
-@cli.command()
-def ops() -> None:
-    """List the operations."""
-    for name, op in sorted(REGISTRY.items()):
-        click.echo(f"{name:<18} {(op.__doc__ or '').splitlines()[0]}")
-
-
-@cli.command()
-def blocks() -> None:
-    """List the shipped networks."""
-    for name in list_models():
-        click.echo(name)
-
-
-def summary_rows(graph: Graph) -> list[dict[str, object]]:
-    """One row per section, and the total."""
-    rows: list[dict[str, object]] = [
-        {
-            "section": node.name,
-            "blocks": len(node.op.graph.nodes) if isinstance(node.op, Block) and node.name.startswith("stages.") else 1,
-            "output": show_shape(graph.shapes(node.name)[0]),
-            "params": graph.costs[node.name].params,
-            "flops": graph.costs[node.name].flops,
-        }
-        for node in graph.nodes
-    ]
-    outputs = ", ".join(map(show_shape, graph.output_shapes))
-    total = {"section": "total", "blocks": sum(int(str(row["blocks"])) for row in rows), "output": outputs}
-    return [*rows, {**total, "params": graph.cost.params, "flops": graph.cost.flops}]
-
-
-def table(rows: list[dict[str, object]]) -> str:
-    """The rows of `summary_rows` for a person."""
-    lines = [f"{'section':<18}{'blocks':>7}  {'output':<18}{'params':>14}{'FLOPs (2 x MACs)':>20}"]
-    for row in rows:
-        lines.append(
-            f"{row['section']:<18}{row['blocks']:>7}  {row['output']:<18}{row['params']:>14,}{row['flops']:>20,}"
-        )
-    return "\n".join(lines)
+    NET stands for the name of a shipped network (uninas blocks lists them), a .uni file, or file.uni:NAME.
+    """
 
 
 def main() -> None:
     """The entry point `uninas`."""
+    cli()
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+files_argument = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+output_option = click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="File to write, instead of stdout."
+)
+
+
+# ---- texts -----------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@files_argument
+def check(files: Sequence[Path]) -> None:
+    """Check .uni FILES, or folders of them; print all mistakes."""
+    from uninas.elaborate import check as check_module
+    from uninas.library import load_file
+
+    def checked(file: Path) -> None:
+        module = load_file(file)
+        check_module(module)
+        click.echo(f"ok {file}: {counted(kind_of(definition) for definition in module.definitions.values())}")
+
+    sys.exit(each_file(files, checked))
+
+
+@cli.command()
+@files_argument
+@click.option("--check", is_flag=True, help="Only say which files would change; exit status 1 if any would.")
+@click.option("--diff", is_flag=True, help="Only show what would change.")
+def fmt(files: Sequence[Path], check: bool, diff: bool) -> None:
+    """Lay out .uni FILES, or folders of them, in the one style.
+
+    Comments and meaning stay.
+    """
+    changed: list[Path] = []
+
+    def formatted(file: Path) -> None:
+        if format_file(file, write=not (check or diff), diff=diff):
+            changed.append(file)
+            click.echo(f"{'would lay out' if check or diff else 'laid out'} {file}", err=diff)
+
+    failed = each_file(files, formatted)
+    sys.exit(failed or int(check and bool(changed)))
+
+
+@cli.command(name="print")
+@click.argument("net")
+@click.option("--explicit", is_flag=True, help="Write every attribute, in numbers.")
+@output_option
+def print_(net: str, explicit: bool, output: Path | None) -> None:
+    """Print NET as text, with everything elaborated."""
+    from uninas import dumps, load
+
+    write(dumps(load(net), explicit=explicit), output)
+
+
+# ---- views of an architecture ----------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("net")
+@click.option("--depth", type=click.IntRange(1, 20), default=1, show_default=True, help="Levels of blocks to list.")
+@json_option
+def summary(net: str, depth: int, as_json: bool) -> None:
+    """Print shapes and costs of NET, section by section.
+
+    Costs are for one sample; FLOPs are 2 x multiply-accumulates.
+    """
+    from uninas import load
+    from uninas.summary import summarize
+    from uninas.tables import summary_text
+
+    found = summarize(load(net), depth)
+    click.echo(as_text(found.as_dict()) if as_json else summary_text(found, width()))
+
+
+@cli.command()
+@click.argument("net")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="A .svg, .png, .pdf or .dot file.")
+@click.option("--level", default="network", show_default=True, help="network, block (each once) or full.")
+@click.option("--direction", default="TB", show_default=True, help="TB (downwards) or LR (to the right).")
+@click.option("--title", help="What stands above the picture, instead of the name.")
+def render(net: str, output: Path, level: str, direction: str, title: str | None) -> None:
+    """Draw NET."""
+    from uninas import load
+    from uninas.render import render as draw
+
+    click.echo(f"wrote {draw(load(net), output, level=level, direction=direction, title=title)}")
+
+
+@cli.command()
+@click.argument("net")
+@click.option("--proxy", default="vkdnw", show_default=True, help="Which proxy to compute.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of weights and images.")
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Number of random images.")
+@click.option("--img-size", type=click.IntRange(1), help="Height and width of the images, instead of the network's.")
+@json_option
+def score(net: str, proxy: str, seed: int, batch_size: int, img_size: int | None, as_json: bool) -> None:
+    """Score NET without training it."""
+    from uninas.tables import score_text
+
+    found = scored(net, proxy, seed, batch_size, img_size)
+    click.echo(as_text(found) if as_json else score_text(found))
+
+
+# ---- what there is ---------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("name", required=False)
+@json_option
+def ops(name: str | None, as_json: bool) -> None:
+    """List all operations, or explain the one called NAME."""
+    from uninas.reference import entry, listing
+    from uninas.tables import columns, operation_text
+
+    if as_json:
+        click.echo(as_text(entry(name) if name else [entry(each["name"]) for each in listing()]))
+    elif name:
+        click.echo(operation_text(entry(name), width()))
+    else:
+        click.echo(columns(["operation", "family", ""], [list(each.values()) for each in listing()], width()))
+
+
+@cli.command()
+@json_option
+def blocks(as_json: bool) -> None:
+    """List the shipped networks, spaces and blocks."""
+    from uninas.tables import definitions_text
+
+    found = shipped_definitions()
+    click.echo(as_text(found) if as_json else definitions_text(found, width()))
+
+
+# ---- other formats ---------------------------------------------------------------------------------------------------
+
+
+@cli.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path))
+@output_option
+def import_(file: Path, output: Path | None) -> None:
+    """Turn a model JSON of the published UniNAS into text."""
+    from uninas import dumps
+    from uninas.interop import read_json
+
+    write(dumps(read_json(file)), output)
+
+
+@cli.command()
+@click.argument("net")
+@click.option("--to", "form", type=click.Choice(EXPORTS), required=True, help="The format to write.")
+@output_option
+def export(net: str, form: str, output: Path | None) -> None:
+    """Write NET for other programs.
+
+    uninas-json is the model JSON of the published UniNAS toolkit, py a plain PyTorch module, dot a Graphviz text.
+    """
+    from uninas import load
+
+    write(exporter(form)(load(net)), output)
+
+
+# ---- what the commands call ------------------------------------------------------------------------------------------
+
+
+def each_file(paths: Iterable[Path], action: Callable[[Path], None]) -> int:
+    """Do something with every file, print the mistakes of all; returns the exit status."""
+    failed = 0
+    for path in paths:
+        files = sorted(path.rglob("*.uni")) if path.is_dir() else [path]
+        if not files:
+            raise error("UNI001", f"there is no .uni file in {path}")
+        for file in files:
+            try:
+                action(file)
+            except UninasError as problem:
+                click.echo("\n" * failed + str(problem), err=True)  # an empty line between files
+                failed = 1
+    return failed
+
+
+def kind_of(definition: object) -> str:
+    """block, network or space"""
+    return type(definition).__name__.lower() if not getattr(definition, "is_space", False) else "space"
+
+
+def counted(kinds: Iterable[str]) -> str:
+    """'3 blocks, 1 network'"""
+    found = list(kinds)
+    numbers = [(kind, found.count(kind)) for kind in dict.fromkeys(found)]
+    return ", ".join(f"{number} {kind}{'s' * (number != 1)}" for kind, number in numbers) or "nothing defined"
+
+
+def format_file(file: Path, *, write: bool, diff: bool) -> bool:
+    """Whether the layout of a file changes. Writes it, or prints the difference, when asked."""
+    from uninas.formatter import format_text
+    from uninas.syntax import read_source
+
+    before = read_source(file).text
+    after = format_text(before, str(file))
+    if diff:
+        lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), str(file), str(file))
+        click.echo("".join(lines), nl=False)
+    if write and after != before:
+        _write(file, after.encode())
+    return after != before
+
+
+def scored(net: str, proxy: str, seed: int, batch_size: int, img_size: int | None) -> dict[str, Any]:
+    """The score of a fresh network on random images, with its costs, as plain values."""
+    import torch
+
+    from uninas import create_model, proxies
+
+    generator = torch.Generator().manual_seed(seed)
+    model = create_model(net, img_size=img_size, generator=generator)
+    graph: Graph = model.meta["uninas"]["graph"]
+    batch = torch.randn(batch_size, *graph.inputs[0], generator=generator)
+    found = proxies.score(proxy, model, batch, generator=generator)
+    return {
+        "network": graph.name,
+        "proxy": found.name,
+        "value": found.value,
+        "direction": found.direction,
+        "components": dict(found.components),
+        "seconds": found.seconds,
+        "params": graph.cost.params,
+        "macs": graph.cost.macs,
+        "flops": graph.cost.flops,
+        "seed": seed,
+        "batch_size": batch_size,
+        "input": list(graph.inputs[0]),
+    }
+
+
+def shipped_definitions() -> list[dict[str, str]]:
+    """Name, kind, module and first sentence of everything in the built-in library."""
+    from uninas.library import load_file
+    from uninas.reference import sentence
+    from uninas.resources import library_root
+
+    root = library_root()
+    order = {"networks": 0, ".": 1, "blocks": 2}
+    files = sorted(root.rglob("*.uni"), key=lambda file: (order.get(file.parent.relative_to(root).as_posix(), 3), file))
+    return [
+        {
+            "name": definition.name.text,
+            "kind": kind_of(definition),
+            "module": ".".join(file.relative_to(root).with_suffix("").parts),
+            "doc": sentence(definition.doc),
+        }
+        for file in files
+        for definition in load_file(file).definitions.values()
+        if kind_of(definition) != "block" or file.parent.name == "blocks"  # elsewhere blocks serve their own file
+    ]
+
+
+def exporter(form: str) -> Callable[[Graph], str | bytes]:
+    """The function that writes a graph in a format."""
+    module, name = {
+        "uninas-json": ("uninas.interop", "write_json"),
+        "py": ("uninas.export", "to_python"),
+        "onnx": ("uninas.export", "to_onnx"),
+        "dot": ("uninas.render", "dot"),
+    }[form]
+    function: Callable[[Graph], str | bytes] = getattr(import_module(module), name)
+    return function
+
+
+# ---- printing --------------------------------------------------------------------------------------------------------
+
+
+def write(content: str | bytes, output: Path | None) -> None:
+    """To a file, or to standard output."""
+    if output is None:
+        click.echo(content, nl=False)
+    else:
+        _write(output, content.encode() if isinstance(content, str) else content)
+        click.echo(f"wrote {output}")
+
+
+def _write(path: Path, content: bytes) -> None:
     try:
-        cli()
-    except UninasError as problem:
-        click.echo(str(problem), err=True)
-        sys.exit(1)
+        path.write_bytes(content)
+    except OSError as problem:
+        raise error("UNI100", f"cannot write {path}: {problem.strerror or problem}") from None
+
+
+def as_text(value: object) -> str:
+    """JSON, indented and strict."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def width() -> int:
+    """The width of the terminal; 0 where nobody looks."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0

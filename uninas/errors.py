@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+MAX_CANDIDATES = 2_000  # names that a misspelt one is compared with
+
 CODES = {
     "UNI001": "a file cannot be read",
     "UNI002": "the text does not follow the grammar",
@@ -40,6 +42,7 @@ CODES = {
     "UNI060": "a model cannot be built as asked",
     "UNI070": "a run folder cannot be used",
     "UNI080": "a move is not possible here",
+    "UNI100": "a picture or file cannot be written",
 }
 
 
@@ -140,6 +143,8 @@ def error(code: str, message: str, span: Span | None = None, *notes: str) -> Uni
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """'did you mean ...?' for the nearest of `known`, or ''."""
     names: Sequence[str] = sorted(set(known))
+    if len(names) > MAX_CANDIDATES:
+        names = [candidate for candidate in names if candidate[:1] == name[:1]][:MAX_CANDIDATES]
     by_folded = {candidate.lower().replace("_", ""): candidate for candidate in names}
     folded = name.lower().replace("_", "")
     close = difflib.get_close_matches(folded[:80], by_folded, n=1, cutoff=0.6)

@@ -7,38 +7,53 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
-from uninas.errors import Source, Span, did_you_mean, error
+from uninas.errors import Diagnostic, Source, Span, UninasError, did_you_mean, error, shown
 from uninas.resources import library_root
-from uninas.syntax import Definition, File, Import, Network, Word, parse, read_source
+from uninas.syntax import MAX_FILE_BYTES, Definition, File, Import, Network, Word, parse, read_source
+
+MAX_IMPORT_DEPTH = 64
+MAX_CHARACTERS = 4 * MAX_FILE_BYTES
+MAX_PROBLEMS = 100  # reported at once
+
+
+@dataclass
+class _Loading:
+    """What one load has read so far: every file once, and no more than is reasonable."""
+
+    roots: tuple[Path, ...]
+    modules: dict[Path, Module | UninasError] = field(default_factory=dict)
+    characters: int = 0
 
 
 class Module:
     """A parsed file, its definitions and its imports."""
 
-    def __init__(self, file: File, roots: tuple[Path, ...], importers: tuple[Path, ...] = ()):
+    def __init__(self, file: File, loading: _Loading, importers: tuple[Path, ...] = ()):
         self.file = file
-        self.roots = roots
         self.definitions: dict[str, Definition] = {}
         self.imported: dict[str, tuple[Module, Definition]] = {}
+        problems: list[Diagnostic] = []
         for definition in file.definitions:
-            self._claim(definition.name)
-            self.definitions[definition.name.text] = definition
+            with _collected(problems):
+                self._claim(definition.name)
+                self.definitions[definition.name.text] = definition
         for imports in file.imports:
-            module = self._load(imports, importers)
-            for word in imports.names:
-                self._claim(word)
-                if word.text not in module.definitions:
-                    path = ".".join(part.text for part in imports.path)
-                    raise error(
-                        "UNI017",
-                        f"expected a definition in {path}, but it has no {word.text}",
-                        word.span,
-                        did_you_mean(word.text, module.definitions),
-                    )
-                self.imported[word.text] = (module, module.definitions[word.text])
+            if len(problems) >= MAX_PROBLEMS:
+                break
+            with _collected(problems):
+                module = _imported(imports, loading, importers)
+                for word in imports.names:
+                    with _collected(problems):
+                        self._claim(word)
+                        self.imported[word.text] = (module, _exported(module, imports, word))
+        if problems:
+            raise UninasError(problems)
 
     def find(self, name: str) -> tuple[Module, Definition] | None:
         if name in self.definitions:
@@ -53,49 +68,106 @@ class Module:
         if self.find(word.text):
             raise error("UNI011", f"{word.text} is defined twice in this file", word.span)
 
-    def _load(self, imports: Import, importers: tuple[Path, ...]) -> Module:
-        span = imports.path[0].span
-        relative = Path(*(word.text for word in imports.path)).with_suffix(".uni")
-        for root in self.roots:
-            path = (root / relative).resolve()
-            if path.is_file() and path.is_relative_to(root.resolve()):
-                if path in importers:
-                    circle = " -> ".join(p.name for p in (*importers, path))
-                    raise error("UNI018", f"expected no circle of imports, but got {circle}", span)
-                return _module(path, self.roots, (*importers, path))
-        known = [".".join(p.relative_to(r).with_suffix("").parts) for r in self.roots for p in r.rglob("*.uni")][:1000]
-        name = ".".join(word.text for word in imports.path)
+
+@contextmanager
+def _collected(problems: list[Diagnostic]) -> Iterator[None]:
+    """Keep what goes wrong inside, and go on after it."""
+    try:
+        yield
+    except UninasError as problem:
+        problems += [found for found in problem.diagnostics if found not in problems][: MAX_PROBLEMS - len(problems)]
+
+
+def _exported(module: Module, imports: Import, word: Word) -> Definition:
+    if word.text not in module.definitions:
         raise error(
             "UNI017",
-            f"cannot find {name}: expected a file {relative} in {_listed(self.roots)}",
-            span,
-            did_you_mean(name, known),
+            f"expected a definition in {_dotted(imports)}, but it has no {word.text}",
+            word.span,
+            did_you_mean(word.text, module.definitions),
         )
+    return module.definitions[word.text]
+
+
+def _imported(imports: Import, loading: _Loading, importers: tuple[Path, ...]) -> Module:
+    """The module that an import names. A link that leads out of a root leads nowhere."""
+    span = Span(imports.span.source, imports.path[0].span.start, imports.path[-1].span.end)
+    relative = Path(*(word.text for word in imports.path)).with_suffix(".uni")
+    for root in loading.roots:
+        path = _inside(root, relative)
+        if path is None:
+            continue
+        if path in importers:
+            circle = " -> ".join(p.name for p in (*importers, path))
+            raise error("UNI018", f"expected no circle of imports, but got {circle}", span)
+        if len(importers) >= MAX_IMPORT_DEPTH:
+            raise error("UNI030", f"expected imports at most {MAX_IMPORT_DEPTH} files deep", span)
+        return _module(path, loading, (*importers, path), span)
+    name = _dotted(imports)
+    where = " or ".join(str(root) for root in loading.roots)
+    known = [".".join(path.with_suffix("").parts) for path in _nearby(loading.roots, relative)]
+    raise error("UNI017", f"cannot find {name}: expected a file {relative} in {where}", span, did_you_mean(name, known))
+
+
+def _dotted(imports: Import) -> str:
+    return ".".join(word.text for word in imports.path)
+
+
+def _inside(root: Path, relative: Path) -> Path | None:
+    """The file below `root`, if there is one that can be reached and really lies below it."""
+    try:
+        path = (root / relative).resolve()
+        return path if path.is_file() and path.is_relative_to(root.resolve()) else None
+    except (OSError, RuntimeError):  # too long a name, no permission, a link to itself
+        return None
+
+
+def _nearby(roots: Iterable[Path], relative: Path) -> list[Path]:
+    """Files that may have been meant: beside the expected one, and in the library. A look, not a search."""
+    found = {path.relative_to(library_root()) for path in library_root().rglob("*.uni")}
+    for root in roots:
+        with suppress(OSError):
+            found |= {path.relative_to(root) for path in islice((root / relative.parent).glob("*.uni"), 100)}
+    return sorted(found)
 
 
 def load_file(path: Path, roots: Iterable[Path] = ()) -> Module:
     """Read a file and everything it imports, which is looked up beside it, in `roots` and in the library."""
-    path = path.resolve()
-    return _module(path, (path.parent, *roots, library_root()), (path,))
+    try:
+        path = path.resolve()
+    except (OSError, RuntimeError, ValueError) as problem:  # a link to itself, a NUL character
+        raise error("UNI001", f"cannot read {shown(path)}: {problem}") from None
+    return _module(path, _Loading((path.parent, *roots, library_root())), (path,))
 
 
-def _module(path: Path, roots: tuple[Path, ...], importers: tuple[Path, ...]) -> Module:
-    shipped = path.is_relative_to(library_root())
-    return Module(_parse_shipped(path) if shipped else parse(read_source(path)), roots, importers)
+def load_text(text: str, name: str = "<text>", roots: Iterable[Path] = ()) -> Module:
+    """The same for a text that is in no file."""
+    return Module(parse(Source(name, text)), _Loading((*roots, library_root())))
+
+
+def _module(path: Path, loading: _Loading, importers: tuple[Path, ...], span: Span | None = None) -> Module:
+    if path not in loading.modules:
+        try:
+            loading.modules[path] = _read(path, loading, importers, span)
+        except UninasError as problem:
+            loading.modules[path] = problem
+    known = loading.modules[path]
+    if isinstance(known, UninasError):
+        raise known
+    return known
+
+
+def _read(path: Path, loading: _Loading, importers: tuple[Path, ...], span: Span | None) -> Module:
+    file = _parse_shipped(path) if path.is_relative_to(library_root()) else parse(read_source(path))
+    loading.characters += len(file.source.text)
+    if loading.characters > MAX_CHARACTERS:
+        raise error("UNI030", f"expected at most {MAX_CHARACTERS:,} characters in all files together", span)
+    return Module(file, loading, importers)
 
 
 @cache
 def _parse_shipped(path: Path) -> File:
     return parse(read_source(path))
-
-
-def load_text(text: str, name: str = "<text>", roots: Iterable[Path] = ()) -> Module:
-    """The same for a text that is in no file."""
-    return Module(parse(Source(name, text)), (*roots, library_root()))
-
-
-def _listed(roots: Iterable[Path]) -> str:
-    return " or ".join(str(root) for root in roots)
 
 
 @cache

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from uninas.builder import node_names, snake_case
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
-from uninas.op import Attr, Op, Shape, show_shape, show_value
+from uninas.op import REGISTRY, Attr, Op, Shape, show_shape, show_value
 
 WIDTH = 100  # where a pipeline is broken into lines
 INFIX = {"add": " + ", "multiply": " * ", "subtract": " - "}
@@ -24,8 +24,8 @@ def dumps(graph: Graph, name: str = "", *, explicit: bool = False) -> str:
 
     `explicit` writes every attribute in numbers, so that the text keeps its meaning even if a default changes.
     """
-    printer = _Printer(explicit)
     title = name or graph.name or "model"
+    printer = _Printer(explicit, _identifier(title))
     body = printer.network(graph, title) if is_network(graph) else printer.standalone(graph, title)
     return "\n".join([*printer.texts, body])
 
@@ -67,6 +67,8 @@ class _Frame:
 
     def channels(self, value: int) -> str:
         c = self.shape[0]
+        if value == 0:
+            return "0"
         if value == self.width:
             return "width"
         if value == c:
@@ -83,9 +85,10 @@ class _Frame:
 @dataclass
 class _Printer:
     explicit: bool
+    title: str
     texts: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)  # body -> name of the definition
-    bodies: dict[int, tuple[Graph, str]] = field(default_factory=dict)
+    bodies: dict[int, tuple[Graph, str, bool]] = field(default_factory=dict)
 
     # ---- definitions ---------------------------------------------------------------------------------------------
 
@@ -98,18 +101,18 @@ class _Printer:
         """The name under which a block is defined, written on first use; and whether it has a width parameter."""
         known = self.bodies.get(id(graph))
         if known:
-            body = known[1]
+            _, body, wide = known
         else:
             changes = len(graph.inputs[0]) == 3 and graph.output_shapes[0][0] != graph.inputs[0][0]
-            width = graph.output_shapes[0][0] if changes else 0
+            width = graph.output_shapes[0][0] if changes and "width" not in graph.by_name else 0
             frame = _Frame(graph.inputs[0], width, symbolic=not self.explicit)
             body = _indented(self.statements(graph, frame, "in"))
-            self.bodies[id(graph)] = (graph, body)  # the graph is kept, so its id stays its own
-        wide = bool(re.search(r"\bwidth\b(?! *=)", body))
+            wide = bool(width and re.search(r"\bwidth\b(?! *=)", body))
+            self.bodies[id(graph)] = (graph, body, wide)  # the graph is kept, so its id stays its own
         if body not in self.names:
             name = _identifier(title)
-            taken, number = set(self.names.values()), 2
-            while name in taken:
+            taken, number = {self.title, *self.names.values()}, 2
+            while name in taken or name in REGISTRY:
                 name, number = f"{_identifier(title)}{number}", number + 1
             self.names[body] = name
             # Where it was met first, so that the definition also checks alone.
@@ -234,8 +237,10 @@ class _Printer:
             out = node.op.graph.output_shapes[0][0]
             return f"{name}({frame.width_of(out)})" if wide else name
         if isinstance(node.op, Each):
-            inner = _Frame(node.op.body.inputs[0], symbolic=frame.symbolic)
-            return "each part {\n" + _indented(self.statements(node.op.body, inner, "part")) + "\n}"
+            body = node.op.body
+            inner = _Frame(body.inputs[0], symbolic=frame.symbolic)
+            part = body.fresh("part")
+            return f"each {part} {{\n" + _indented(self.statements(body, inner, part)) + "\n}"
         return self.operation(node.op, frame)
 
     def operation(self, op: Op, frame: _Frame) -> str:

@@ -6,8 +6,11 @@ to graphs. Every class carries the span it was written at.
 
 from __future__ import annotations
 
+import gc
 import re
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -22,7 +25,10 @@ from uninas.resources import grammar_text
 
 MAX_FILE_BYTES = 1 << 20
 MAX_NESTING = 40  # brackets within brackets
-MAX_TOKENS = 200_000
+MAX_TOKENS = 100_000
+MAX_NAME = 200  # characters
+MAX_DEPTH = 1_000  # rules of the grammar within each other
+MAX_SIGNS = 64  # changes of sign in one sum or product; every change is one more level for whoever walks the tree
 MAX_SYNTAX_ERRORS = 20  # reported for one file
 
 
@@ -231,7 +237,9 @@ class Stage(Syntax):
 
 @dataclass(frozen=True)
 class Choose(Syntax):
-    name: Word
+    """`a, b in {...}`: an open choice for each of the names."""
+
+    names: tuple[Word, ...]
     domain: Domain
 
 
@@ -317,7 +325,8 @@ def read_source(path: Path) -> Source:
                         f"but got {path.stat().st_size:,}", None, "split the file and use imports")  # fmt: skip
         if not path.is_file():
             raise error("UNI001", f"cannot read {path}: expected a file")
-        return Source(str(path), path.read_bytes().decode("utf-8"))
+        with path.open("rb") as file:
+            return Source(str(path), file.read(MAX_FILE_BYTES).decode("utf-8-sig"))
     except OSError as problem:
         raise error("UNI001", f"cannot read {path}: {problem.strerror or problem}") from None
     except ValueError as problem:  # not UTF-8, or a path with a NUL character
@@ -326,6 +335,11 @@ def read_source(path: Path) -> Source:
 
 def parse(source: Source) -> File:
     """Parse a whole text. Raises one UninasError with every syntax error found."""
+    return parse_tokens(source)[0]
+
+
+def parse_tokens(source: Source) -> tuple[File, list[Token]]:
+    """The same, with the words and signs in order; nothing but spaces and comments lies between them."""
     if len(source.text) > MAX_FILE_BYTES:
         raise error("UNI001", f"{source.name}: expected at most {MAX_FILE_BYTES:,} characters, "
                     f"but got {len(source.text):,}")  # fmt: skip
@@ -333,35 +347,70 @@ def parse(source: Source) -> File:
     imports: list[Import] = []
     definitions: list[Definition] = []
     problems: list[Diagnostic] = []
-    for piece in _pieces(source, problems):
-        try:
+    tokens: list[Token] = []
+    with deep_recursion(), _no_garbage():
+        for piece in _pieces(source, problems, tokens):
             for child in piece.children:
-                part = build(child)
+                if len(problems) >= MAX_SYNTAX_ERRORS:
+                    break
+                try:
+                    build.depth = 0
+                    part = build(child)
+                except UninasError as problem:
+                    problems += problem.diagnostics
+                    continue
                 if isinstance(part, Import):
                     imports.append(part)
                 else:
                     definitions.append(part)
-        except UninasError as problem:
-            problems += problem.diagnostics
     if problems:
         raise UninasError(problems)
-    return File(source, tuple(imports), tuple(definitions))
+    return File(source, tuple(imports), tuple(definitions)), tokens
+
+
+@contextmanager
+def deep_recursion() -> Iterator[None]:
+    """Parsing and elaborating are recursive and bounded (MAX_DEPTH, ...), but Python's default limit is lower still."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, 20_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """A growing tree is all alive; looking for garbage in it again and again takes as long as parsing a large file."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 _DEFINITION = re.compile(r"^[ \t]*(?=(?:block|network|space|from)\b)", re.MULTILINE)
+_WORD_OR_SIGN = re.compile(r"#[^\n]*|(\d+(?:\.\d+)?(?:e[+-]?\d+)?%?|\w+|->|\.\.|[=!<>]=|//|[^\s\w])")
 
 
-def _pieces(source: Source, problems: list[Diagnostic]) -> Iterator[Tree[Token]]:
+def _pieces(source: Source, problems: list[Diagnostic], tokens: list[Token]) -> Iterator[Tree[Token]]:
     """The parsed text; after a syntax error, what follows from the next definition on."""
     text = source.text
+    if sum(1 for found in _WORD_OR_SIGN.finditer(text) if found[1]) > MAX_TOKENS:
+        raise error("UNI030", f"{source.name}: expected at most {MAX_TOKENS:,} words and signs in one file", None,
+                    "split the file and use imports")  # fmt: skip
     while True:
         try:
-            yield _parser().parse(text)
+            parsing = _parser().parse_interactive(text)
+            tokens[:] = parsing.iter_parse()
+            yield parsing.feed_eof(tokens[-1] if tokens else None)  # type: ignore[no-untyped-call]
             return
         except UnexpectedInput as problem:
             found = _syntax_error(source, problem)
         except _Refused as problem:
-            found = Diagnostic(problem.code, problem.message, _span(source, problem.token), ())
+            found = Diagnostic(problem.code, problem.message, _span(source, problem.token))
         problems.append(found)
         assert found.span
         resume = _DEFINITION.search(text, found.span.start + 1)
@@ -377,18 +426,18 @@ class _Refused(Exception):
 
 
 class _Guard:
-    """Bounds nesting and length while tokens stream by, before any tree exists."""
+    """Bounds nesting and names while tokens stream by, before any tree exists."""
 
     always_accept = ()
 
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
         depth = 0
-        for count, token in enumerate(stream):
+        for token in stream:
             depth += (token.value in "({[") - (token.value in ")}]") if len(token.value) == 1 else 0
             if depth > MAX_NESTING:
                 raise _Refused("UNI003", f"expected at most {MAX_NESTING} brackets within each other", token)
-            if count > MAX_TOKENS:
-                raise _Refused("UNI030", f"expected at most {MAX_TOKENS:,} words and signs in one file", token)
+            if len(token.value) > MAX_NAME and token.type == "NAME":
+                raise _Refused("UNI002", f"expected a name of at most {MAX_NAME} characters", token)
             yield token
 
 
@@ -415,7 +464,8 @@ def _terminal(name: str) -> str:
 
 def _syntax_error(source: Source, problem: UnexpectedInput) -> Diagnostic:
     if isinstance(problem, UnexpectedCharacters):
-        span = Span(source, problem.pos_in_stream or 0, (problem.pos_in_stream or 0) + 1)
+        start: int = problem.pos_in_stream  # type: ignore[assignment]  # lark declares only the None of its base class
+        span = Span(source, start, start + 1)
         return Diagnostic("UNI002", f"expected a name, a number or a sign, but got {problem.char!r}", span)
     assert isinstance(problem, UnexpectedToken)
     token, expected = problem.token, set(problem.expected)
@@ -449,12 +499,19 @@ class _Builder:
 
     def __init__(self, source: Source):
         self.source = source
+        self.depth = 0
 
     def __call__(self, tree: Any) -> Any:
         if isinstance(tree, Token):
             return Word(_span(self.source, tree), str(tree))
+        span = Span(self.source, tree.meta.start_pos, tree.meta.end_pos)
+        if self.depth > MAX_DEPTH:
+            raise error("UNI003", f"expected at most {MAX_DEPTH:,} parts within each other", span)
         make: Callable[..., Any] = getattr(self, tree.data)
-        return make(Span(self.source, tree.meta.start_pos, tree.meta.end_pos), *tree.children)
+        self.depth += 1
+        made = make(span, *tree.children)
+        self.depth -= 1
+        return made
 
     def all(self, trees: Any) -> tuple[Any, ...]:
         return tuple(self(tree) for tree in trees if tree is not None)
@@ -478,9 +535,12 @@ class _Builder:
         return self.network(span, *parts, is_space=True)
 
     def doc(self, span: Span) -> str:
-        """The comment lines directly above a definition."""
+        """The comment lines directly above a definition that starts a line."""
         lines: list[str] = []
-        number = span.line - 1
+        number, column = self.source.position(span.start)
+        if self.source.line(number)[: column - 1].strip():
+            return ""
+        number -= 1
         while number >= 1 and (text := self.source.line(number).strip()).startswith("#"):
             lines.append(text.lstrip("#").strip())
             number -= 1
@@ -523,11 +583,10 @@ class _Builder:
         return StageItem(span, self(body), self.optional(count))
 
     def choice(self, span: Span, name: Token, domain: Any) -> Choose:
-        return Choose(span, self(name), self(domain))
+        return Choose(span, self.all((name,)), self(domain))
 
-    def choose(self, span: Span, choice: Any) -> Choose:
-        made: Choose = self(choice)
-        return made
+    def choose(self, span: Span, *parts: Any) -> Choose:
+        return Choose(span, self.all(parts[:-1]), self(parts[-1]))
 
     def start_from(self, span: Span, name: Token) -> Start:
         return Start(span, self(name))
@@ -649,14 +708,25 @@ class _Builder:
     def infix(self, span: Span, first: Any, *rest: Any) -> Expression:
         """Left to right; a run of one associative sign becomes one operation."""
         result: Expression = self(first)
+        operator, operands, changes = "", [result], 0
+
+        def closed() -> Operation:
+            return Operation(Span(self.source, span.start, operands[-1].span.end), operator, tuple(operands))
+
         for sign, operand in zip(rest[::2], rest[1::2], strict=True):
             right = self(operand)
-            if isinstance(result, Operation) and result.operator == str(sign) and sign in "+*":
-                operands = (*result.operands, right)
-            else:
-                operands = (result, right)
-            result = Operation(Span(self.source, span.start, right.span.end), str(sign), operands)
-        return result
+            if sign != operator or sign not in "+*":
+                changes += 1
+                if changes > MAX_SIGNS:
+                    raise error("UNI003", f"expected at most {MAX_SIGNS} changes of sign in one expression", right.span)
+                result = closed() if operator else result
+                operator = str(sign)
+                if isinstance(result, Operation) and result.operator == operator and operator in "+*":
+                    operands = [*result.operands]
+                else:
+                    operands = [result]
+            operands.append(right)
+        return closed()
 
     sum = product = comparison = infix
 

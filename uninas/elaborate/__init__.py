@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from uninas import syntax as ast
+from uninas.elaborate.core import MAX_PROBLEMS
 from uninas.elaborate.definitions import Elaborator
 from uninas.elaborate.spaces import read_space
 from uninas.errors import Diagnostic, UninasError, did_you_mean, error, shown
@@ -55,6 +56,8 @@ def check(module: Module) -> dict[str, Graph | Space | None]:
     results: dict[str, Graph | Space | None] = {}
     problems: dict[Diagnostic, None] = {}
     for name, definition in module.definitions.items():
+        if len(problems) >= MAX_PROBLEMS:
+            break
         try:
             results[name] = _alone(module, definition)
         except UninasError as problem:

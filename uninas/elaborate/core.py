@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -20,7 +19,7 @@ from uninas.space import Choice, Decide
 T = TypeVar("T")
 
 MAX_DEPTH = 64  # blocks within blocks
-MAX_WORK = 200_000  # nodes made while elaborating one text
+MAX_WORK = 1_000_000  # steps of work for one architecture: an expression is one, a node or a block several
 MAX_OPERATIONS = 200_000  # elementary operations of one network
 MAX_OPTIONS = 10_000  # options of one choice, repetitions of one repeat
 FUNCTIONS = ("min", "max")
@@ -29,7 +28,7 @@ PROBE: Shape = (64, 56, 56)  # the input of a block that is looked at alone and 
 
 
 class Exhausted(UninasError):
-    """The bound on work is reached: nothing more is tried."""
+    """The bound on work, or on mistakes, is reached: nothing more is tried."""
 
 
 class Core:
@@ -41,21 +40,26 @@ class Core:
         self.memory: dict[object, Graph | None] = {}
         self.equal: dict[Graph, Graph] = {}
         self.free_names: dict[int, frozenset[str]] = {}
+        self.block_keys: dict[int, tuple[Callee | Nameless, int | None]] = {}
+        self.numbers: dict[object, int] = {}
         self.building: set[object] = set()
         self.calls: list[str] = []
         self.path: list[str] = []
         self.asked: list[Choice] = []
         self.steps = 0
+        self.failures = 0  # statements that could not be elaborated
 
     # ---- mistakes and bounds -------------------------------------------------------------------------------------
 
     def collected(self, make: Callable[[], T]) -> T:
         """The result of `make`; raises everything that was reported on the way."""
         try:
-            with _deep_recursion():
+            with ast.deep_recursion():
                 result = make()
         except UninasError as problem:
             self.report(problem)
+        except RecursionError:
+            self.report(error("UNI019", "blocks and expressions are nested too deeply to follow"))
         except Poisoned:
             pass
         else:
@@ -71,8 +75,11 @@ class Core:
                 context = tuple(self.calls[1:][-1:]) if found.span else ()
                 self.problems[key] = dataclasses.replace(found, notes=found.notes + context)
 
-    def work(self) -> None:
-        self.steps += 1
+    def work(self, steps: int = 8) -> None:
+        """Count what is about to be done, in steps of a microsecond or two."""
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise Exhausted(())
+        self.steps += steps
         if self.steps > MAX_WORK:
             raise Exhausted(
                 Diagnostic(
@@ -108,24 +115,29 @@ class Core:
     def value_key(self, value: Value) -> object | None:
         if isinstance(value, (Wires, Poison)):
             return None
-        if isinstance(value, (Callee, Nameless)):
-            if isinstance(value, Nameless):
-                written: tuple[object, ...] = value.steps
-                head: object = id(value.origin)
-            else:
-                written = value.arguments or ()
-                head = (
-                    id(value.target if isinstance(value.target, type) else value.target[1]),
-                    tuple(map(id, written)),
-                )
-            captured: list[tuple[str, Value]] = []
-            for name in sorted(frozenset().union(*(self.names_in(part) for part in written))):
-                binding = value.scope.find(name) if value.scope else None
-                if binding:
-                    captured.append((name, binding.value))
-            inner = self.key(None, (), captured)
-            return None if inner is None else (head, inner)
-        return (type(value), value)
+        if not isinstance(value, (Callee, Nameless)):
+            return (type(value), value)
+        if id(value) not in self.block_keys:  # the value is kept, so its id stays its own
+            self.block_keys[id(value)] = value, self.block_key(value)
+        return self.block_keys[id(value)][1]
+
+    def block_key(self, value: Callee | Nameless) -> int | None:
+        """A number for what a block as a value depends on: equal for equal ones, however many blocks it has inside."""
+        written: tuple[ast.Syntax, ...]
+        head: object
+        if isinstance(value, Nameless):
+            head, written = id(value.origin), value.steps
+        else:
+            written = value.arguments or ()
+            head = id(value.target if isinstance(value.target, type) else value.target[1]), tuple(map(id, written))
+        captured: list[tuple[str, Value]] = []
+        for name in sorted(frozenset().union(*(self.names_in(part) for part in written))):
+            self.work(1)
+            binding = value.scope.find(name) if value.scope else None
+            if binding:
+                captured.append((name, binding.value))
+        inner = self.key(None, (), captured)
+        return None if inner is None else self.numbers.setdefault((head, inner), len(self.numbers))
 
     def names_in(self, syntax: Any) -> frozenset[str]:
         """Every name that a piece of syntax mentions."""
@@ -172,12 +184,26 @@ class Core:
             return binding.value
         if known:
             return known
+        message = f"unknown name {shown(word.text)}"
+        if ("UNI010", word.span, message) in self.problems:  # a hint takes long to find, and is wanted once
+            raise Poisoned
         hint = did_you_mean(word.text, [*scope.known(), *REGISTRY, *FUNCTIONS])
         if word.text in ("C", "H", "W"):
             hint = "the sizes C, H and W exist inside a block or chain, of an input that has them"
-        raise error("UNI010", f"unknown name {shown(word.text)}", word.span, hint)
+        raise error("UNI010", message, word.span, hint)
 
     def add(self, op: Op | Block | Each, wires: Wires, base: str, span: Span, scope: Scope) -> Wires:
+        self.own(wires, span, scope)
+        self.work(len(wires.wires) // 4)
+        try:
+            return wires.builder.add(op, wires, base, span)
+        except ShapeError as problem:
+            sizes = ", ".join(map(show_shape, wires.shapes[:6])) + (", ..." if len(wires.shapes) > 6 else "")
+            raise error("UNI020", str(problem), span, f"what flows into it: {sizes}") from None
+
+    @staticmethod
+    def own(wires: Wires, span: Span, scope: Scope) -> None:
+        """Guard: wires must belong to the graph that is being built."""
         if wires.builder is not scope.builder:
             raise error(
                 "UNI014",
@@ -185,11 +211,6 @@ class Core:
                 span,
                 "the body of `each` sees only its own part",
             )
-        try:
-            return wires.builder.add(op, wires, base, span)
-        except ShapeError as problem:
-            sizes = ", ".join(map(show_shape, wires.shapes[:6])) + (", ..." if len(wires.shapes) > 6 else "")
-            raise error("UNI020", str(problem), span, f"what flows into it: {sizes}") from None
 
     # ---- open choices --------------------------------------------------------------------------------------------
 
@@ -204,6 +225,7 @@ class Core:
 
     def ask(self, name: str, options: tuple[str, ...], span: Span) -> int:
         """Which option of an open choice to take; without anyone to decide, choices are a mistake."""
+        self.work(len(options))
         choice = Choice(".".join((*self.path, name)), options)
         self.asked.append(choice)
         if len(options) == 1:
@@ -216,17 +238,6 @@ class Core:
                 "open choices belong in a `space`; sample it, or name one value",
             )
         return self.decide(choice)
-
-
-@contextmanager
-def _deep_recursion() -> Iterator[None]:
-    """Elaboration is recursive and bounded (MAX_DEPTH, MAX_NESTING), but Python's default limit is lower still."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, 20_000))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)
 
 
 def describe(value: object) -> str:

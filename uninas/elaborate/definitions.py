@@ -78,6 +78,7 @@ class Elaborator(Steps):
         span: Span,
     ) -> Graph:
         """The graph of a block or network for these parameter values and input shapes, built once for equal ones."""
+        self.work(16 + 4 * len(definition.parameters))
         key = self.key(definition, inputs, values.items())
         if key is not None and key in self.memory:
             known = self.memory[key]
@@ -145,7 +146,7 @@ class Elaborator(Steps):
                 raise error(
                     "UNI013", f"expected a value for the parameter {name} of {definition.name.text}", parameter.span
                 )
-            scope.bind(name, self.fitting(value, parameter, scope))
+            scope.bind(name, self.fitting(value, parameter, scope), parameter.name.span)
 
     def fitting(self, value: Value, parameter: ast.Parameter, scope: Scope) -> Value:
         """The value, when it is of the parameter's kind. A parameter without a kind takes that of its default."""
@@ -192,7 +193,7 @@ class Elaborator(Steps):
             if isinstance(member, ast.Init):
                 init = self.init(member)
             elif isinstance(member, ast.Choose):
-                self.claim(member.name, self.chosen(member.name.text, member.domain, scope), scope)
+                self.choose(member, scope, scope)
             elif isinstance(member, ast.Section):
                 graph = self.chain_graph(member.body, wires.shapes, scope, member.name.text)
                 wires = self.add(Block(graph), wires, member.name.text, member.span, scope)
@@ -231,6 +232,7 @@ class Elaborator(Steps):
     def chain_graph(self, chain: ast.Chain, inputs: tuple[Shape, ...], scope: Scope, name: str) -> Graph:
         """A chain as a graph of its own. A chain of one block is that block's graph."""
         names = sorted(self.names_in(chain))
+        self.work(8 + len(names))
         bindings = [(text, binding.value) for text in names if (binding := scope.find(text))]
         key = self.key(chain, inputs, bindings)
         if key is not None and (known := self.memory.get(key)):
@@ -252,12 +254,11 @@ class Elaborator(Steps):
         with self.at(name):
             inner = scope.inner(builder)
             for choice in stage.choices:
-                self.claim(choice.name, self.chosen(choice.name.text, choice.domain, scope), inner)
+                self.choose(choice, scope, inner)
             inner.bind("width", self.dimension("width", stage.width, scope))
             stride = 1 if stage.stride is None else self.dimension("stride", stage.stride, scope)
-            items = list(self.stage_items(stage, inner))
             wires = builder.input
-            for index, body in enumerate(items):
+            for index, body in enumerate(self.stage_items(stage, inner)):
                 block = inner.inner()
                 block.bind("index", index)
                 block.bind("stride", stride if index == 0 else 1)
@@ -266,6 +267,11 @@ class Elaborator(Steps):
                 wires = self.add(Block(graph), wires, f"blocks.{index}", body.span, inner)
                 builder.label(wires, f"blocks.{index}")
             return self.finish(builder, wires, "stage", stage.span)
+
+    def choose(self, choice: ast.Choose, scope: Scope, inner: Scope) -> None:
+        """Bind every name of an open choice, in `inner`, to the option taken for it."""
+        for name in choice.names:
+            self.claim(name, self.chosen(name.text, choice.domain, scope), inner)
 
     def dimension(self, name: str, value: ast.Expression | ast.Range, scope: Scope) -> int:
         if isinstance(value, ast.Range):

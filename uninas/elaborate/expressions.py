@@ -49,6 +49,7 @@ class Expressions(Core):
         return self.expression(value, scope)
 
     def expression(self, value: ast.Expression, scope: Scope) -> Value:
+        self.work(1)
         if isinstance(value, (ast.Number, ast.Boolean)):
             return value.value
         if isinstance(value, ast.BlockInput):
@@ -64,14 +65,17 @@ class Expressions(Core):
         if isinstance(value, ast.Conditional):
             return self.expression(value.then if self.truth(value.condition, scope) else value.otherwise, scope)
         if isinstance(value, ast.Group):
-            parts = [self.wires(item, scope) for item in value.items]
-            wires = tuple(wire for part in parts for wire in part.wires)
-            if len(wires) > MAX_PORTS:
-                raise error(
-                    "UNI030", f"expected at most {MAX_PORTS} wires in a bundle, but got {len(wires)}", value.span
-                )
-            return Wires(parts[0].builder, wires)
+            return self.bundle([self.wires(item, scope) for item in value.items], value.span, scope)
         return self.run(value.steps, self.wires(value.head, scope), scope)
+
+    def bundle(self, parts: Sequence[Wires], span: Span, scope: Scope) -> Wires:
+        wires = tuple(wire for part in parts for wire in part.wires)
+        self.work(len(wires) // 4)
+        if len(wires) > MAX_PORTS:
+            raise error("UNI030", f"expected at most {MAX_PORTS} wires in a bundle, but got {len(wires)}", span)
+        for part in parts:
+            self.own(part, span, scope)
+        return Wires(parts[0].builder, wires)
 
     def reference(self, value: ast.Reference, scope: Scope) -> Value:
         name = value.name.text
@@ -133,7 +137,7 @@ class Expressions(Core):
         for wire in wires:
             if len(wire.wires) != 1:
                 raise error("UNI021", f"expected one wire on each side of {sign}, but got {describe(wire)}", value.span)
-        joined = Wires(wires[0].builder, tuple(wire.wires[0] for wire in wires))
+        joined = self.bundle(wires, value.span, scope)
         name = WIRE_OPERATORS[sign]
         return self.add(REGISTRY[name](), joined, name, value.span, scope)
 

@@ -33,22 +33,36 @@ class Steps(Expressions):
     def body_graph(self, statements: Sequence[ast.Statement], scope: Scope, name: str, span: Span) -> Graph:
         """The graph of statements that end in `out`."""
         assert scope.builder
+        failures = self.failures
         for statement in statements:
             self.statement(statement, scope)
         out = scope.names.get("out")
         if out is None:
             raise error("UNI023", f"expected a wire called out in {name}", span, "name the result: out = ...")
-        for wire, binding in scope.names.items():
-            if isinstance(binding.value, Wires) and binding.span and not binding.used and wire != "out":
-                self.report(error("UNI016", f"the wire {wire} is never used", binding.span))
-        if isinstance(out.value, Poison):
+        if self.failures > failures:  # what looks unused may have been meant for what went wrong
             raise Poisoned
-        assert isinstance(out.value, Wires)
+        unused = [
+            (wire, binding)
+            for wire, binding in scope.names.items()
+            if isinstance(binding.value, Wires) and binding.span and not binding.used and wire != "out"
+        ]
+        for wire, binding in unused:
+            self.report(error("UNI016", f"the wire {wire} is never used", binding.span, "lead it to out, or remove it"))
+        if unused:
+            raise Poisoned
+        if not isinstance(out.value, Wires):
+            raise error(
+                "UNI014",
+                f"expected out to be a wire of {name}, but it is {shown(describe(out.value))}",
+                out.span or span,
+                "out is the result: call the parameter something else",
+            )
         return self.finish(scope.builder, out.value, name, span)
 
     def statement(self, statement: ast.Statement, scope: Scope) -> None:
         try:
             value = self.wires(statement.value, scope)
+            self.own(value, statement.value.span, scope)
             assert scope.builder
             if len(statement.names) == 1:
                 made = [value]
@@ -71,6 +85,7 @@ class Steps(Expressions):
         except (UninasError, Poisoned) as problem:
             if isinstance(problem, UninasError):
                 self.report(problem)
+            self.failures += 1
             for word in statement.names:
                 scope.names.setdefault(word.text, Binding(Poison(), word.span))
 
@@ -101,7 +116,7 @@ class Steps(Expressions):
     @staticmethod
     def labelled(label: ast.Word | None, wires: Wires) -> Wires:
         if label:
-            if label.text in wires.builder.labels.values():
+            if label.text in wires.builder.taken:
                 raise error("UNI011", f"{label.text} is defined twice in this block", label.span)
             wires.builder.label(wires, label.text)
         return wires
@@ -217,6 +232,9 @@ class Steps(Expressions):
             return self.chosen(argument.name.text, argument.value, callee.scope, symbols)
         return self.value(argument.value, callee.scope, symbols)
 
-    @staticmethod
-    def symbols(kind: ast.Word | tuple[ast.Word, ...] | None) -> tuple[str, ...]:
-        return tuple(word.text for word in kind) if isinstance(kind, tuple) else ()
+    def symbols(self, kind: ast.Word | tuple[ast.Word, ...] | None) -> tuple[str, ...]:
+        """The words of a choice kind."""
+        if not isinstance(kind, tuple):
+            return ()
+        self.work(len(kind))
+        return tuple(word.text for word in kind)

@@ -1,6 +1,26 @@
-"""Scores of a network at initialisation, for any `nn.Module`: they know torch only, never our graphs."""
+"""Scores of untrained networks: from any `nn.Module` and an input batch to numbers, with a direction.
 
-from uninas.proxies import vkdnw as _vkdnw  # noqa: F401  # registers its proxies
-from uninas.proxies.base import Proxy, ProxyError, Score, get, proxies, score
+>>> import torch
+>>> from torch import nn
+>>> module = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+>>> score("trainable_layers", module, torch.zeros(2, 3, 2, 2)).value
+2.0
+"""
 
-__all__ = ["Proxy", "ProxyError", "Score", "get", "proxies", "score"]
+from uninas.proxies import counts, vkdnw  # noqa: F401  (importing them registers their proxies)
+from uninas.proxies.base import Proxy, ProxyError, Score, get, proxies, proxy, score, untouched
+from uninas.proxies.jacobian import Jacobian, Weight, logit_jacobian
+
+__all__ = [
+    "Jacobian",
+    "Proxy",
+    "ProxyError",
+    "Score",
+    "Weight",
+    "get",
+    "logit_jacobian",
+    "proxies",
+    "proxy",
+    "score",
+    "untouched",
+]

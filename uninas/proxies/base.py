@@ -123,7 +123,7 @@ def score(
             f"its options are {', '.join(chosen.options) or '(none)'}",
         )
     inputs = (batch,) if isinstance(batch, Tensor) else tuple(batch)
-    if not inputs or not all(isinstance(part, Tensor) and part.ndim and len(part) for part in inputs):
+    if not inputs or not all(part.ndim and len(part) for part in inputs):
         raise ProxyError("expected a batch of at least one sample: a tensor (N, ...) or a tuple of such tensors")
     generator = generator or torch.Generator().manual_seed(0)
 
@@ -149,10 +149,10 @@ def untouched(module: nn.Module) -> Iterator[None]:
         raise ProxyError("the module has lazy parameters without a shape", "run it once on a batch first")
     layers = list(module.modules())
     modes = [layer.training for layer in layers]
-    slots = [(layer._parameters, dict(layer._parameters)) for layer in layers]
-    slots += [(layer._buffers, dict(layer._buffers)) for layer in layers]  # type: ignore[misc]
+    places: list[dict[str, Any]] = [place for layer in layers for place in (layer._parameters, layer._buffers)]
+    slots = [(place, dict(place)) for place in places]
     tensors = {id(t): t for _, saved in slots for t in saved.values() if t is not None}.values()
-    values = [(t, t.detach().clone(), t._version, t.requires_grad, t.grad) for t in tensors]
+    values = [(t, t.detach().clone(), t.requires_grad, t.grad) for t in tensors]
     cuda = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
     with torch.random.fork_rng(devices=cuda):
         try:
@@ -165,8 +165,8 @@ def untouched(module: nn.Module) -> Iterator[None]:
             for slot, saved in slots:
                 slot.clear()
                 slot.update(saved)
-            for tensor, value, version, requires_grad, grad in values:
-                if tensor._version != version:
+            for tensor, value, requires_grad, grad in values:
+                if not tensor.is_meta and not torch.equal(tensor, value):
                     with torch.no_grad():
                         tensor.copy_(value)
                 tensor.requires_grad_(requires_grad)

@@ -232,13 +232,14 @@ def _walk_in_chunks(
     env: dict[fx.Node, Any] = dict(zip(program.placeholders, values, strict=True))
     parameter = dict(zip(names, program.placeholders, strict=False))
     first_use = {leaf: i for i in reversed(range(len(program.steps))) for leaf in program.leaves[program.steps[i]]}
-    origin = {column: first_use.get(parameter[weight.name]) for column, weight in enumerate(weights)}
-    waiting = sorted((column for column in origin if origin[column] is not None), key=origin.__getitem__)
+    nodes = [parameter[weight.name] for weight in weights]
+    origin = {column: first_use[node] for column, node in enumerate(nodes) if node in first_use}
+    waiting = sorted(origin, key=origin.__getitem__)
 
     def seeds(columns: Sequence[int]) -> Seeds:
         chosen: dict[fx.Node, dict[int, int]] = {}
         for column in sorted(columns):
-            chosen.setdefault(parameter[weights[column].name], {})[column] = weights[column].index
+            chosen.setdefault(nodes[column], {})[column] = weights[column].index
         return chosen
 
     room = min(memory // 2, _CPU_CHUNK) if values[-1].device.type == "cpu" else memory // 2
@@ -246,13 +247,13 @@ def _walk_in_chunks(
     if keep:
         _advance(program, env, 0, len(program.steps), keep=True)
 
-    step, jacobian = 0, None
+    step, most, jacobian = 0, len(weights), None
     while waiting or jacobian is None:
         start = origin[waiting[0]] if waiting else step
         if not keep:
             _advance(program, env, step, start)
         step = start
-        count = _fitting(program, step, [seeds(waiting[: n + 1]) for n in range(len(waiting))], room)
+        count = _fitting(program, step, [seeds(waiting[: n + 1]) for n in range(min(most, len(waiting)))], room)
         try:
             logits, tangent = _walk(program, dict(env), step, seeds(waiting[:count]))
         except (RuntimeError, MemoryError) as error:
@@ -260,7 +261,7 @@ def _walk_in_chunks(
                 raise
             if count <= 1:
                 raise ProxyError("memory runs out even for the tangent of one weight", "use a smaller batch") from error
-            room = _peak(program, step, seeds(waiting[: count // 2]))
+            most = count // 2
             continue
         if jacobian is None:
             jacobian = Jacobian(_finite(logits), logits.new_zeros(*logits.shape, len(weights)))
@@ -330,7 +331,7 @@ def _push(call: Call, alive: Mapping[int, Tangent]) -> Tangent | None:
 def _one_hot(value: Tensor, elements: Mapping[int, int]) -> Tangent:
     stack = value.new_zeros(len(elements), value.numel())
     stack[range(len(elements)), list(elements.values())] = 1
-    return Tangent(tuple(elements), stack.unflatten(1, value.shape) if value.ndim else stack[:, 0])
+    return Tangent(tuple(elements), stack.reshape(len(elements), *value.shape))
 
 
 # Planning: how many weights fit

@@ -121,6 +121,7 @@ def _sum(columns: tuple[int, ...], terms: Sequence[tuple[Rows, Tensor]]) -> Tens
 
 
 def union(parts: Sequence[Tangent]) -> tuple[int, ...]:
+    """The weights of all `parts`, ascending."""
     return tuple(sorted({column for part in parts for column in part.columns}))
 
 
@@ -153,6 +154,7 @@ def linear(call: Call, slot: int, stack: Tensor) -> Any:
 
 
 def reshape(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """The stack's own layout decides whether this is a view."""
     return stack.reshape(len(stack), *call.out.shape)
 
 
@@ -162,6 +164,7 @@ def spread(call: Call, slot: int, stack: Tensor) -> Tensor:
 
 
 def pointwise(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """Each output element depends on one element of the argument: a slope, the same for all tangents."""
     value = call.argument(slot)
     slope: Tensor = jvp(call.along(slot), (value,), (torch.ones_like(value),))[1]
     return lift(stack, slope.ndim) * slope
@@ -191,16 +194,20 @@ def add(call: Call, slot: int, stack: Tensor) -> Tensor:
 
 
 def subtract(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """self - alpha other"""
     return add(call, slot, -stack if slot == 1 else stack)
 
 
 def multiply(call: Call, slot: int, stack: Tensor) -> Tensor:
-    other = call.args[1 - slot]
+    """self other"""
+    other: Tensor = call.args[1 - slot]
     return lift(stack, call.out.ndim) * other
 
 
 def mm(call: Call, slot: int, stack: Tensor) -> Tensor:
-    a, b = call.args
+    """out = a b; the stack's leading dimensions become one."""
+    a: Tensor = call.args[0]
+    b: Tensor = call.args[1]
     return stack @ b if slot == 0 else a @ stack
 
 
@@ -222,9 +229,11 @@ def addmm(call: Call, slot: int, stack: Tensor) -> Tensor:
 
 
 def convolution(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """In the input, all tangents are one batch; in the bias, they spread over all positions."""
     x, weight, _, *settings = call.args
     if slot == 0:
-        return aten.convolution(stack.flatten(0, 1), weight, None, *settings).unflatten(0, stack.shape[:2])
+        out: Tensor = aten.convolution(stack.flatten(0, 1), weight, None, *settings)
+        return out.reshape(len(stack), *call.out.shape)
     if slot == 2:
         return stack[:, None, :, *[None] * (x.ndim - 2)].expand(-1, *call.out.shape)
     return filters(call, stack)
@@ -245,7 +254,7 @@ def filters(call: Call, stack: Tensor) -> Tensor:
 
 def softmax(call: Call, slot: int, stack: Tensor) -> Tensor:
     """s = softmax(x): ds = s (dx - sum(s dx))"""
-    weighted = call.out * stack
+    weighted: Tensor = call.out * stack
     dim = call.args[1] if call.args[1] < 0 else call.args[1] + 1
     return weighted.addcmul_(call.out.expand_as(weighted), weighted.sum(dim, keepdim=True), value=-1)
 
@@ -254,7 +263,7 @@ def max_pool(call: Call, slot: int, stack: Tensor) -> tuple[Tensor, None]:
     """The tangent at the place of the maximum."""
     indices = call.out[1]
     places = indices.flatten(-2).expand(len(stack), *indices.flatten(-2).shape)
-    return stack.flatten(-2).gather(-1, places).unflatten(-1, indices.shape[-2:]), None
+    return stack.flatten(-2).gather(-1, places).reshape(len(stack), *indices.shape), None
 
 
 # Joint rules: all arguments at once.

@@ -1,8 +1,17 @@
-"""VKDNW: the entropy of the Fisher information's eigenvalues at initialisation (Tybl & Neumann, CVPR 2025)."""
+"""VKDNW: the diversity of the Fisher information spectrum at initialisation (Tybl & Neumann, CVPR 2025).
+
+For N samples, K classes and P chosen weights, with J_n (K x P) the Jacobian of the logits of sample n by the weights
+and p_n the softmax of those logits, the Fisher information is
+
+    F = 1/N  sum_n  J_n^T (diag(p_n) - p_n p_n^T) J_n        (P x P).
+
+Let l_1..l_9 be the 0.1..0.9 quantiles of F's eigenvalues, divided by their sum. The score is their entropy
+-sum l log l, at most ln 9: high where no direction of the weights is much better determined than the others.
+"""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,45 +19,136 @@ from torch import Tensor, nn
 from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
 from uninas.proxies.jacobian import Weight, logit_jacobian
 
+DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
-@proxy("params")
-def params(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
-    """Number of trainable scalars."""
-    return float(sum(p.numel() for p in module.parameters() if p.requires_grad)), {}
+
+def chosen_weights(module: nn.Module, max_tensors: int = 128, scalars: int = 1, min_ndim: int = 0) -> list[Weight]:
+    """The first `scalars` elements of each of the first `max_tensors` trainable parameter tensors.
+
+    Tensors come in the order of `named_parameters()`. As in the published settings they are of all kinds, weights
+    and biases of normalisation layers too; `min_ndim=2` leaves only matrices and filters.
+    """
+    if max_tensors < 1 or scalars < 1:
+        raise ProxyError(f"expected max_tensors and scalars of at least 1, but got {max_tensors} and {scalars}")
+    tensors = [(name, p) for name, p in module.named_parameters() if p.requires_grad and p.ndim >= min_ndim]
+    return [Weight(name, i) for name, p in tensors[:max_tensors] for i in range(min(scalars, p.numel()))]
+
+
+def fisher(logits: Tensor, jacobian: Tensor) -> Tensor:
+    """The Fisher information (P x P, float64) of logits (N x K) and their Jacobian (N x K x P).
+
+    diag(p) - p p^T is A^T A for A = diag(sqrt p) (1 - 1 p^T), so each sample adds the Gram matrix of its
+    p-centred, sqrt(p)-weighted rows: positive semi-definite without any factorisation.
+    """
+    total = jacobian.new_zeros(jacobian.shape[2], jacobian.shape[2], dtype=torch.float64)
+    for p, rows in zip(logits.double().softmax(1), jacobian, strict=True):
+        rows = rows.double()
+        rows = p.sqrt()[:, None] * (rows - p @ rows)
+        total += rows.T @ rows
+    return total / len(logits)
 
 
 def fisher_spectrum(logits: Tensor, jacobian: Tensor) -> Tensor:
-    """Eigenvalues of F = 1/N sum_n J_n^T (diag p_n - p_n p_n^T) J_n, ascending, in float64.
+    """The eigenvalues (P,) of the Fisher information, ascending, in float64; rounding never makes them negative."""
+    eigenvalues: Tensor = torch.linalg.eigvalsh(fisher(logits, jacobian))
+    return eigenvalues.clamp(min=0)
 
-    `logits` is N x K and `jacobian` N x K x P; p_n is the softmax of the logits. With the rows of J_n centred by p_n
-    and weighted by sqrt(p_n), F is a Gram matrix, so its eigenvalues are squared singular values and never negative.
+
+def spectrum_entropy(eigenvalues: Tensor, quantiles: Sequence[float] = DECILES) -> tuple[float, Tensor]:
+    """The entropy of the normalised quantiles of `eigenvalues` (P,), and these quantiles.
+
+    Quantiles interpolate linearly; 0 log 0 = 0. Where all of them are 0, so that too few directions carry any
+    information, the entropy is 0, the value of a spectrum held by one quantile.
     """
-    p = logits.double().softmax(1)[:, :, None]
-    centred = jacobian.double() - (p * jacobian.double()).sum(1, keepdim=True)
-    rows = (p.sqrt() * centred).flatten(0, 1) / math.sqrt(len(logits))
-    values = torch.linalg.svdvals(rows).square()
-    missing = rows.shape[1] - len(values)
-    return torch.cat([values, values.new_zeros(missing)]).flip(0)
+    points = torch.tensor(quantiles, dtype=eigenvalues.dtype, device=eigenvalues.device)
+    shares = torch.quantile(eigenvalues, points)
+    total = shares.sum()
+    if total > 0:
+        shares = shares / total
+    return max(0.0, float(torch.special.entr(shares).sum())), shares
+
+
+def trainable_tensors(module: nn.Module) -> int:
+    """The number of trainable parameter tensors: "layers" in the sense of the VKDNW paper."""
+    return sum(parameter.requires_grad for parameter in module.parameters())
 
 
 @proxy("vkdnw")
-def vkdnw(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, max_tensors: int = 128) -> Measured:
-    """Entropy of the 0.1, ..., 0.9 quantiles of the Fisher eigenvalues, normalised to sum 1; at most ln 9.
+def vkdnw(
+    module: nn.Module,
+    inputs: Inputs,
+    generator: torch.Generator,
+    *,
+    max_tensors: int = 128,
+    scalars: int = 1,
+    min_ndim: int = 0,
+    quantiles: Sequence[float] = DECILES,
+    memory: int = 2**30,
+    dtype: torch.dtype = torch.float32,
+) -> Measured:
+    """Entropy of the Fisher information spectrum (Tybl & Neumann, CVPR 2025); at most the log of the quantiles' number.
 
-    Takes the first scalar of each of the first `max_tensors` trainable tensors of two or more dimensions (weights of
-    convolutions and linear layers), in evaluation mode.
+    The module is scored in evaluation mode with the weights it has: initialise it as you mean to. The defaults
+    are the published settings: the first scalar of each of the first 128 parameter tensors. `memory` (bytes)
+    bounds the tangents and activations held at once; `dtype` is the precision of the Jacobian.
+
+    Components: `rank` of F, to the precision of `dtype`, and its normalised eigenvalue quantiles `lambda_1`, ...
+    A weight that the logits do not depend on adds an eigenvalue 0; if less than a tenth of all eigenvalues are
+    positive, the score is 0. Raises ProxyError without trainable parameters, where no chosen weight moves the
+    softmax (F = 0), with fewer than two classes, and for logits or derivatives that are not finite.
     """
-    names = [name for name, p in module.named_parameters() if p.requires_grad and p.ndim > 1][:max_tensors]
-    if not names:
-        raise ProxyError("expected a module with trainable weight tensors, but it has none")
+    if not quantiles or not all(0 <= q <= 1 for q in quantiles):
+        raise ProxyError(f"expected quantiles between 0 and 1, but got {tuple(quantiles)}")
+    weights = chosen_weights(module, max_tensors, scalars, min_ndim)
+    if not weights:
+        raise ProxyError("the module has no trainable parameters to take derivatives by")
     module.eval()
-    found = logit_jacobian(module, inputs, [Weight(name) for name in names])
-    spectrum = fisher_spectrum(found.logits, found.values)
-    deciles = torch.quantile(spectrum, torch.arange(1, 10, dtype=torch.float64) / 10)
-    if not deciles.sum() > 0:
-        raise ProxyError("expected a Fisher information that is not zero, but no chosen weight moves the logits")
-    shares = deciles / deciles.sum()
-    return float(-torch.special.xlogy(shares, shares).sum()), {
-        "smallest": float(spectrum[0]),
-        "largest": float(spectrum[-1]),
-    }
+    jacobian = logit_jacobian(module, inputs, weights, memory=memory, dtype=dtype)
+    if jacobian.logits.shape[1] < 2:
+        raise ProxyError("expected logits of at least two classes, but got 1", "a softmax over one class is constant")
+    if not jacobian.values.isfinite().all():
+        raise ProxyError("the logits have derivatives that are not finite", "check the module's initialisation")
+
+    eigenvalues = fisher_spectrum(jacobian.logits, jacobian.values)
+    largest = float(eigenvalues[-1])
+    if largest == 0:
+        raise ProxyError("the Fisher information is zero: no chosen weight moves the module's softmax")
+    value, shares = spectrum_entropy(eigenvalues, quantiles)
+    # Rounding perturbs the singular values of J by about eps, and the eigenvalues of F by its square.
+    noise = largest * len(weights) * max(torch.finfo(dtype).eps ** 2, torch.finfo(torch.float64).eps)
+    rank = float((eigenvalues > noise).sum())
+    return value, {"rank": rank, **{f"lambda_{i}": float(share) for i, share in enumerate(shares, 1)}}
+
+
+@proxy("vkdnw_single")
+def vkdnw_single(
+    module: nn.Module,
+    inputs: Inputs,
+    generator: torch.Generator,
+    *,
+    max_tensors: int = 128,
+    scalars: int = 1,
+    min_ndim: int = 0,
+    quantiles: Sequence[float] = DECILES,
+    memory: int = 2**30,
+    dtype: torch.dtype = torch.float32,
+) -> Measured:
+    """VKDNW plus the number of trainable layers, so that VKDNW ranks networks of equal depth.
+
+    Layers are trainable parameter tensors, all of them, not only the first `max_tensors`. Options, errors and
+    components are those of `vkdnw`, with `vkdnw` and `layers` beside them.
+    """
+    value, components = vkdnw(
+        module,
+        inputs,
+        generator,
+        max_tensors=max_tensors,
+        scalars=scalars,
+        min_ndim=min_ndim,
+        quantiles=quantiles,
+        memory=memory,
+        dtype=dtype,
+    )
+    layers = trainable_tensors(module)
+    details: Mapping[str, float] = {"vkdnw": value, "layers": layers, **components}
+    return value + layers, details

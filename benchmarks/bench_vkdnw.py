@@ -1,0 +1,141 @@
+"""Time and memory of VKDNW's Jacobian: ours (forward mode) against the published way (reverse mode), side by side.
+
+    python benchmarks/bench_vkdnw.py             # both parts, a few minutes on one core
+    python benchmarks/bench_vkdnw.py reverse     # ours against vmap(jacrev) at 100 classes, 60 tensors, 64 px
+    python benchmarks/bench_vkdnw.py forward     # forward passes per tensor at 1 000 classes, 128 tensors, 224 px
+
+The published algorithm is written here from its definition: for every sample, `jacrev` of the logits by the chosen
+scalars, vectorised over the samples. Each measurement runs in a process of its own, so that the growth of its peak
+resident memory (ru_maxrss) is its own; what is reported is that growth over the loaded model. Times are medians.
+Needs timm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+
+from uninas.proxies.jacobian import Weight, logit_jacobian
+from uninas.proxies.vkdnw import chosen_weights, fisher_spectrum, spectrum_entropy
+
+
+def reverse_mode(module: nn.Module, x: Tensor, weights: list[Weight]) -> tuple[Tensor, Tensor]:
+    """Logits (N, K) and their Jacobian (N, K, P) the published way."""
+    fixed = {name: p.detach() for name, p in (*module.named_parameters(), *module.named_buffers())}
+    scalars = {w.name: fixed[w.name].flatten()[w.index] for w in weights}
+
+    def with_scalars(scalars: dict[str, Tensor]) -> dict[str, Tensor]:
+        replaced = dict(fixed)
+        for w in weights:
+            flat = fixed[w.name].flatten()
+            rest = flat[: w.index], scalars[w.name][None], flat[w.index + 1 :]
+            replaced[w.name] = torch.cat(rest).view_as(fixed[w.name])
+        return replaced
+
+    def logits(scalars: dict[str, Tensor], sample: Tensor) -> Tensor:
+        return functional_call(module, with_scalars(scalars), (sample[None],))[0]
+
+    columns = vmap(jacrev(logits), (None, 0))(scalars, x)
+    with torch.no_grad():
+        return module(x), torch.stack([columns[w.name] for w in weights], -1).detach()
+
+
+def forward_mode(module: nn.Module, x: Tensor, weights: list[Weight]) -> tuple[Tensor, Tensor]:
+    """Logits and their Jacobian our way."""
+    found = logit_jacobian(module, (x,), weights)
+    return found.logits, found.values
+
+
+def one_forward(module: nn.Module, x: Tensor, weights: list[Weight]) -> tuple[Tensor, Tensor]:
+    """The yardstick: a plain forward pass."""
+    with torch.no_grad():
+        logits = module(x)
+    return logits, logits.new_zeros(*logits.shape, len(weights))
+
+
+WAYS: dict[str, Callable[[nn.Module, Tensor, list[Weight]], tuple[Tensor, Tensor]]] = {
+    "reverse": reverse_mode,
+    "ours": forward_mode,
+    "forward": one_forward,
+}
+
+
+def measure(way: str, model: str, pixels: int, classes: int, tensors: int, repeats: int) -> dict[str, float]:
+    """Seconds, growth of the peak memory in MiB, and the VKDNW of one way, in this process."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    module = timm.create_model(model, num_classes=classes).eval()
+    x = torch.randn(2, 3, pixels, pixels)
+    weights = chosen_weights(module, tensors)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = []
+    logits, jacobian = WAYS[way](module, x, weights)  # what the first call loads is not counted
+    for _ in range(repeats):
+        start = time.perf_counter()
+        logits, jacobian = WAYS[way](module, x, weights)
+        seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    entropy, _ = spectrum_entropy(fisher_spectrum(logits, jacobian))
+    return {"seconds": statistics.median(seconds), "mib": peak / 1024, "score": entropy, "weights": len(weights)}
+
+
+def in_own_process(*arguments: object) -> dict[str, float]:
+    """`measure` in a fresh process."""
+    command = [sys.executable, __file__, "measure", *map(str, arguments)]
+    result: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return result
+
+
+def against_reverse_mode() -> None:
+    """Ours against the published way."""
+    setting = ("resnet18", 64, 100, 60)
+    print("resnet18, 64 px, batch 2, 100 classes, 60 tensors, float32, one thread")
+    reverse, ours = in_own_process("reverse", *setting, 3), in_own_process("ours", *setting, 5)
+    for name, row in (("reverse mode", reverse), ("ours", ours)):
+        print(f"  {name:<12} {row['seconds']:8.3f} s   peak +{row['mib']:6.0f} MiB   VKDNW {row['score']:.6f}")
+    print(f"  ratio        {reverse['seconds'] / ours['seconds']:8.1f} x        {reverse['mib'] / ours['mib']:9.1f} x")
+
+
+def against_forward_passes() -> None:
+    """What one tensor costs, in forward passes of the same batch."""
+    print("224 px, batch 2, 1 000 classes, first 128 tensors, float32, one thread")
+    for model in ("resnet18", "coatnet_0_rw_224"):
+        setting = (model, 224, 1000, 128)
+        forward, ours = in_own_process("forward", *setting, 9), in_own_process("ours", *setting, 1)
+        passes = ours["seconds"] / forward["seconds"] / ours["weights"]
+        print(
+            f"  {model:<17} {ours['weights']:4.0f} tensors {ours['seconds']:7.2f} s   forward {forward['seconds']:.3f} s"
+            f"   {passes:.2f} forward passes per tensor   peak +{ours['mib']:.0f} MiB"
+        )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=("all", "reverse", "forward", "measure"), default="all")
+    parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part == "measure":
+        way, model, *numbers = options.arguments
+        print(json.dumps(measure(way, model, *map(int, numbers))))
+    if options.part in ("all", "reverse"):
+        against_reverse_mode()
+    if options.part in ("all", "forward"):
+        against_forward_passes()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The door to all proxies: it keeps the module, the random state and its word about errors."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from uninas.proxies import ProxyError, base, get, proxies, proxy, score, untouched
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies that a test registers are gone after it."""
+    monkeypatch.setattr(base, "_PROXIES", dict(base._PROXIES))
+
+
+def network() -> nn.Module:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(144, 5))
+    module[0].bias.requires_grad_(False)
+    module[1].eval()
+    module[4].bias.grad = torch.arange(5.0)
+    return module
+
+
+def test_the_names_are_listed_in_order():
+    assert proxies() == tuple(sorted(proxies()))
+    assert {"flops", "params", "trainable_layers", "vkdnw", "vkdnw_single"} <= set(proxies())
+
+
+def test_every_proxy_says_what_it_is_and_which_way_is_up():
+    for name in proxies():
+        assert get(name).name == name
+        assert get(name).summary.endswith((".", ":"))
+        assert get(name).direction in ("higher", "lower")
+
+
+@pytest.mark.parametrize("name", sorted(base._PROXIES))
+def test_every_proxy_leaves_the_module_and_the_random_state_untouched(name: str):
+    module, x = network(), torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    state = {key: value.clone() for key, value in module.state_dict().items()}
+    identity = [id(p) for p in module.parameters()]
+    modes = [layer.training for layer in module.modules()]
+    wanted = [p.requires_grad for p in module.parameters()]
+    random = torch.get_rng_state()
+    result = score(name, module, x)
+    assert math.isfinite(result.value) and result.seconds > 0
+    assert all(torch.equal(state[key], value) for key, value in module.state_dict().items())
+    assert identity == [id(p) for p in module.parameters()]
+    assert modes == [layer.training for layer in module.modules()]
+    assert wanted == [p.requires_grad for p in module.parameters()]
+    assert torch.equal(module[4].bias.grad, torch.arange(5.0))
+    assert [p.grad is None for p in module.parameters()].count(False) == 1
+    assert torch.equal(random, torch.get_rng_state())
+    assert score(name, module, x).value == result.value
+
+
+def test_the_worst_proxy_is_undone_even_when_it_fails():
+    module = network()
+    state = {key: value.clone() for key, value in module.state_dict().items()}
+    weight = module[0].weight
+    random = torch.get_rng_state()
+
+    def vandalise() -> None:
+        module.train()
+        assert module[4].bias.grad is None
+        module(torch.randn(2, 3, 8, 8)).sum().backward()
+        nn.init.zeros_(module[4].weight)
+        module[0].weight = nn.Parameter(torch.zeros(4, 3, 3, 3))
+        module.requires_grad_(False)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), untouched(module):
+        vandalise()
+    assert module[0].weight is weight and weight.grad is None and weight.requires_grad
+    assert all(torch.equal(state[key], value) for key, value in module.state_dict().items())
+    assert torch.equal(module[4].bias.grad, torch.arange(5.0))
+    assert not module[1].training and module[2].training
+    assert torch.equal(random, torch.get_rng_state())
+
+
+def test_the_generator_reaches_the_proxy_and_defaults_to_a_fixed_one():
+    @proxy("dice", direction="lower")
+    def dice(module: nn.Module, inputs: tuple[Tensor, ...], generator: torch.Generator, *, sides: int = 6):
+        """A throw."""
+        return float(torch.randint(sides, (), generator=generator)), {"sides": sides}
+
+    module, x = nn.Linear(2, 2), torch.ones(1, 2)
+    throw = score("dice", module, x, sides=2**40)
+    assert throw.direction == "lower" and throw.components == {"sides": 2**40}
+    assert throw.value == score("dice", module, x, sides=2**40).value
+    assert throw.value != score("dice", module, x, torch.Generator().manual_seed(1), sides=2**40).value
+
+
+def test_a_score_cannot_be_changed():
+    result = score("params", nn.Linear(2, 2), torch.ones(1, 2))
+    with pytest.raises(AttributeError):
+        result.value = 1.0
+    with pytest.raises(TypeError):
+        result.components["more"] = 1.0
+
+
+def test_two_proxies_cannot_share_a_name():
+    with pytest.raises(ValueError, match="two proxies are named 'params'"):
+        proxy("params")(lambda module, inputs, generator: (0.0, {}))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_is_an_error(value: float):
+    proxy("broken")(lambda module, inputs, generator: (0.0, {"part": value}))
+    with pytest.raises(ProxyError, match=f"'broken' has no finite value for this module: its part is {value}"):
+        score("broken", nn.Linear(2, 2), torch.ones(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("vkdmw", {}, "there is no proxy 'vkdmw'\n.*did you mean 'vkdnw'"),
+        ("vkdnw", {"scalar": 2}, "has no option 'scalar'\n.*did you mean 'scalars'"),
+        ("params", {"seed": 2}, r"has no option 'seed'\n.*its options are \(none\)"),
+    ],
+)
+def test_a_misspelt_name_gets_a_suggestion(name: str, options: dict[str, int], message: str):
+    with pytest.raises(ProxyError, match=message):
+        score(name, nn.Linear(2, 2), torch.ones(1, 2), **options)
+
+
+@pytest.mark.parametrize("batch", [(), torch.ones(()), torch.ones(0, 2)])
+def test_an_empty_batch_is_an_error(batch: Tensor | tuple[Tensor, ...]):
+    with pytest.raises(ProxyError, match="expected a batch of at least one sample"):
+        score("vkdnw", nn.Linear(2, 2), batch)
+
+
+def test_lazy_parameters_are_an_error():
+    with pytest.raises(ProxyError, match="lazy parameters without a shape"):
+        score("params", nn.LazyLinear(2), torch.ones(1, 2))

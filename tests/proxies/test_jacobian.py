@@ -1,0 +1,308 @@
+"""The tangent engine against reverse mode, in float64: one small network for every kind of operation."""
+
+import operator
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.func import functional_call, jacrev
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from uninas.proxies import ProxyError, jacobian
+from uninas.proxies.jacobian import Weight, logit_jacobian
+
+
+class Net(nn.Module):
+    """Named layers and a function that uses them: `forward(net, x)`."""
+
+    def __init__(self, forward: Callable[["Net", Tensor], Tensor], **layers: nn.Module | nn.Parameter):
+        super().__init__()
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+        self._forward = forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._forward(self, x)
+
+
+class Scale(nn.Module):
+    """A custom leaf with a parameter of its own and an in-place operation."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(channels))
+        self.shift = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.gamma[:, None, None]).add_(self.shift).relu_()
+
+
+def pooled(x: Tensor) -> Tensor:
+    return x.mean((2, 3))
+
+
+def conv_net(*layers: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))
+
+
+def attention(net: Net, x: Tensor, product: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    tokens = net.stem(x).flatten(2).transpose(1, 2)
+    q, k, v = net.qkv(net.norm(tokens)).unflatten(2, (3, 2, 3)).permute(2, 0, 3, 1, 4)
+    tokens = tokens + net.out(product(q, k, v).transpose(1, 2).flatten(2))
+    return net.head(tokens[:, 0] + tokens.mean(1))
+
+
+def by_matmul(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return ((q @ k.transpose(-1, -2)) * 3**-0.5).softmax(-1) @ v
+
+
+def by_einsum(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.einsum("bhqk,bhkd->bhqd", torch.einsum("bhqd,bhkd->bhqk", q, k).softmax(-1), v)
+
+
+def attention_net(product: Callable[[Tensor, Tensor, Tensor], Tensor]) -> nn.Module:
+    layers = {"stem": nn.Conv2d(4, 6, 2, stride=2), "norm": nn.LayerNorm(6), "qkv": nn.Linear(6, 18)}
+    return Net(lambda net, x: attention(net, x, product), **layers, out=nn.Linear(6, 6), head=nn.Linear(6, 5))
+
+
+def two_branches(join: Callable[[Tensor, Tensor], Tensor], channels: int = 5) -> nn.Module:
+    head = nn.Linear(channels, 5)
+    return Net(
+        lambda net, x: net.head(pooled(join(net.a(x), net.b(x)))), a=nn.Conv2d(4, 5, 3), b=nn.Conv2d(4, 5, 3), head=head
+    )
+
+
+def squeeze_excite(net: Net, x: Tensor) -> Tensor:
+    x = net.conv(x)
+    return net.head(pooled(x * net.expand(F.silu(net.reduce(x.mean((2, 3), keepdim=True)))).sigmoid()))
+
+
+def residual_dag(net: Net, x: Tensor) -> Tensor:
+    a = net.stem(x)
+    b = F.relu(net.one(a)) + a
+    c = net.two(b) - 0.5 * a
+    return net.head(pooled(b / (2 + c.square()) + torch.maximum(a, c)))
+
+
+def shared(net: Net, x: Tensor) -> Tensor:
+    x = net.stem(x)
+    return net.head(pooled(net.conv(F.gelu(net.conv(x)))))
+
+
+def indexed(net: Net, x: Tensor) -> Tensor:
+    x = net.stem(x)
+    a, b, c = x.chunk(3, 1)
+    d, e = torch.split(x, [2, 4], 1)
+    y = torch.cat([a.flip(2), b[:, [1, 0]], torch.stack([c[:, 0], d[:, 1]], 1)], 1) + e.repeat(1, 2, 1, 1)[:, 1:7]
+    return net.head(pooled(torch.roll(y, 1, 3).masked_fill(y < -1, 0.0)))
+
+
+def table(net: Net, x: Tensor) -> Tensor:
+    index = torch.arange(9) // 2
+    return net.head(x.flatten(2)[:, :3, :9] * net.bias[index] + torch.where(net.bias[:1] > 9, 0, net.bias.sum())).mean(
+        1
+    )
+
+
+def frozen_path(net: Net, x: Tensor) -> Tensor:
+    return net.head(pooled(net.a(x) * net.b(x).detach().floor()))
+
+
+def standardised(net: Net, x: Tensor) -> Tensor:
+    weight = net.conv.weight
+    weight = (weight - weight.mean((1, 2, 3), keepdim=True)) / weight.std((1, 2, 3), keepdim=True)
+    return net.head(pooled(F.conv2d(x, weight, net.conv.bias, groups=2)))
+
+
+def _graph_module() -> nn.Module:
+    """What a compiler emits: leaf modules, functions, and parameters fetched by name."""
+    root = nn.Module()
+    root.conv, root.scale, root.head = nn.Conv2d(4, 6, 1), Scale(6), nn.Linear(6, 5)
+    root.gain = nn.Parameter(torch.ones(6, 1, 1))
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    y = graph.call_module("scale", (graph.call_module("conv", (x,)),))
+    y = graph.call_function(operator.mul, (y, graph.call_function(torch.sigmoid, (graph.get_attr("gain"),))))
+    graph.output(graph.call_module("head", (graph.call_method("mean", (y, (2, 3))),)))
+    return fx.GraphModule(root, graph)
+
+
+ZOO: dict[str, Callable[[], nn.Module]] = {
+    "conv stride, dilation": lambda: conv_net(nn.Conv2d(6, 6, 3, stride=2, padding=2, dilation=2, bias=False)),
+    "conv groups": lambda: conv_net(nn.Conv2d(6, 12, 3, groups=3), nn.Conv2d(12, 6, 1)),
+    "depthwise conv": lambda: conv_net(nn.Conv2d(6, 6, (3, 1), padding="same", groups=6)),
+    "transposed conv": lambda: conv_net(nn.ConvTranspose2d(6, 6, 3, stride=2, output_padding=1)),
+    "conv1d": lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(4, 6, 3), nn.SELU(), nn.Flatten(), nn.Linear(6 * 62, 5)),
+    "batch norm": lambda: conv_net(nn.BatchNorm2d(6), nn.GELU(), nn.Conv2d(6, 6, 3), nn.BatchNorm2d(6, affine=False)),
+    "batch statistics": lambda: conv_net(nn.BatchNorm2d(6, track_running_stats=False)),
+    "group and instance norm": lambda: conv_net(nn.GroupNorm(2, 6), nn.InstanceNorm2d(6, affine=True)),
+    "activations": lambda: conv_net(nn.Hardswish(), nn.SiLU(inplace=True), nn.ELU(), nn.Mish(), nn.PReLU(6), nn.GLU(2)),
+    "max pool": lambda: conv_net(nn.MaxPool2d(3, 2, 1), nn.Conv2d(6, 6, 1)),
+    "average pool": lambda: conv_net(nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(3), nn.AdaptiveMaxPool2d(2)),
+    "upsampling": lambda: conv_net(nn.Upsample(scale_factor=2), nn.Upsample(size=11, mode="bilinear")),
+    "padding": lambda: conv_net(nn.ZeroPad2d(1), nn.ReflectionPad2d(1), nn.Dropout(0.5)),
+    "shuffles": lambda: conv_net(nn.PixelUnshuffle(2), nn.Conv2d(24, 24, 1), nn.ChannelShuffle(3), nn.PixelShuffle(2)),
+    "attention by matmul": lambda: attention_net(by_matmul),
+    "attention by einsum": lambda: attention_net(by_einsum),
+    "fused attention": lambda: attention_net(F.scaled_dot_product_attention),
+    "transformer": lambda: nn.Sequential(
+        nn.Flatten(2), nn.TransformerEncoderLayer(64, 2, 16, batch_first=True), nn.Flatten(), nn.Linear(256, 5)
+    ),
+    "sum": lambda: two_branches(lambda a, b: torch.add(a, b, alpha=2)),
+    "difference": lambda: two_branches(lambda a, b: torch.sub(a, b, alpha=3) - 1),
+    "gate": lambda: two_branches(lambda a, b: a * b.sigmoid()),
+    "broadcast gate": lambda: two_branches(lambda a, b: a * b.mean((2, 3), keepdim=True) + b.amax(1, keepdim=True)),
+    "powers": lambda: two_branches(lambda a, b: a**2 / (1 + b.exp()) + (a.abs() + 1).pow(b.tanh())),
+    "cat": lambda: two_branches(lambda a, b: torch.cat([a, torch.ones_like(a[:, :1]), b], 1), 11),
+    "cat of last axis": lambda: two_branches(lambda a, b: torch.cat([a, b, a], -1)),
+    "squeeze and excite": lambda: Net(
+        squeeze_excite,
+        conv=nn.Conv2d(4, 6, 3),
+        reduce=nn.Conv2d(6, 2, 1),
+        expand=nn.Conv2d(2, 6, 1),
+        head=nn.Linear(6, 5),
+    ),
+    "residual graph": lambda: Net(
+        residual_dag, stem=nn.Conv2d(4, 6, 1), one=nn.Conv2d(6, 6, 1), two=nn.Conv2d(6, 6, 1), head=nn.Linear(6, 5)
+    ),
+    "shared layer": lambda: Net(shared, stem=nn.Conv2d(4, 6, 1), conv=nn.Conv2d(6, 6, 3), head=nn.Linear(6, 5)),
+    "indexing": lambda: Net(indexed, stem=nn.Conv2d(4, 6, 1), head=nn.Linear(6, 5)),
+    "parameters as values": lambda: Net(table, bias=nn.Parameter(torch.ones(5)), head=nn.Linear(9, 5)),
+    "no derivative": lambda: Net(frozen_path, a=nn.Conv2d(4, 6, 1), b=nn.Conv2d(4, 6, 1), head=nn.Linear(6, 5)),
+    "standardised weight": lambda: Net(standardised, conv=nn.Conv2d(4, 6, 3, groups=2), head=nn.Linear(6, 5)),
+    "custom leaf": lambda: conv_net(Scale(6), nn.Conv2d(6, 6, 1), Scale(6)),
+    "graph module": _graph_module,
+}
+
+
+def example(name: str) -> tuple[nn.Module, Tensor]:
+    """A network with random parameters and statistics, all of them off their special values 0 and 1."""
+    generator = torch.Generator().manual_seed(1)
+    module = ZOO[name]().double().eval()
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            tensor.data.copy_(0.2 + torch.rand(tensor.shape, generator=generator, dtype=torch.float64) / 2)
+            if tensor.ndim > 1:
+                tensor.data.copy_(torch.randn(tensor.shape, generator=generator, dtype=torch.float64) / 2)
+    return module, torch.randn(3, 4, 8, 8, generator=generator, dtype=torch.float64)
+
+
+def reverse_mode(module: nn.Module, x: Tensor, weights: list[Weight]) -> Tensor:
+    parameters = {name: p.detach() for name, p in module.named_parameters()}
+    with sdpa_kernel(SDPBackend.MATH):  # torch cannot vectorise the derivative of the fused kernel
+        full = jacrev(lambda p: functional_call(module, p, (x,)))(parameters)
+    return torch.stack([full[w.name].reshape(len(x), -1, parameters[w.name].numel())[..., w.index] for w in weights], 2)
+
+
+def some_weights(module: nn.Module, scalars: int = 2) -> list[Weight]:
+    return [Weight(name, p.numel() * i // scalars) for name, p in module.named_parameters() for i in range(scalars)]
+
+
+def assert_exact(found: Tensor, expected: Tensor) -> None:
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_rule_equals_reverse_mode(name: str, monkeypatch: pytest.MonkeyPatch):
+    module, x = example(name)
+    weights = some_weights(module)
+    expected = reverse_mode(module, x, weights)
+    monkeypatch.setattr(jacobian, "_pass_per_weight", None)  # the walk itself must do it
+    found = logit_jacobian(module, (x,), weights, dtype=torch.float64)
+    assert_exact(found.values, expected)
+    torch.testing.assert_close(found.logits, module(x), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["residual graph", "batch norm", "fused attention", "shared layer"])
+@pytest.mark.parametrize("memory", [1, 20_000, 100_000])
+def test_chunks_do_not_change_the_result(name: str, memory: int, monkeypatch: pytest.MonkeyPatch):
+    module, x = example(name)
+    weights = some_weights(module)[::-1]
+    whole = logit_jacobian(module, (x,), weights, dtype=torch.float64)
+    walks = []
+    walk = jacobian._walk
+    monkeypatch.setattr(jacobian, "_walk", lambda *args: (walks.append(args[3]), walk(*args))[1])
+    parts = logit_jacobian(module, (x,), weights, dtype=torch.float64, memory=memory)
+    assert len(walks) > 1
+    assert_exact(parts.values, whole.values)
+
+
+def test_running_out_of_memory_halves_the_chunk(monkeypatch: pytest.MonkeyPatch):
+    module, x = example("residual graph")
+    weights = some_weights(module)
+    sizes = []
+    walk = jacobian._walk
+
+    def scarce(program, env, start, seeds):
+        sizes.append(sum(map(len, seeds.values())))
+        if sizes[-1] > 5:
+            raise torch.OutOfMemoryError
+        return walk(program, env, start, seeds)
+
+    monkeypatch.setattr(jacobian, "_walk", scarce)
+    found = logit_jacobian(module, (x,), weights, dtype=torch.float64)
+    assert sizes[:2] == [16, 8]
+    assert_exact(found.values, reverse_mode(module, x, weights))
+
+
+def test_running_out_of_memory_with_one_weight_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    def scarce(*_: object):
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(jacobian, "_walk", scarce)
+    module, x = example("gate")
+    with pytest.raises(ProxyError, match="memory runs out even for the tangent of one weight"):
+        logit_jacobian(module, (x,), some_weights(module))
+
+
+def looks_at_values(net: Net, x: Tensor) -> Tensor:
+    x = F.relu(net.conv(x))
+    return net.head(pooled(x if x.sum() > 0 else -x))
+
+
+def test_a_module_that_looks_at_values_gets_one_pass_per_weight():
+    module = Net(looks_at_values, conv=nn.Conv2d(4, 6, 3), head=nn.Linear(6, 5)).double()
+    x = torch.randn(2, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = some_weights(module)
+    found = logit_jacobian(module, (x,), weights, dtype=torch.float64)
+    assert_exact(found.values, reverse_mode(module, x, weights))
+
+
+def test_an_unused_weight_has_derivative_zero():
+    module = Net(lambda net, x: net.head(pooled(x)), unused=nn.Linear(3, 3), head=nn.Linear(4, 5))
+    found = logit_jacobian(module, (torch.ones(2, 4, 3, 3),), [Weight("unused.weight"), Weight("head.bias", 2)])
+    assert torch.equal(found.values, torch.eye(5)[2].expand(2, 5)[..., None] * torch.tensor([0.0, 1.0]))
+
+
+def test_several_inputs():
+    module = nn.Bilinear(3, 4, 5).double()
+    a, b = (torch.arange(1.0, 2 * n + 1, dtype=torch.float64).view(2, n) for n in (3, 4))
+    found = logit_jacobian(module, (a, b), [Weight("weight", 4 * 2 + 1)], dtype=torch.float64)
+    assert_exact(found.values[..., 0], torch.eye(5, dtype=torch.float64)[0] * (a[:, 2] * b[:, 1])[:, None])
+
+
+def test_resnet18_equals_reverse_mode():
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    module = timm.create_model("resnet18", num_classes=3).double().eval()
+    x = torch.randn(1, 3, 32, 32, dtype=torch.float64)
+    weights = [Weight(name) for name, _ in module.named_parameters()]
+    found = logit_jacobian(module, (x,), weights, dtype=torch.float64)
+    assert_exact(found.values, reverse_mode(module, x, weights))
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (nn.Conv2d(4, 2, 1), r"logits \(N, K\), but got shape \(2, 2, 8, 8\)"),
+        (nn.MaxPool2d(2, return_indices=True), "but got several outputs"),
+        (nn.Conv2d(3, 2, 1), r"the module fails on inputs of shape \(2, 4, 8, 8\): .*3 channels"),
+        (Net(lambda net, x: pooled(x) / 0), "logits are not finite"),
+    ],
+)
+def test_what_has_no_jacobian_says_why(module: nn.Module, message: str):
+    with pytest.raises(ProxyError, match=message):
+        logit_jacobian(module, (torch.ones(2, 4, 8, 8),), [])

@@ -1,0 +1,206 @@
+"""`uninas search` from outside: what it prints, what it leaves behind, and what it refuses."""
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from uninas.elaborate import build
+from uninas.errors import UninasError
+from uninas.library import load_file
+from uninas.search import scoring
+from uninas.search.command import count, search
+from uninas.search.store import Store
+
+FILES = {
+    "best.svg", "best.uni", "candidates.csv", "report.html", "run.sqlite", "score_vs_params.png", "score_vs_params.svg",
+}  # fmt: skip
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(search, [str(argument) for argument in arguments], catch_exceptions=True)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "runs" / "first"
+
+
+@pytest.fixture
+def arguments(space_file, folder):
+    return [space_file, "--proxy", "params", "--seed", 42, "--iterations", 8, "-o", folder]
+
+
+def test_a_search_prints_lines_and_leaves_a_report(arguments, folder):
+    output = run(*arguments).splitlines()
+    assert output[0] == f"searching 8 candidates from tiny in {folder}"
+    assert len([line for line in output if re.match(r"[0-8]/8  score ", line)]) == 9
+    assert all(word in output[5] for word in ("best", "accepted 4", "rejected", "left", "params", "FLOPs"))
+    assert {path.name for path in folder.iterdir()} == FILES
+
+
+def test_the_files_of_the_report_agree_with_the_database(arguments, folder):
+    run(*arguments)
+    store = Store(folder)
+    candidates, best = list(store), store.best()[0]
+    store.close()
+    table = list(csv.DictReader(io.StringIO((folder / "candidates.csv").read_text())))
+    assert [(int(row["number"]), int(row["params"]), float(row["score"])) for row in table] == [
+        (c.number, c.params, c.score) for c in candidates
+    ]
+    module = load_file(folder / "best.uni")
+    assert re.search(rf"The best is number {best.number}\b", (folder / "best.uni").read_text())
+    assert build(module, "tiny").key == best.key
+    assert (folder / "score_vs_params.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (folder / "score_vs_params.svg").read_text()
+
+
+def test_the_page_opens_without_a_network(arguments, folder):
+    run(*arguments)
+    page = (folder / "report.html").read_text()
+    assert page.count("<svg") == 2
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//|@import|url\((?!#)""", page)
+    assert "<?xml" not in page and "<!DOCTYPE svg" not in page
+
+
+def test_the_same_command_goes_on_and_says_so(arguments, folder):
+    run(*arguments)
+    longer = [12 if argument == 8 else argument for argument in arguments]
+    output = run(*longer)
+    assert f"resuming {folder}: 8 of 12 candidates are there" in output
+    assert len([line for line in output.splitlines() if re.match(r" ?\d+/12  score ", line)]) == 4
+    again = run("--resume", "-o", folder)
+    assert f"resuming {folder}: 12 of 12 candidates are there" in again
+
+
+def test_events_for_machines_are_one_object_per_line(arguments):
+    events = [json.loads(line) for line in run(*arguments, "--json").splitlines()]
+    assert [event["event"] for event in events] == ["start", *["candidate"] * 9, "end", *["file"] * 6]
+    assert events[1]["edit"] is None and events[2]["edit"]["move"] in ("insert", "remove")
+    assert [event["accepted"] for event in events[1:10]] == list(range(9))
+    assert events[10]["score"] == max(event["score"] for event in events[1:10])
+    resumed = [json.loads(line) for line in run(*arguments, "--json").splitlines()]
+    assert [event["event"] for event in resumed[:2]] == ["resume", "end"]
+
+
+def test_interrupting_writes_the_report_and_says_how_to_go_on(arguments, folder, monkeypatch):
+    whole = folder.parent / "whole"
+    run(*arguments[:-1], whole, "--batch-size", 3)
+
+    def interrupted(metric):
+        def score(graph, seed):
+            score.calls += 1
+            if score.calls == 5:
+                raise KeyboardInterrupt
+            return {"score": graph.cost.params}
+
+        score.calls = 0
+        return score
+
+    with monkeypatch.context() as patch:
+        patch.setattr("uninas.search.run.cost_score", interrupted)
+        output = run(*arguments, "--batch-size", 3, code=130)
+    assert f"interrupted: to go on, uninas search --resume -o {folder}" in output
+    assert {path.name for path in folder.iterdir()} == FILES
+    run("--resume", "-o", folder)
+    assert (folder / "best.uni").read_text() == (whole / "best.uni").read_text()
+
+
+TERMINATED = """
+import os, signal, sys
+import uninas.search.run as run
+from uninas.search.command import search
+
+def cost_score(metric):
+    def score(graph, seed):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {"score": 1.0}
+    return score
+
+run.cost_score = cost_score
+search.main(sys.argv[1:])
+"""
+
+
+def test_a_polite_kill_stops_like_ctrl_c(arguments, folder, root):
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINATED, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+    assert "interrupted" in done.stdout
+    assert signal.SIGTERM.name not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--proxy", "vkdwn"], "did you mean 'vkdnw'?"),
+        (["--proxy", "vkdnw", "--option", "max_tensor=3"], "did you mean 'max_tensors'?"),
+        (["--proxy", "vkdnw", "--device", "toaster"], "cannot use the device toaster"),
+        (["--strategy", "fly"], "there is no strategy fly"),
+        (["--start", "nowhere"], "nowhere"),
+        (["--params-max", "1k"], "the start tiny breaks the budget"),
+    ],
+)
+def test_mistakes_say_what_to_do(change, message, arguments):
+    with pytest.raises(UninasError) as raised:
+        run(*arguments, *change)
+    assert message in str(raised.value)
+
+
+def test_options_that_make_no_sense_are_refused(arguments, folder):
+    assert "expected a number like 30M, but got 'many'" in run(*arguments, "--params-max", "many", code=2)
+    assert "expected NAME=VALUE, but got 'x'" in run(*arguments, "--option", "x", code=2)
+    assert "name a space" in run("-o", folder, code=2)
+    with pytest.raises(UninasError, match="there is no run in"):
+        run("--resume", "-o", folder)
+
+
+def test_resuming_with_something_else_says_what_differs(arguments, folder):
+    run(*arguments)
+    with pytest.raises(UninasError, match="seed was 42, now 1"):
+        run("--resume", "-o", folder, "--seed", 1)
+
+
+@pytest.mark.parametrize(("text", "number"), [("30M", 30e6), ("1.5G", 1.5e9), ("7k", 7e3), ("12", 12.0), ("1e6", 1e6)])
+def test_numbers_may_end_in_a_unit(text, number):
+    assert count(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "M", "-3", "nan", "inf", "3T", "3MM"])
+def test_other_numbers_are_refused(text):
+    with pytest.raises(click.BadParameter):
+        count(text)
+
+
+# ---- with torch ----------------------------------------------------------------------------------------------------
+
+
+def test_a_search_by_a_proxy_builds_every_candidate(space_file, folder):
+    run(space_file, "--proxy", "vkdnw", "--iterations", 3, "--batch-size", 2, "--seed", 1, "-o", folder)
+    store = Store(folder)
+    candidates = list(store)
+    store.close()
+    assert len(candidates) == 4 and all(c.failure is None and 0 < c.score < 2.2 for c in candidates)
+
+
+def test_a_score_depends_on_the_seed_alone(make):
+    start = make().start
+    score = scoring.ProxyScore("vkdnw", 2)
+    assert score(start, 1) == score(start, 1) != score(start, 2)
+    assert scoring.ProxyScore("params", 2)(start, 1)["score"] == start.cost.params

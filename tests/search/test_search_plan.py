@@ -1,0 +1,56 @@
+"""What is searched: settings become a start, moves and a budget, or an error that says what to do."""
+
+import pytest
+
+from uninas.errors import UninasError
+from uninas.search.plan import Settings, make_plan
+from uninas.space import Limit
+
+
+def test_the_space_gives_start_moves_and_budget(make):
+    plan = make()
+    assert (plan.start.name, plan.start.inputs) == ("tiny", ((3, 16, 16),))
+    assert [rule.name for rule in plan.moves.rules] == ["insert", "remove"]
+    assert plan.budget.limits == (Limit("params", high=20_000),)
+
+
+def test_limits_by_hand_replace_their_side_only(make):
+    limits = make(params_min=100.0, flops_max=1e9).budget.limits
+    assert set(limits) == {Limit("params", 100.0, 20_000), Limit("flops", None, 1e9)}
+    assert make(params_max=9e3).budget.limits == (Limit("params", None, 9e3),)
+
+
+def test_the_start_may_be_another_network_at_another_size(make):
+    plan = make(start="resnet18", img_size=64, params_max=12e6)
+    assert (plan.start.name, plan.start.inputs) == ("resnet18", ((3, 64, 64),))
+
+
+def test_the_number_of_classes_changes_the_last_layer(make):
+    assert make(classes=7).start.output_shapes == ((7,),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"params_max": 10.0}, "the start tiny breaks the budget: expected params of at most 10"),
+        ({"params_min": 30e3}, "expected a low end below the high end of params"),
+        ({"start": "resnet81"}, "did you mean 'resnet18'?"),
+        ({"space": "resnet18"}, "expected resnet18 to have moves"),
+        ({"space": "block B { out = in }"}, "expected B to be a space"),
+        ({"space": "space S { moves remove 1 }"}, "start"),
+        ({"img_size": 100_000}, "expected an image size from 1 to 4096"),
+    ],
+)
+def test_what_cannot_be_searched(changes, message, make):
+    with pytest.raises(UninasError) as raised:
+        make(**changes)
+    assert message in str(raised.value)
+
+
+def test_a_relative_budget_is_measured_at_the_start(tmp_path):
+    file = tmp_path / "s.uni"
+    file.write_text(
+        "from networks.resnet18 import resnet18 space S { start resnet18 moves remove 1 budget params <= 110% }"
+    )
+    plan = make_plan(Settings(space=str(file), proxy="params"))
+    assert plan.budget.limits == (Limit("params", None, 1.1 * plan.start.cost.params),)

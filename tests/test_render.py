@@ -1,0 +1,448 @@
+"""Pictures: what is drawn, that it is the same every time, and that no name can break out of a label."""
+
+import os
+import re
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import networkx
+import pygraphviz
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from uninas.elaborate import build
+from uninas.errors import UninasError
+from uninas.graph import INPUT, Block, Graph, Node, Wire
+from uninas.library import load_text, shipped
+from uninas.op import FAMILIES, REGISTRY
+from uninas.ops.activation import Relu
+from uninas.ops.conv import Conv
+from uninas.ops.merge import Add
+from uninas.render import DIRECTIONS, LEVELS, dot, render, style, svg, to_dot
+from uninas.render.letters import Letters
+from uninas.render.pages import periods
+from uninas.render.simplify import simplified, skips
+
+TEXT = """
+block Residual(body: block) { out = in + (in -> layer_norm -> body) }
+
+block Heads(head_dim = 8) {
+    parts = in -> conv(3 * C, 1) -> split(3 * head_dim) -> each part {
+        q, k, v = part -> chunk(3)
+        map = (q, k) -> matmul1 -> softmax
+        out = (map, v) -> matmul2
+    }
+    out = parts -> concat -> conv(C, 1)
+}
+
+block Mlp { out = in -> conv(4 * C, 1) -> gelu -> conv(C, 1) }
+
+block Down(width) { out = in -> avg_pool(2, 2) -> conv(width, 1) }
+
+block Gate { out = in * (in -> sigmoid) }
+
+block Fan { a = in -> conv(4, 3)
+            b = in -> conv(6, 5)
+            out = (a, b) -> concat }
+
+block Wired(width) {
+    input 16 x 8 x 8
+    out = in -> Same -> Down(width)
+}
+
+block Same { out = in -> identity }
+
+network tiny {
+    input 3 x 32 x 32
+    stem conv(16, stride=2) -> gelu
+    stage 16 x 3 { Residual(Mlp) }
+    stage 32 { Down(width), Residual(Heads), Residual(Mlp) x 2 }
+    head global_avg_pool -> linear(10)
+}
+"""
+
+
+def elements(text: str) -> ElementTree.Element:
+    """XML that this library made, as a tree."""
+    return ElementTree.fromstring(text)  # noqa: S314
+
+
+def graph_of(name: str, text: str = TEXT, **arguments: int) -> Graph:
+    return build(load_text(text), name, arguments=arguments)
+
+
+def drawn(graph: Graph, level: str = "network", **options: str) -> pygraphviz.AGraph:
+    return pygraphviz.AGraph(string=dot(graph, level, **options))
+
+
+def words(label: str) -> str:
+    """The text of an HTML-like label."""
+    return " ".join(re.sub(r"<[^>]*>", " ", label.replace("&#160;", " ")).split())
+
+
+def label(picture: pygraphviz.AGraph, node: str) -> str:
+    return words(picture.get_node(node).attr["label"])
+
+
+def clusters(picture: pygraphviz.AGraph) -> dict[str, str]:
+    """Names of all clusters, however deep, with their labels."""
+    found, pending = {}, list(picture.subgraphs())
+    while pending:
+        cluster = pending.pop()
+        found[cluster.name.removeprefix("cluster_")] = words(cluster.graph_attr["label"] or "")
+        pending += cluster.subgraphs()
+    return found
+
+
+# -- goldens: a few pictures worth reading -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "level"), [("Gate", "full"), ("Heads", "full"), ("tiny", "network")])
+def test_pictures_as_text(golden, name, level):
+    golden(f"{name.lower()}.{level}.dot", dot(graph_of(name), level))
+
+
+# -- what is drawn -------------------------------------------------------------------------------------------
+
+
+def test_a_skip_connection_is_a_marked_edge_from_a_fork():
+    picture = drawn(graph_of("Gate"))
+    assert picture.nodes() == ["in", "in/0", "sigmoid", "multiply", "out"]
+    assert set(picture.edges()) == {
+        ("in", "in/0"), ("in/0", "sigmoid"), ("in/0", "multiply"), ("sigmoid", "multiply"), ("multiply", "out"),
+    }  # fmt: skip
+    assert {edge for edge in picture.edges() if edge.attr["color"] == style.SKIP} == {("in/0", "multiply")}
+
+
+def test_merge_points_are_circles_with_a_sign():
+    picture = drawn(graph_of("Gate"))
+    assert picture.get_node("multiply").attr["shape"] == "circle"
+    assert label(picture, "multiply") == "×"
+    assert label(drawn(graph_of("Fan")), "concat") == "‖"
+
+
+def test_operations_say_what_their_shapes_do_not():
+    picture = drawn(graph_of("Fan"))
+    assert [label(picture, "a"), label(picture, "b")] == ["conv 3×3", "conv 5×5"]
+    assert label(drawn(graph_of("Down", width=32)), "avg_pool") == "avg pool 2×2, stride 2"
+
+
+def test_shapes_are_written_where_they_change():
+    picture = drawn(graph_of("Fan"))
+    assert label(picture, "in") == "in 64×56×56"
+    assert [label(picture, node) for node in ("a/0", "b/0", "concat/0")] == [
+        "4×56×56", "6×56×56", "10×56×56",
+    ]  # fmt: skip
+    assert {("a", "a/0"), ("a/0", "concat")} <= set(picture.edges())
+    assert "sigmoid/0" not in drawn(graph_of("Gate")).nodes()  # the same shape as before
+
+
+def test_each_is_one_card_with_two_borders_and_a_number():
+    picture = drawn(graph_of("Heads"))
+    assert clusters(picture) == {"parts": "", "parts/card": "each ×8"}
+    assert label(picture, "split/0") == "8 of 24×56×56"
+    assert label(picture, "parts/0") == "8 of 8×56×56"
+    assert sum(label(picture, node) == "softmax" for node in picture.nodes()) == 1
+
+
+def test_outputs_of_one_node_are_told_apart():
+    picture = drawn(graph_of("Heads"))
+    ports = [f"parts.chunk/{port}" for port in range(3)]
+    assert [label(picture, port) for port in ports] == ["[0] 8×56×56", "[1] 8×56×56", "[2] 8×56×56"]
+    users = [picture.successors(port) for port in ports]
+    assert users == [["parts.matmul1"], ["parts.matmul1"], ["parts.matmul2"]]
+
+
+def test_a_part_of_many_outputs_is_named_at_its_edge():
+    text = "block A { p = in -> split(8) \n out = p[2] + p[5] -> concat }"
+    picture = drawn(graph_of("A", text))
+    assert sorted(words(edge.attr["label"]) for edge in picture.edges() if edge.attr["label"]) == ["[2]", "[5]"]
+
+
+def test_blocks_that_do_nothing_are_wires_and_blocks_of_one_operation_are_that():
+    text = TEXT + "block One { out = in -> relu }  block Both { out = in -> One -> Same -> One }"
+    picture = drawn(graph_of("Both", text), "full")
+    assert picture.nodes() == ["in", "one_1", "one_2", "out"]
+    assert clusters(picture) == {}
+
+
+def test_equal_consecutive_blocks_are_drawn_once():
+    found = clusters(drawn(graph_of("tiny"), "full"))
+    assert found["stages.0.blocks.0"] == "Residual ×3 blocks.0-2"
+    assert found["stages.1.blocks.2"] == "Residual ×2 blocks.2-3"
+    assert "stages.0.blocks.1" not in found
+
+
+def test_full_nests_blocks_in_sections():
+    picture = drawn(graph_of("tiny"), "full")
+    stage = next(part for part in picture.subgraphs() if part.name == "cluster_stages.1")
+    inner = [part.name.removeprefix("cluster_stages.1.") for part in stage.subgraphs()]
+    assert sorted(inner) == ["blocks.0", "blocks.1", "blocks.2"]
+    assert "stages.1.blocks.1.heads.parts.matmul1" in stage.nodes()
+
+
+def test_network_shows_sections_with_repeats_shapes_and_costs():
+    graph = graph_of("tiny")
+    picture = drawn(graph)
+    assert picture.nodes() == ["in", "stem", "stages.0", "stages.1", "head", "out"]
+    assert picture.edges() == list(zip(picture.nodes()[:-1], picture.nodes()[1:], strict=True))
+    assert (graph.costs["stages.0"].params, graph.costs["stages.0"].flops) == (6480, 2 * 1572864)
+    assert label(picture, "stages.0") == "stages.0 ×3 16×16×16 Residual (Mlp) 6.48 k params, 3.15 MFLOPs"
+    assert "Down 3 × Residual (Heads, Mlp)" in label(picture, "stages.1")
+
+
+def test_block_draws_every_distinct_block_once_and_says_where_it_occurs():
+    found = clusters(drawn(graph_of("tiny"), "block"))
+    sheets = [text for name, text in found.items() if name[0] == "b" and name[-1] == "."]
+    assert sorted(sheets) == [
+        "Down stages.1",
+        "Heads in Residual 2",
+        "Mlp in Residual 1 C = 16, 32 H = W = 16, 8",
+        "Residual 1 stages.0 ×3, stages.1 ×2 C = 16, 32 H = W = 16, 8",
+        "Residual 2 stages.1",
+        "head",
+        "stem",
+    ]
+
+
+def test_a_block_of_several_sizes_is_drawn_with_letters():
+    picture = drawn(graph_of("tiny"), "block")
+    mlp = next(name for name, text in clusters(picture).items() if text.startswith("Mlp"))
+    assert label(picture, f"{mlp}in") == "in C×H×W"
+    assert label(picture, f"{mlp}conv_1/0") == "4C×H×W"
+    heads = next(name for name, text in clusters(picture).items() if text.startswith("Heads"))
+    assert label(picture, f"{heads}in") == "in 32×8×8"  # it has one size only
+
+
+def test_short_chains_stand_in_their_box():
+    picture = drawn(graph_of("Wired", width=32))
+    assert label(picture, "down") == "Down avg pool 2×2, stride 2 → conv 1×1"
+
+
+def test_direction_and_title_are_set():
+    picture = drawn(graph_of("Gate"), direction="LR", title="A gate")
+    assert picture.graph_attr["rankdir"] == "LR"
+    assert words(picture.graph_attr["label"]) == "A gate 0 parameters, 0 FLOPs (2 × MACs) ■ activation"
+    assert "parameters, 0 FLOPs" not in dot(graph_of("Gate"), title="")
+
+
+@pytest.mark.parametrize("options", [{"level": "blok"}, {"direction": "up"}])
+def test_unknown_levels_and_directions_are_refused(options):
+    with pytest.raises(UninasError) as caught:
+        to_dot(graph_of("Gate"), **options)
+    assert caught.value.code == "UNI015"
+
+
+def test_a_picture_that_nobody_could_read_is_refused():
+    nodes = [Node(f"relu_{n}", Relu(), (Wire(f"relu_{n - 1}" if n else INPUT),)) for n in range(2000)]
+    with pytest.raises(UninasError, match="at most 1,000 nodes") as caught:
+        to_dot(Graph(((8,),), tuple(nodes), (Wire("relu_1999"),)))
+    assert caught.value.code == "UNI030"
+
+
+# -- all that is shipped -------------------------------------------------------------------------------------
+
+
+def shipped_networks() -> list[str]:
+    return [name for name, path in shipped().items() if path.parent.name == "networks"]
+
+
+@pytest.mark.parametrize("name", shipped_networks())
+def test_every_shipped_network_can_be_drawn_in_every_way(name):
+    import uninas
+
+    graph = uninas.load(name)
+    for level in LEVELS:
+        for direction in DIRECTIONS:
+            picture = drawn(graph, level, direction=direction)
+            ends = set(picture.nodes())
+            assert {"in", "out"} <= ends
+            assert networkx.is_directed_acyclic_graph(networkx.DiGraph(picture.edges()))
+            dangling = {node for node in ends if node != "in" and not picture.predecessors(node)}
+            assert all(node.endswith(".in") for node in dangling), "a node that nothing reaches"
+
+
+@pytest.mark.parametrize("name", shipped_networks())
+def test_simpler_graphs_cost_and_make_the_same(name):
+    import uninas
+
+    graph = uninas.load(name)
+    for sections in (True, False):
+        simple = simplified(graph, sections)
+        assert (simple.cost, simple.inputs, simple.output_shapes) == (graph.cost, graph.inputs, graph.output_shapes)
+        assert simple.operations <= graph.operations
+
+
+# -- the same every time -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["svg", "png", "pdf", "dot"])
+def test_equal_graphs_give_equal_files(tmp_path, kind):
+    first, second = (render(graph_of("tiny"), tmp_path / f"{n}.{kind}", level="block") for n in (1, 2))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_pdf_holds_no_time_of_day(tmp_path):
+    data = render(graph_of("Gate"), tmp_path / "gate.pdf").read_bytes()
+    assert re.findall(rb"/CreationDate \(D:(\d+)", data) == [b"20000101000000"]
+
+
+def test_text_does_not_depend_on_the_process():
+    program = "import uninas, uninas.render as r; print(r.dot(uninas.load('coatnet'), 'block'))"
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(texts) == 1
+
+
+# -- names and titles of any kind ----------------------------------------------------------------------------
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"]; evil [label="',
+    "</B></TD></TABLE><IMG SRC='/etc/passwd'/>",
+    "back\\slash \\N \\G \\L \\n",
+    "<>",
+    "&lt;&#60;&amp;",
+    "a\0b\x1b[31mc\u2028d",
+    "\ud800",
+    "x" * 10_000,
+]
+
+
+def named(name: str) -> Graph:
+    """A network of which everything that can bear a label bears this one."""
+    x = ((8, 4, 4),)
+    nodes = (
+        Node("conv", Conv(8, 3), (Wire(INPUT),)),
+        Node("relu", Relu(), (Wire("conv"),)),
+        Node("add", Add(), (Wire(INPUT), Wire("relu"))),
+    )
+    inner = Graph(x, nodes, (Wire("add"),), name=name)
+    stage = Graph(x, (Node("blocks.0", Block(inner), (Wire(INPUT),)),), (Wire("blocks.0"),), name=name)
+    return Graph(x, (Node("stages.0", Block(stage), (Wire(INPUT),)),), (Wire("stages.0"),), name=name)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_no_name_breaks_out_of_a_label(name, level):
+    plain = drawn(named("plain"), level)
+    hostile = drawn(named(name), level, title=name)
+    assert hostile.nodes() == plain.nodes()
+    assert hostile.edges() == plain.edges()
+    tree = elements(svg(named(name), level=level, title=name))
+    allowed = {"svg", "g", "title", "polygon", "path", "text", "ellipse", "a"}
+    assert {element.tag.rpartition("}")[2] for element in tree.iter()} <= allowed
+
+
+def test_markup_in_a_title_is_shown_as_it_was_written():
+    tree = elements(svg(graph_of("Gate"), title="a < b && \\N"))
+    shown = [element.text for element in tree.iter() if element.tag.endswith("text")]
+    assert "a < b && ∖N" in shown
+
+
+@given(st.text(max_size=40))
+def test_any_title_makes_a_label_that_graphviz_can_read(title):
+    markup = style.text(title)
+    tree = elements(f"<T>{markup}</T>")
+    assert len(tree) == 0
+    assert "\\" not in markup
+
+
+# -- files ---------------------------------------------------------------------------------------------------
+
+
+def test_png_svg_and_pdf_are_what_they_say(tmp_path):
+    starts = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "dot": b"digraph"}
+    for kind, start in starts.items():
+        assert render(graph_of("Gate"), tmp_path / f"gate.{kind}").read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("picture.gif", "expected a file that ends in .svg, .png, .pdf, .dot, but got 'picture.gif'"),
+        ("picture", "but got 'picture'"),
+        ("nowhere/picture.svg", "cannot write .*: No such file"),
+    ],
+)
+def test_files_that_cannot_be_written_are_named(tmp_path, path, message):
+    with pytest.raises(UninasError, match=message) as caught:
+        render(graph_of("Gate"), tmp_path / path)
+    assert caught.value.code == "UNI100"
+
+
+def test_the_library_says_nothing_on_standard_error(capfd):
+    svg(graph_of("Gate"))
+    assert capfd.readouterr().err == ""
+
+
+# -- colours -------------------------------------------------------------------------------------------------
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of #rrggbb (WCAG 2.2)."""
+    channels = [int(color[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_every_family_has_a_colour_that_dark_text_can_be_read_on():
+    assert set(style.PALETTE) == set(FAMILIES)
+    ink = luminance(style.INK)
+    assert all((luminance(color) + 0.05) / (ink + 0.05) > 7 for color in style.PALETTE.values())
+
+
+def test_in_grey_the_families_that_do_the_work_are_the_darkest():
+    by_darkness = sorted(style.PALETTE, key=lambda family: luminance(style.PALETTE[family]))
+    assert set(by_darkness[:3]) == {"conv", "linear", "attention"}
+
+
+def test_every_merge_sign_belongs_to_an_operation():
+    assert {REGISTRY[name].family for name in style.SYMBOLS} == {"merge"}
+
+
+# -- the parts -----------------------------------------------------------------------------------------------
+
+
+@st.composite
+def dags(draw: st.DrawFn) -> Graph:
+    """Sums of earlier nodes, in any pattern."""
+    nodes: list[Node] = []
+    for n in range(draw(st.integers(1, 8))):
+        earlier = [Wire(INPUT), *(Wire(node.name) for node in nodes)]
+        chosen = draw(st.lists(st.sampled_from(earlier), min_size=1, max_size=3))
+        nodes.append(Node(f"n{n}", Add(), tuple(chosen)))
+    loose = {node.name for node in nodes} - {wire.node for node in nodes for wire in node.inputs}
+    return Graph(((4,),), (*nodes, Node("end", Add(), tuple(Wire(name) for name in sorted(loose)))), (Wire("end"),))
+
+
+@given(dags())
+def test_skips_are_the_edges_that_transitive_reduction_drops(graph):
+    simple = networkx.DiGraph(graph.dag)
+    assert skips(graph) == set(simple.edges) - set(networkx.transitive_reduction(simple).edges)
+
+
+def test_letters():
+    letters = Letters([(64, 56, 28), (128, 28, 14)])
+    assert letters.shape([(64, 56, 28), (128, 28, 14)]) == "C×H×W"
+    assert letters.shape([(256, 28, 14), (512, 14, 7)]) == "4C×H/2×W/2"
+    assert letters.shape([(1, 1568, 1568), (1, 392, 392)]) == "1×HW×HW"
+    assert letters.shape([(96, 7, 1), (384, 7, 1)]) == "D×7×1"
+    assert letters.shape([(384, 7, 1), (1536, 7, 1)]) == "4D×7×1"
+    assert letters.legend() == ["C = 64, 128", "H = 56, 28", "W = 28, 14", "D = 96, 384"]
+    assert Letters([(64, 56, 56)]).shape([(64, 56, 56)]) == "64×56×56"
+
+
+def test_rows_of_names_are_read_as_repeated_patterns():
+    assert periods(list("abbababc")) == [(("a",), 1), (("b",), 2), (("a", "b"), 2), (("c",), 1)]
+    assert periods([]) == []

@@ -1,0 +1,136 @@
+"""What is searched: the settings of a run, and the start, moves and budget that they stand for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from uninas import syntax as ast
+from uninas.elaborate import build, space
+from uninas.errors import error
+from uninas.graph import Graph
+from uninas.library import Module, find
+from uninas.mutate import Moves
+from uninas.space import Budget, Limit, MoveRule
+
+LARGEST_IMAGE = 4096
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides which candidates a run meets and how they score. Equal settings, equal runs."""
+
+    space: str
+    proxy: str
+    seed: int = 0
+    start: str = ""
+    strategy: str = "walk"
+    params_min: float | None = None
+    params_max: float | None = None
+    flops_min: float | None = None
+    flops_max: float | None = None
+    img_size: int | None = None
+    classes: int | None = None
+    batch_size: int = 8
+    fold: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the proxy."""
+    device: str = "cpu"
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Limits that take the place of the space's own, one side at a time."""
+        given = (("params", self.params_min, self.params_max), ("flops", self.flops_min, self.flops_max))
+        return tuple(Limit(metric, low, high) for metric, low, high in given if low is not None or high is not None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A start that keeps the budget, and the moves that lead away from it."""
+
+    settings: Settings
+    start: Graph
+    moves: Moves
+    budget: Budget
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """What the settings stood for when the run began, so that a changed file is noticed."""
+        rules = [(rule.name, rule.weight, [option.text for option in rule.options]) for rule in self.moves.rules]
+        return {
+            "start architecture": self.start.key[:16],
+            "moves": sha256(repr(rules).encode()).hexdigest()[:16],
+            "budget": "; ".join(f"{limit.low} <= {limit.metric} <= {limit.high}" for limit in self.budget.limits),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Settings and fingerprint as plain values."""
+        return {**dataclasses.asdict(self.settings), **self.fingerprint}
+
+
+def make_plan(settings: Settings) -> Plan:
+    """Read the files that the settings name. Raises UninasError for whatever is wrong with them, and with the start."""
+    module, name = find(settings.space)
+    definition = module.definitions[name]
+    if not isinstance(definition, ast.Network):
+        raise error("UNI014", f"expected {name} to be a space, but it is a block", definition.name.span)
+    found = space(module, name)
+    if not found.moves:
+        raise error("UNI023", f"expected {name} to have moves", definition.name.span, "moves insert 0.7 { ... }, ...")
+    start = _start(settings, module, definition)
+    if settings.classes is not None:
+        from uninas.search.scoring import with_classes  # here, because it loads torch
+
+        start = with_classes(start, settings.classes)
+    budget = _budget(found.budget, settings.limits).against(start)
+    broken = budget.broken(start)
+    if broken:
+        raise error(
+            "UNI040",
+            f"the start {start.name} breaks the budget: {broken[0]}",
+            None,
+            "start from another network (--start), or give the budget more room (--params-max, --flops-max)",
+        )
+    return Plan(settings, start, Moves(_drawable(found.moves)), budget)
+
+
+def _drawable(rules: tuple[MoveRule, ...]) -> tuple[MoveRule, ...]:
+    return tuple(rule for rule in rules if rule.weight > 0)
+
+
+def _start(settings: Settings, module: Module, definition: ast.Network) -> Graph:
+    """The network to start from: the one named in the settings, or the space's own; at the size asked for."""
+    name = settings.start
+    if not name:
+        starts = [member.network.text for member in definition.members if isinstance(member, ast.Start)]
+        if not starts:
+            raise error("UNI023", f"expected {definition.name.text} to have a start", None, "name one with --start")
+        name = starts[0]
+    visible = module.find(name)
+    home, name = (visible[0], name) if visible else find(name)
+    start = build(home, name)
+    if settings.img_size is None:
+        return start
+    if len(start.inputs) != 1 or len(start.inputs[0]) != 3:
+        raise error("UNI060", f"expected an image as the input of {name}, to change its size")
+    if not 1 <= settings.img_size <= LARGEST_IMAGE:
+        raise error("UNI060", f"expected an image size from 1 to {LARGEST_IMAGE}, but got {settings.img_size}")
+    return build(home, name, input=(start.inputs[0][0], settings.img_size, settings.img_size))
+
+
+def _budget(own: Budget, limits: tuple[Limit, ...]) -> Budget:
+    """The space's budget; a limit given by hand replaces the same side of the same metric."""
+    by_metric = {limit.metric: limit for limit in own.limits}
+    for limit in limits:
+        before = by_metric.get(limit.metric)
+        if before is not None and not before.relative:
+            low = before.low if limit.low is None else limit.low
+            high = before.high if limit.high is None else limit.high
+            limit = Limit(limit.metric, low, high)
+        if limit.low is not None and limit.high is not None and limit.low > limit.high:
+            raise error("UNI041", f"expected a low end below the high end of {limit.metric}, but got {limit}")
+        by_metric[limit.metric] = limit
+    return Budget(tuple(by_metric.values()))

@@ -1,0 +1,167 @@
+"""What is seen while a run goes on: a bar on a terminal, plain lines in a pipe, or one JSON object per line."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import click
+
+from uninas.mutate import record
+from uninas.search.run import Run
+from uninas.search.store import Candidate
+
+
+class Watcher(Protocol):
+    """Is told what happens in a run."""
+
+    def begin(self, run: Run, iterations: int) -> None:
+        """The run is open; some candidates may be there already."""
+
+    def candidate(self, run: Run, candidate: Candidate) -> None:
+        """A candidate has been scored and stored."""
+
+    def end(self, run: Run, stopped: str) -> None:
+        """The run is over; `stopped` says why, when it came before its end."""
+
+
+class Clock:
+    """Time left, from the pace since this process began."""
+
+    def __init__(self, run: Run, iterations: int):
+        self.began, self.first, self.last = time.monotonic(), len(run), iterations + 1
+
+    def left(self, run: Run) -> float | None:
+        """Seconds, or None before the first candidate."""
+        done = len(run) - self.first
+        return (time.monotonic() - self.began) / done * (self.last - len(run)) if done else None
+
+
+class JsonEvents:
+    """One JSON object per line, for machines."""
+
+    def begin(self, run: Run, iterations: int) -> None:
+        self.clock = Clock(run, iterations)
+        event = "resume" if run.resumed else "start"
+        self.say(event, folder=str(run.folder), iterations=iterations, done=run.resumed, settings=run.plan.as_dict())
+
+    def candidate(self, run: Run, candidate: Candidate) -> None:
+        self.say(
+            "candidate",
+            number=candidate.number,
+            parent=candidate.parent,
+            edit=record(candidate.edit) if candidate.edit else None,
+            score=candidate.score,
+            failure=candidate.failure,
+            params=candidate.params,
+            flops=candidate.flops,
+            seconds=round(candidate.seconds, 3),
+            best=run.best.score if run.best else None,
+            accepted=len(run) - 1,
+            rejected=run.rejected,
+            failed=run.failed,
+            seconds_left=self.clock.left(run),
+        )
+
+    def end(self, run: Run, stopped: str) -> None:
+        best = run.best
+        self.say("end", stopped=stopped, candidates=len(run), best=best and best.number, score=best and best.score)
+
+    @staticmethod
+    def say(event: str, **values: Any) -> None:
+        click.echo(json.dumps({"event": event, **values}))
+
+
+class Lines:
+    """One line per candidate."""
+
+    def begin(self, run: Run, iterations: int) -> None:
+        self.clock, self.iterations = Clock(run, iterations), iterations
+        click.echo(_greeting(run, iterations))
+
+    def candidate(self, run: Run, candidate: Candidate) -> None:
+        left = self.clock.left(run)
+        number = str(candidate.number).rjust(len(str(self.iterations)))
+        click.echo(
+            f"{number}/{self.iterations}  score {shown_score(candidate)}  {_state(run)}"
+            f"  {candidate.params / 1e6:.2f} M params  {candidate.flops / 1e9:.2f} GFLOPs  {candidate.seconds:.1f} s"
+            f"  left {_duration(left)}  {candidate.edit or 'the start'}"
+        )
+
+    def end(self, run: Run, stopped: str) -> None:
+        click.echo(_farewell(run, stopped))
+
+
+class Bar:
+    """A progress bar; candidates that failed are listed above it."""
+
+    def begin(self, run: Run, iterations: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        click.echo(_greeting(run, iterations))
+        self.bar = Progress(
+            BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"), TextColumn("left"),
+            TimeRemainingColumn(),
+        )  # fmt: skip
+        self.task = self.bar.add_task("", total=iterations, completed=max(0, len(run) - 1))
+        self.bar.start()
+
+    def candidate(self, run: Run, candidate: Candidate) -> None:
+        if candidate.failure:
+            self.bar.console.print(f"{candidate.number}: {candidate.edit}: {candidate.failure}", markup=False)
+        self.bar.update(self.task, completed=candidate.number, description=_state(run))
+
+    def end(self, run: Run, stopped: str) -> None:
+        self.bar.stop()
+        click.echo(_farewell(run, stopped))
+
+
+@contextmanager
+def watched(watcher: Watcher, run: Run, iterations: int) -> Iterator[None]:
+    """Begin and end the watching of a run, however it ends; Ctrl-C passes through."""
+    watcher.begin(run, iterations)
+    stopped = "failed"
+    try:
+        yield
+        stopped = ""
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+        raise
+    finally:
+        watcher.end(run, stopped)
+
+
+def _greeting(run: Run, iterations: int) -> str:
+    if run.resumed:
+        return f"resuming {run.folder}: {max(0, run.resumed - 1)} of {iterations} candidates are there"
+    return f"searching {iterations} candidates from {run.plan.start.name} in {run.folder}"
+
+
+def _farewell(run: Run, stopped: str) -> str:
+    done = f"{len(run) - 1} candidates, {run.rejected} moves rejected, {run.failed} failed"
+    best = f"; best score {shown_score(run.best)} is number {run.best.number}" if run.best else ""
+    again = f"\n{stopped}: to go on, uninas search --resume -o {run.folder}" if stopped else ""
+    return f"{done}{best}{again}"
+
+
+def _state(run: Run) -> str:
+    best = f"best {shown_score(run.best)}" if run.best else "no score yet"
+    failed = f"  failed {run.failed}" if run.failed else ""
+    return f"{best}  accepted {len(run) - 1}  rejected {run.rejected}{failed}"
+
+
+def shown_score(candidate: Candidate) -> str:
+    """A score with as many digits as a person can use."""
+    score = candidate.score
+    return "failed" if score is None else f"{score:.4f}" if abs(score) < 10_000 else f"{score:,.0f}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,117 @@
+"""What the command line shows: values as text, in columns. Pure functions; `width` is the room there is, 0: any."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from uninas.op import show_shape, show_value
+from uninas.reference import facts
+from uninas.summary import BYTES, MIB, Summary, human
+
+LEAST = 16  # characters that a folded column keeps
+
+
+def columns(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], width: int = 0, *, right: int = 0, fold: int = -1
+) -> str:
+    """A table. Its last `right` columns are numbers; column `fold` is folded where the rest leaves no room.
+
+    >>> print(columns(["name", "params"], [["stem", "928"], ["stages.0", "1.2 M"]], right=1))
+    name      params
+    ----------------
+    stem         928
+    stages.0   1.2 M
+    """
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    total = sum(widths) + 2 * (len(widths) - 1)
+    if width and total > width and widths[fold] > LEAST:
+        widths[fold] = max(LEAST, widths[fold] - (total - width))
+        total = sum(widths) + 2 * (len(widths) - 1)
+    lines = [_line(headers, widths, right), "-" * total]
+    for row in rows:
+        for number, part in enumerate(textwrap.wrap(row[fold], widths[fold], break_on_hyphens=False) or [""]):
+            cells = list(row) if number == 0 else [""] * len(row)
+            cells[fold] = part
+            lines.append(_line(cells, widths, right))
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: int) -> str:
+    numbers = len(cells) - right
+    padded = [
+        f"{cell:>{width}}" if position >= numbers else f"{cell:<{width}}"
+        for position, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def pairs(lines: Iterable[tuple[str, str]]) -> str:
+    """Names and values, the values below each other."""
+    known = list(lines)
+    longest = max(len(name) for name, _ in known)
+    return "\n".join(f"{name:<{longest}}  {value}" for name, value in known)
+
+
+def summary_text(found: Summary, width: int = 0) -> str:
+    """The rows and totals of an architecture."""
+    rows = [
+        [
+            "  " * row.depth + row.name,
+            row.what,
+            show_shape(row.output),
+            human(row.cost.params),
+            human(row.cost.flops),
+            f"{row.share:.1%}",
+        ]
+        for row in found.rows
+    ]
+    shapes = " -> ".join(", ".join(map(show_shape, side)) for side in (found.inputs, found.outputs))
+    totals = [
+        (found.name or "architecture", f"{shapes}, {found.operations:,} operation{'s' * (found.operations != 1)}"),
+        ("parameters", f"{found.cost.params:,}"),
+        ("FLOPs", f"{human(found.cost.flops)} (2 x {human(found.cost.macs)} MACs)"),
+        ("element-wise", f"{human(found.cost.elementwise)} operations"),
+        ("activations", f"{human(found.activations)} elements, {found.activations * BYTES / MIB:,.1f} MiB"),
+        ("at one time", f"{human(found.peak)} elements, {found.peak_mib:,.1f} MiB (float32, one sample)"),
+    ]
+    headers = ["name", "consists of", "output", "params", "FLOPs", "share"]
+    return f"{columns(headers, rows, width, right=3, fold=1)}\n\n{pairs(totals)}"
+
+
+def score_text(found: dict[str, Any]) -> str:
+    """A score and the costs beside it."""
+    return pairs(
+        [
+            (found["proxy"], f"{found['value']:.6g} ({found['direction']} is better)"),
+            *((f"  {name}", f"{value:.6g}") for name, value in found["components"].items()),
+            ("parameters", f"{found['params']:,}"),
+            ("FLOPs", f"{human(found['flops'])} (2 x {human(found['macs'])} MACs, one sample)"),
+            ("batch", f"{found['batch_size']} of {show_shape(tuple(found['input']))}, seed {found['seed']}"),
+            ("time", f"{found['seconds']:.2f} s"),
+        ]
+    )
+
+
+def definitions_text(found: Sequence[dict[str, str]], width: int = 0) -> str:
+    """What is shipped, kind by kind."""
+    parts = []
+    for kind in ("network", "space", "block"):
+        shown = ("name", "module", "doc") if kind == "block" else ("name", "doc")
+        headers = [f"{kind}s", *["import from"] * (len(shown) - 2), ""]
+        rows = [[one[column] for column in shown] for one in found if one["kind"] == kind]
+        parts.append(columns(headers, rows, width))
+    return "\n\n".join(parts)
+
+
+def operation_text(known: dict[str, Any], width: int = 0) -> str:
+    """One entry of the reference of operations."""
+    parts = [f"{known['name']} ({known['family']})", known["doc"]]
+    rows = [
+        [a["name"], show_value(a["default"]) if "default" in a else "required", a["domain"], a["doc"]]
+        for a in known["attributes"]
+    ]
+    if rows:
+        parts.append(columns(["attribute", "default", "domain", ""], rows, width))
+    return "\n\n".join([*parts, "\n".join(facts(known))])
