@@ -6,7 +6,7 @@ VENV      := .venv
 BIN       := $(VENV)/bin
 WORKERS   ?= 2
 DEMO_DIR  ?= runs/demo
-DEMO_ARGS ?= --params-max 30M --flops-max 10G --iterations 40 --proxy vkdnw --seed 42 --img-size 64 --classes 100 --batch-size 4 --fold
+DEMO_ARGS ?= --params-max 30M --flops-max 10G --iterations 40 --proxy vkdnw --seed 42 --img-size 32 --classes 100 --batch-size 2 --fold
 
 .PHONY: help demo test lint bench docs clean
 .DEFAULT_GOAL := help
@@ -15,8 +15,8 @@ help: ## list the targets
 	@echo "UniNAS toolkit. The first target you make also makes $(VENV) and installs the package there."
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/.core ## search the UniNAS space from CoAtNet with VKDNW; small images, minutes on two cores
-	$(BIN)/uninas search spaces/uninas.uni --start coatnet $(DEMO_ARGS) -o $(DEMO_DIR)
+demo: $(VENV)/.core ## search the UniNAS space from CoAtNet with VKDNW, on 32 px images and two of them, to be quick
+	OMP_NUM_THREADS=1 $(BIN)/uninas search spaces/uninas.uni --start coatnet $(DEMO_ARGS) -o $(DEMO_DIR)
 	@echo && echo "The run lies in $(DEMO_DIR):" && ls -1 $(DEMO_DIR)
 
 test: $(VENV)/.test ## run the tests (PYTEST_ARGS="-k graph" narrows them)

@@ -5,7 +5,9 @@ import random
 import re
 
 import pytest
+import torch
 
+import uninas
 from uninas.elaborate import build, space
 from uninas.errors import UninasError
 from uninas.graph import Block, Wire
@@ -94,6 +96,15 @@ def test_edits_can_be_written_down_and_replayed(name, moves):
         assert edit == proposal.edit
         graph = apply(graph, edit, moves)
         assert graph == proposal.graph
+
+
+@pytest.mark.parametrize("name", ["coatnet", "densenet121"])
+def test_what_a_walk_made_compiles_to_what_was_predicted(name, moves):
+    start = build(find(name)[0], name, input=(3, 64, 64))
+    *_, last = walk(start, moves, Budget((Limit("params", high=40e6),)), seed=9)
+    model = uninas.compile(last.graph).to("meta")
+    assert sum(weight.numel() for weight in model.parameters()) == last.graph.cost.params
+    assert model(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, *last.graph.output_shapes[0])
 
 
 def test_equal_generators_walk_alike_and_others_do_not(moves):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from uninas.errors import Diagnostic, Source, Span, UninasError, did_you_mean, error, shown
 from uninas.resources import library_root
-from uninas.syntax import MAX_FILE_BYTES, Definition, File, Import, Network, Word, parse, read_source
+from uninas.syntax import MAX_FILE_BYTES, Definition, File, Import, Network, Word, familiar, parse, read_source
 
 MAX_IMPORT_DEPTH = 64
 MAX_CHARACTERS = 4 * MAX_FILE_BYTES
@@ -104,7 +104,7 @@ def _imported(imports: Import, loading: _Loading, importers: tuple[Path, ...]) -
             raise error("UNI030", f"expected imports at most {MAX_IMPORT_DEPTH} files deep", span)
         return _module(path, loading, (*importers, path), span)
     name = _dotted(imports)
-    where = " or ".join(str(root) for root in loading.roots)
+    where = " or ".join("the library" if root == library_root() else familiar(root) for root in loading.roots)
     known = [".".join(path.with_suffix("").parts) for path in _nearby(loading.roots, relative)]
     raise error("UNI017", f"cannot find {name}: expected a file {relative} in {where}", span, did_you_mean(name, known))
 

@@ -1,7 +1,7 @@
 """Graph -> text. `dumps` writes a graph as a person would, in a form that parses back to an equal graph.
 
-Channel counts are written relative to C where they are multiples of it, so blocks that differ only in their width become
-one definition. Where a node bears a name that elaboration would not give it, the step says so (`as`).
+Channel counts are written relative to C where they are multiples of it, so blocks that differ only in their width
+become one definition. Where a node bears a name that elaboration would not give it, the step says so (`as`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import gc
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -319,18 +319,29 @@ class File:
 
 def read_source(path: Path) -> Source:
     """The text of a file, checked for size and encoding before anything looks at it."""
+    name = familiar(path)
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise error("UNI001", f"cannot read {path}: expected at most {MAX_FILE_BYTES:,} bytes, "
+            raise error("UNI001", f"cannot read {name}: expected at most {MAX_FILE_BYTES:,} bytes, "
                         f"but got {path.stat().st_size:,}", None, "split the file and use imports")  # fmt: skip
         if not path.is_file():
-            raise error("UNI001", f"cannot read {path}: expected a file")
+            raise error("UNI001", f"cannot read {name}: expected a file")
         with path.open("rb") as file:
-            return Source(str(path), file.read(MAX_FILE_BYTES).decode("utf-8-sig"))
+            return Source(name, file.read(MAX_FILE_BYTES).decode("utf-8-sig"))
     except OSError as problem:
-        raise error("UNI001", f"cannot read {path}: {problem.strerror or problem}") from None
-    except ValueError as problem:  # not UTF-8, or a path with a NUL character
-        raise error("UNI001", f"cannot read {shown(path)}: {problem}", None, "save the file as UTF-8") from None
+        raise error("UNI001", f"cannot read {name}: {problem.strerror or problem}") from None
+    except UnicodeDecodeError as problem:
+        raise error("UNI001", f"cannot read {name}: expected UTF-8, but got byte 0x{problem.object[problem.start]:02x} "
+                    f"at offset {problem.start:,}", None, "save the file as UTF-8") from None  # fmt: skip
+    except ValueError as problem:  # a path with a NUL character
+        raise error("UNI001", f"cannot read {name}: {problem}") from None
+
+
+def familiar(path: Path) -> str:
+    """A path as messages show it: from the working directory, if it lies below."""
+    with suppress(OSError, ValueError):
+        return shown(path.relative_to(Path.cwd()), 200)
+    return shown(path, 200)
 
 
 def parse(source: Source) -> File:

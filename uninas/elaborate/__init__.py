@@ -7,10 +7,11 @@ raised once, all together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from uninas import syntax as ast
-from uninas.elaborate.core import MAX_PROBLEMS
+from uninas.elaborate.core import MAX_PROBLEMS, PROBE
 from uninas.elaborate.definitions import Elaborator
 from uninas.elaborate.spaces import read_space
 from uninas.errors import Diagnostic, UninasError, did_you_mean, error, shown
@@ -90,20 +91,35 @@ def _alone(module: Module, definition: ast.Definition) -> Graph | Space | None:
     name = definition.name.text
     if isinstance(definition, ast.Network):
         made = read_space(module, definition, None)
+        _check_moves(made)
         return made if definition.is_space or made.choices or made.nested else build(module, name)
     required = [parameter for parameter in definition.parameters if parameter.default is None]
     if not required:
         return build(module, name)
     run = Elaborator(None)
-    try:
+    with _only_certain():
         run.collected(
             lambda: run.guessed(module, definition, lambda shape: {p.name.text: _guess(p, shape) for p in required})
         )
+    return None
+
+
+def _check_moves(space: Space) -> None:
+    """Look at what moves may insert, though not at the shapes where they will."""
+    for option in (option for rule in space.moves for option in rule.options):
+        with _only_certain():
+            option.on(PROBE)
+
+
+@contextmanager
+def _only_certain() -> Iterator[None]:
+    """Let pass what may be mended by another argument or shape than the guessed one."""
+    try:
+        yield
     except UninasError as problem:
         certain = [found for found in problem.diagnostics if found.code in _CERTAIN]
         if certain:
             raise UninasError(certain) from None
-    return None
 
 
 def _guess(parameter: ast.Parameter, shape: Shape) -> Value:

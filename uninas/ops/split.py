@@ -24,7 +24,7 @@ class Chunk(Op, name="chunk", family="split"):
 class Split(Op, name="split", family="split"):
     """Cuts the channels into parts of the given size."""
 
-    size: int = attr("channels of each part", low=1, channels=True)
+    size: int = attr("channels of each part", low=1)
 
     def shape(self, x: Shape) -> list[Shape]:
         if x[0] % self.size:
