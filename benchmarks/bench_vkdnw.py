@@ -117,7 +117,7 @@ def against_forward_passes() -> None:
         forward, ours = in_own_process("forward", *setting, 9), in_own_process("ours", *setting, 1)
         passes = ours["seconds"] / forward["seconds"] / ours["weights"]
         print(
-            f"  {model:<17} {ours['weights']:4.0f} tensors {ours['seconds']:7.2f} s   forward {forward['seconds']:.3f} s"
+            f"  {model:<17} {ours['weights']:4.0f} tensors {ours['seconds']:7.2f} s  forward {forward['seconds']:.3f} s"
             f"   {passes:.2f} forward passes per tensor   peak +{ours['mib']:.0f} MiB"
         )
 

@@ -32,7 +32,7 @@ def test_every_record_has_its_parameters(records):
         model = uninas.compile(graph)
         ours, names = dict(model.named_parameters()), published_names(graph)
         assert graph.cost.params == record["params"] == sum(p.numel() for p in ours.values()), record["name"]
-        theirs = {name: shape for name, shape in record["parameters"]}
+        theirs = dict(record["parameters"])
         assert {name: list(ours[mine].shape) for name, mine in names.items()} == theirs, record["name"]
         assert set(names.values()) == set(ours), record["name"]
 

@@ -4,7 +4,7 @@ An operation is a small frozen class. Defining the class registers it; nothing e
 
     class Gelu(Op, name="gelu", family="activation"):
         \"\"\"Gaussian error linear unit (Hendrycks & Gimpel 2016).\"\"\"
-        approximate: str = attr("formula", "none", choices=("none", "tanh"))
+        approximate: str = attr("formula", default="none", choices=("none", "tanh"))
 
         def shape(self, x): return x
         def elementwise(self, x): return size(x)
@@ -122,8 +122,8 @@ class Attr:
 
 def attr(
     doc: str,
-    default: Any = dataclasses.MISSING,
     *,
+    default: Any = dataclasses.MISSING,
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),

@@ -66,8 +66,8 @@ def published_names(graph: Graph) -> dict[str, str]:
 def state_dict_from_published(graph: Graph, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The published toolkit's parameters and running statistics under the names of `uninas.compile(graph)`.
 
-    Tensors are passed on as they are. Other entries of modules that exist here (buffers that follow from the shapes) are
-    left out. Raises UninasError: UNI050 for a parameter that is missing, or a module that the graph has not;
+    Tensors are passed on as they are. Other entries of modules that exist here (buffers that follow from the shapes)
+    are left out. Raises UninasError: UNI050 for a parameter that is missing, or a module that the graph has not;
     UNI051 for a graph that the published toolkit has nothing for.
     """
     modules = {part.module: part for part in weights(to_model(graph))}

@@ -140,6 +140,7 @@ CLASSES = (*PLAIN, *RESIZES, "AvgAndUpsample", "ForkMerge", "ForkMergeAttention"
 
 
 def plain(*kinds: str) -> Modules:
+    """Modules without attributes, by their class names."""
     return tuple(map(Plain, kinds))
 
 
@@ -217,7 +218,7 @@ class _Parser:
 
     def sequence(self, data: Any, shape: Shape, where: str, depth: int, around: Shape | None = None) -> Modules:
         """Modules in a row; `around` is the shape outside of the resize that they stand in."""
-        name, params = self.opened(data, ("SequentialModule",), shape, where, depth)
+        _, params = self.opened(data, ("SequentialModule",), shape, where, depth)
         items = _object(params, f"{where}.params", ("modules",))["modules"]
         where = f"{where}.params.modules"
         return tuple(
@@ -293,7 +294,8 @@ class _Parser:
         if kind[0] == "chunk" and shape[0] % count:
             raise _bad(f"{where}.branches_count", f"a divisor of the {shape[0]} channels", count)
         part = (shape[0] // count if kind[0] == "chunk" else shape[0], *shape[1:])
-        return Fork(*kind, self.sequences(fields["branches"], count, part, f"{where}.branches", depth + 1))
+        branches = self.sequences(fields["branches"], count, part, f"{where}.branches", depth + 1)
+        return Fork(kind[0], kind[1], branches)
 
     def attention(self, params: Any, shape: Shape, where: str, depth: int) -> Attention:
         keys = ("branches", "matmullefts", "matmulrights", "connections", "post_branches")
@@ -338,7 +340,9 @@ def _load(text: str, name: str, where: str) -> Any:
         span = Span(Source(name, text), problem.pos, problem.pos + 1)
         raise error("UNI050", f"expected JSON, but {problem.msg}", span) from None
     except RecursionError:
-        raise error("UNI050", f"{where}: expected JSON that a person could have meant, but it nests too deeply") from None
+        raise error(
+            "UNI050", f"{where}: expected JSON that a person could have meant, but it nests too deeply"
+        ) from None
     except ValueError as problem:  # NaN, or a number of thousands of digits
         raise error("UNI050", f"{where}: expected JSON, but {shown(problem)}") from None
 
@@ -435,9 +439,7 @@ def _module(module: Module, shape: Shape) -> Any:
         part = (c // count if module.split == "chunk" else c, h, w)
         kind = [module.split, module.merge]
         branches = _sequences(module.branches, part)
-        return _node(
-            "ForkMerge", shape, {"branches_count": count, "fork_merge_tuple": kind, "branches": branches}
-        )
+        return _node("ForkMerge", shape, {"branches_count": count, "fork_merge_tuple": kind, "branches": branches})
     piece, pairs = (HEAD_DIM, h, w), (1, h * w, h * w)
     params = {
         "branches": _sequences(module.pieces, piece),

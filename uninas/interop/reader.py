@@ -13,8 +13,22 @@ from uninas.builder import Builder, Wires, snake_case
 from uninas.errors import Source, Span
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
 from uninas.interop.published import (
-    CONVS, FFN, GATE, HEAD_DIM, MBCONV, PLAIN, Attention, Fork, Model, Module, Modules, Plain, Pooled, Resize,
-    StageBlock, resized,
+    CONVS,
+    FFN,
+    GATE,
+    HEAD_DIM,
+    MBCONV,
+    PLAIN,
+    Attention,
+    Fork,
+    Model,
+    Module,
+    Modules,
+    Plain,
+    Pooled,
+    Resize,
+    StageBlock,
+    resized,
 )  # fmt: skip
 from uninas.op import Op, Shape
 from uninas.ops.activation import Gelu, Sigmoid
@@ -72,6 +86,7 @@ class _Sketch:
 
 
 def port(wires: Wires, number: int) -> Wires:
+    """One wire of a bundle."""
     return Wires(wires.builder, wires.wires[number : number + 1])
 
 
@@ -140,7 +155,12 @@ class _Reader:
         """One after another; those that people know by a name become blocks."""
         while modules:
             (shape,) = x.shapes
-            for pattern, name in ((MBCONV, "MBConv"), ((FFN,), "FFN"), (CONVS, "ConvBlock"), ((GATE,), "SqueezeExcite")):
+            for pattern, name in (
+                (MBCONV, "MBConv"),
+                ((FFN,), "FFN"),
+                (CONVS, "ConvBlock"),
+                ((GATE,), "SqueezeExcite"),
+            ):
                 if modules[: len(pattern)] == pattern and not (name == "SqueezeExcite" and shape[1:] == (1, 1)):
                     x = g.add(Block(self.once(self.inline, pattern, shape, name)), x)
                     modules = modules[len(pattern) :]
@@ -158,7 +178,7 @@ class _Reader:
         return g.finish(x, name)
 
     def module(self, g: _Sketch, modules: Modules, x: Wires) -> Wires:
-        """One module (an Attention with the convolution that follows), in a block where it has a beginning and an end."""
+        """One module (an Attention with the convolution that follows), in a block where it begins and ends."""
         module, shape = modules[0], x.shapes[0]
         if isinstance(module, Attention):
             return g.add(Block(self.once(self.attention, modules, shape)), x)

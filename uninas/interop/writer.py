@@ -8,14 +8,24 @@ same block of ours does; so whatever `reader` has built comes back as it was.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from uninas.errors import UninasError, error, shown
+from uninas.errors import UninasError, error
 from uninas.graph import INPUT, Block, Each, Graph, Wire
 from uninas.interop.published import (
-    FORKS, HEAD_DIM, MAX_MODULES, PLAIN, Attention, Fork, Model, Module, Modules, Plain, Pooled, Resize, StageBlock,
+    HEAD_DIM,
+    MAX_MODULES,
+    PLAIN,
+    Attention,
+    Fork,
+    Model,
+    Module,
+    Modules,
+    Plain,
+    Pooled,
+    Resize,
+    StageBlock,
 )  # fmt: skip
 from uninas.interop.reader import DOWN
 from uninas.op import Op, Shape, show_shape
@@ -65,6 +75,7 @@ def meet(nodes: Sequence[_Flat]) -> _Flat:
 
 
 def cannot(path: str, found: str, wanted: str, *notes: str) -> UninasError:
+    """What the published toolkit has nothing for."""
     return error("UNI051", f"{path}: expected {wanted}, but got {found}", None, *notes)
 
 
@@ -79,7 +90,8 @@ def to_model(graph: Graph) -> Model:
         raise cannot("the network", ", ".join(names[:8]) or "nothing", "a row of a stem, stages and a head")
     (shape,) = graph.inputs
     if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2] or shape[1] % 2 ** (count + 1):
-        raise cannot("the network", f"an input {show_shape(shape)}", f"square images of 3 channels that halve {count + 1} times")  # fmt: skip
+        wanted_input = f"square images of 3 channels that halve {count + 1} times"
+        raise cannot("the network", f"an input {show_shape(shape)}", wanted_input)
     if graph.operations > MAX_MODULES:
         raise cannot("the network", f"{graph.operations:,}", f"at most {MAX_MODULES:,} operations")
     stem_width, stem = _stem(inner[0])
@@ -187,7 +199,9 @@ class _Walker:
             implied = node.shape if end.shape == (node.shape[0], 1, 1) else end.shape
             branches.append(modules(self.between(start, end), implied))
             if implied != node.shape:
-                raise cannot(end.path, show_shape(end.shape), f"an input of {node.path} of shape {show_shape(node.shape)}")
+                raise cannot(
+                    end.path, show_shape(end.shape), f"an input of {node.path} of shape {show_shape(node.shape)}"
+                )
         return Fork("copy", "add" if isinstance(node.op, Add) else "multiply", tuple(branches)), start
 
     def gated(self, node: _Flat) -> tuple[_Flat, ...]:
@@ -229,7 +243,9 @@ class _Walker:
         qkv = places[0][0]
         c, h, w = node.shape
         if places != [(qkv, HEAD_DIM * n, HEAD_DIM) for n in range(3 * c // HEAD_DIM)]:
-            raise cannot(node.path, "another cut", f"heads of three pieces of {HEAD_DIM} channels each, cut in their order")
+            raise cannot(
+                node.path, "another cut", f"heads of three pieces of {HEAD_DIM} channels each, cut in their order"
+            )
         if normal(qkv) != Conv(3 * c, 1) or qkv.incoming != (c, h, w):
             raise cannot(qkv.path, str(qkv.op), f"conv({3 * c}, 1), which the heads are cut from")
         return Attention(tuple(pieces), tuple(maps), tuple(outs), (qkv.path,)), self.take(qkv).inputs[0]
@@ -253,7 +269,7 @@ class _Walker:
 
 
 def modules(steps: Sequence[Step], shape: Shape) -> Modules:
-    """Steps as modules that keep `shape`. A pooling that nothing closes reaches to the end, where a merge broadcasts."""
+    """Steps as modules that keep `shape`. A pooling that nothing closes reaches to the end (a merge broadcasts)."""
     found: list[Module] = []
     n = 0
     while n < len(steps):
@@ -424,7 +440,11 @@ def _stage_block(graph: Graph, path: str, width: int, first: bool) -> StageBlock
 def _sum(walker: _Walker, node: _Flat, known: Callable[[_Flat], bool], path: str) -> tuple[_Flat, _Flat]:
     """The two inputs of a sum, the known one first."""
     if not isinstance(node.op, Add) or len(node.inputs) != 2 or not any(map(known, node.inputs)):
-        raise cannot(path, f"one that ends in {node.path}", "a block like y = shortcut(in) + first(norm(in)), y + second(norm(y))")
+        raise cannot(
+            path,
+            f"one that ends in {node.path}",
+            "a block like y = shortcut(in) + first(norm(in)), y + second(norm(y))",
+        )
     walker.take(node)
     a, b = node.inputs
     return (a, b) if known(a) else (b, a)

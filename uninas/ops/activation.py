@@ -34,7 +34,7 @@ class Relu6(Pointwise, Op, name="relu6", family="activation"):
 class LeakyRelu(Pointwise, Op, name="leaky_relu", family="activation"):
     """x where positive, slope * x elsewhere (Maas et al. 2013)."""
 
-    slope: float = attr("slope for negative values", 0.01)
+    slope: float = attr("slope for negative values", default=0.01)
 
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.LeakyReLU(self.slope)
@@ -50,7 +50,7 @@ class Elu(Pointwise, Op, name="elu", family="activation"):
 class Gelu(Pointwise, Op, name="gelu", family="activation"):
     """Gaussian error linear unit, x * P(N(0, 1) <= x) (Hendrycks & Gimpel 2016)."""
 
-    approximate: str = attr("formula; tanh is an approximation", "none", choices=("none", "tanh"))
+    approximate: str = attr("formula; tanh is an approximation", default="none", choices=("none", "tanh"))
 
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.GELU(self.approximate)
@@ -101,7 +101,9 @@ class Tanh(Pointwise, Op, name="tanh", family="activation"):
 class Softmax(Op, name="softmax", family="activation"):
     """exp(x) divided by its sum along one axis."""
 
-    axis: str = attr("the axis that sums to 1; width is the last one", "width", choices=("width", "height", "channels"))
+    axis: str = attr(
+        "the axis that sums to 1; width is the last one", default="width", choices=("width", "height", "channels")
+    )
 
     def shape(self, x: Shape) -> Shape:
         if self.axis == "height" and len(x) == 1:

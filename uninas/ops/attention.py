@@ -22,7 +22,7 @@ def sequences(x: Shape, row_wise: bool) -> tuple[int, int, int]:
 class Matmul1(Op, name="matmul1", family="attention", arity=(2, 2)):
     """Scaled scores of all pairs of positions: out[p, q] = C^(-1/2) sum_c x[c, p] y[c, q] (Vaswani et al. 2017)."""
 
-    row_wise: bool = attr("take every row of the inputs for a sequence of its own", False)
+    row_wise: bool = attr("take every row of the inputs for a sequence of its own", default=False)
 
     def shape(self, x: Shape, y: Shape) -> Shape:
         (c, rows, p), (d, others, q) = sequences(x, self.row_wise), sequences(y, self.row_wise)
@@ -47,7 +47,7 @@ class Matmul2(Op, name="matmul2", family="attention", arity=(2, 2)):
     The result is laid out like y when there are as many queries as keys, and as tokens C x 1 x P otherwise.
     """
 
-    row_wise: bool = attr("take every row of the inputs for a sequence of its own", False)
+    row_wise: bool = attr("take every row of the inputs for a sequence of its own", default=False)
 
     def shape(self, a: Shape, y: Shape) -> Shape:
         c, rows, q = sequences(y, self.row_wise)
@@ -69,8 +69,8 @@ class RelPosBias(Op, name="rel_pos_bias", family="attention"):
     map: index (dy + height - 1) (2 width - 1) + dx + width - 1, offsets counted from the key to the query.
     """
 
-    height: int = attr("height of the grid; 0: as the map and the width say, a square if both are 0", 0, low=0)
-    width: int = attr("width of the grid; 0: as the map and the height say, a square if both are 0", 0, low=0)
+    height: int = attr("height of the grid; 0: as the map and the width say, a square if both are 0", default=0, low=0)
+    width: int = attr("width of the grid; 0: as the map and the height say, a square if both are 0", default=0, low=0)
 
     def grid(self, x: Shape) -> tuple[int, int]:
         """Height and width of the grid of positions; raises ShapeError when the map has other positions."""
@@ -100,7 +100,7 @@ class RelPosBias(Op, name="rel_pos_bias", family="attention"):
 class Mask(Op, name="mask", family="attention"):
     """Keeps a band around the diagonal of the last two axes, abs(row - column) <= width, and sets the rest to zero."""
 
-    width: int = attr("largest distance from the diagonal that is kept", 5, low=0)
+    width: int = attr("largest distance from the diagonal that is kept", default=5, low=0)
 
     def shape(self, x: Shape) -> Shape:
         return image(x)

@@ -37,13 +37,13 @@ class Conv(Op, name="conv", family="conv"):
     """Two-dimensional convolution (cross-correlation), grouped, strided or dilated on demand."""
 
     out: int = attr("number of output channels", low=1, channels=True)
-    kernel: int = attr("height of the kernel, and its width unless `width` is given", 3, low=1)
-    stride: int = attr("step between windows", 1, low=1)
-    padding: int = attr("zeros around the map; -1: (kernel - 1) * dilation // 2 on each axis", -1, low=-1)
-    dilation: int = attr("distance between the taps of the kernel", 1, low=1)
-    groups: int = attr("number of channel groups that do not see each other", 1, low=1)
-    bias: bool = attr("add a learned constant to every output channel", True)
-    width: int = attr("width of the kernel; 0: square", 0, low=0)
+    kernel: int = attr("height of the kernel, and its width unless `width` is given", default=3, low=1)
+    stride: int = attr("step between windows", default=1, low=1)
+    padding: int = attr("zeros around the map; -1: (kernel - 1) * dilation // 2 on each axis", default=-1, low=-1)
+    dilation: int = attr("distance between the taps of the kernel", default=1, low=1)
+    groups: int = attr("number of channel groups that do not see each other", default=1, low=1)
+    bias: bool = attr("add a learned constant to every output channel", default=True)
+    width: int = attr("width of the kernel; 0: square", default=0, low=0)
 
     @property
     def kernels(self) -> tuple[int, int]:
@@ -81,11 +81,11 @@ class Conv(Op, name="conv", family="conv"):
 class DepthwiseConv(Op, name="depthwise_conv", family="conv"):
     """Convolution of every channel by a kernel of its own (Chollet 2017)."""
 
-    kernel: int = attr("height and width of the kernel", 3, low=1)
-    stride: int = attr("step between windows", 1, low=1)
-    padding: int = attr("zeros around the map; -1: (kernel - 1) * dilation // 2", -1, low=-1)
-    dilation: int = attr("distance between the taps of the kernel", 1, low=1)
-    bias: bool = attr("add a learned constant to every channel", True)
+    kernel: int = attr("height and width of the kernel", default=3, low=1)
+    stride: int = attr("step between windows", default=1, low=1)
+    padding: int = attr("zeros around the map; -1: (kernel - 1) * dilation // 2", default=-1, low=-1)
+    dilation: int = attr("distance between the taps of the kernel", default=1, low=1)
+    bias: bool = attr("add a learned constant to every channel", default=True)
 
     def shape(self, x: Shape) -> Shape:
         c, *lengths = image(x)

@@ -11,7 +11,7 @@ class Linear(Op, name="linear", family="linear"):
     """Dense layer on a vector, or on a map of one position, which it takes for a vector."""
 
     out: int = attr("length of the output vector", low=1, channels=True)
-    bias: bool = attr("add a learned constant to every output", True)
+    bias: bool = attr("add a learned constant to every output", default=True)
 
     def shape(self, x: Shape) -> Shape:
         if x[1:] not in ((), (1, 1)):

@@ -14,9 +14,9 @@ from uninas.op import Op, Shape, ShapeError, attr, image, size
 class BatchNorm(Op, name="batch_norm", family="norm"):
     """Normalises every channel over the batch and all positions (Ioffe & Szegedy 2015)."""
 
-    eps: float = attr("added to the variance", 1e-5, low=0)
-    momentum: float = attr("weight of a new batch in the running statistics", 0.1, low=0, high=1)
-    affine: bool = attr("learn a scale and a shift per channel", True)
+    eps: float = attr("added to the variance", default=1e-5, low=0)
+    momentum: float = attr("weight of a new batch in the running statistics", default=0.1, low=0, high=1)
+    affine: bool = attr("learn a scale and a shift per channel", default=True)
 
     def shape(self, x: Shape) -> Shape:
         return x
@@ -35,8 +35,8 @@ class BatchNorm(Op, name="batch_norm", family="norm"):
 class LayerNorm(Op, name="layer_norm", family="norm"):
     """Normalises over the channels at each position (Ba et al. 2016)."""
 
-    eps: float = attr("added to the variance", 1e-6, low=0)
-    affine: bool = attr("learn a scale and a shift per channel", True)
+    eps: float = attr("added to the variance", default=1e-6, low=0)
+    affine: bool = attr("learn a scale and a shift per channel", default=True)
 
     def shape(self, x: Shape) -> Shape:
         return x
@@ -55,7 +55,7 @@ class GroupNorm(Op, name="group_norm", family="norm"):
     """Normalises over each group of channels and all positions, for every sample (Wu & He 2018)."""
 
     groups: int = attr("number of channel groups", low=1)
-    eps: float = attr("added to the variance", 1e-5, low=0)
+    eps: float = attr("added to the variance", default=1e-5, low=0)
 
     def shape(self, x: Shape) -> Shape:
         if image(x)[0] % self.groups:

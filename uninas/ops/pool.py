@@ -22,10 +22,10 @@ def pooled(x: Shape, kernel: int, stride: int, padding: int, ceil: bool) -> Shap
 class MaxPool(Op, name="max_pool", family="pool"):
     """Largest value of each window; padding never wins."""
 
-    kernel: int = attr("height and width of the window", 3, low=1)
-    stride: int = attr("step between windows", 1, low=1)
-    padding: int = attr("padding around the map; -1: (kernel - 1) // 2", -1, low=-1)
-    ceil: bool = attr("let a last incomplete window count", False)
+    kernel: int = attr("height and width of the window", default=3, low=1)
+    stride: int = attr("step between windows", default=1, low=1)
+    padding: int = attr("padding around the map; -1: (kernel - 1) // 2", default=-1, low=-1)
+    ceil: bool = attr("let a last incomplete window count", default=False)
 
     def shape(self, x: Shape) -> Shape:
         return pooled(x, self.kernel, self.stride, self.padding, self.ceil)
@@ -40,11 +40,11 @@ class MaxPool(Op, name="max_pool", family="pool"):
 class AvgPool(Op, name="avg_pool", family="pool"):
     """Mean of each window."""
 
-    kernel: int = attr("height and width of the window", 3, low=1)
-    stride: int = attr("step between windows", 1, low=1)
-    padding: int = attr("zeros around the map; -1: (kernel - 1) // 2", -1, low=-1)
-    count_padding: bool = attr("let the zeros around the map count in the mean", False)
-    ceil: bool = attr("let a last incomplete window count", False)
+    kernel: int = attr("height and width of the window", default=3, low=1)
+    stride: int = attr("step between windows", default=1, low=1)
+    padding: int = attr("zeros around the map; -1: (kernel - 1) // 2", default=-1, low=-1)
+    count_padding: bool = attr("let the zeros around the map count in the mean", default=False)
+    ceil: bool = attr("let a last incomplete window count", default=False)
 
     def shape(self, x: Shape) -> Shape:
         return pooled(x, self.kernel, self.stride, self.padding, self.ceil)

@@ -10,7 +10,7 @@ from uninas.op import Op, Shape, attr, size
 class Dropout(Op, name="dropout", family="regulariser"):
     """Sets elements to zero at random during training and scales the others by 1 / (1 - p) (Srivastava et al. 2014)."""
 
-    p: float = attr("probability of a zero", 0.5, low=0, high=1)
+    p: float = attr("probability of a zero", default=0.5, low=0, high=1)
 
     def shape(self, x: Shape) -> Shape:
         return x
@@ -25,7 +25,7 @@ class DropPath(Op, name="drop_path", family="regulariser"):
     Huang et al. 2016.
     """
 
-    p: float = attr("probability that a sample becomes zero", 0.0, low=0, high=1)
+    p: float = attr("probability that a sample becomes zero", default=0.0, low=0, high=1)
 
     def shape(self, x: Shape) -> Shape:
         return x
@@ -37,7 +37,7 @@ class DropPath(Op, name="drop_path", family="regulariser"):
 class LayerScale(Op, name="layer_scale", family="regulariser"):
     """Multiplies every channel by a learned number that starts small (Touvron et al. 2021, CaiT)."""
 
-    init: float = attr("initial value of the learned numbers", 1e-5)
+    init: float = attr("initial value of the learned numbers", default=1e-5)
 
     def shape(self, x: Shape) -> Shape:
         return x

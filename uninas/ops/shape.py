@@ -27,7 +27,7 @@ class Identity(Op, name="identity", family="shape"):
 class Zero(Op, name="zero", family="shape"):
     """The input times zero: no information passes, though gradients (all zero) do (Dong & Yang 2020, NAS-Bench-201)."""
 
-    stride: int = attr("keep only every so many rows and columns", 1, low=1)
+    stride: int = attr("keep only every so many rows and columns", default=1, low=1)
 
     def shape(self, x: Shape) -> Shape:
         if self.stride == 1:
@@ -94,7 +94,7 @@ class Transpose(Op, name="transpose", family="shape"):
 class Token(Op, name="token", family="shape"):
     """Picks the token at one position: C x 1 x N -> C x 1 x 1."""
 
-    index: int = attr("position, counted from 0", 0, low=0)
+    index: int = attr("position, counted from 0", default=0, low=0)
 
     def shape(self, x: Shape) -> Shape:
         if self.index >= tokens(x)[2]:
@@ -182,10 +182,10 @@ class PixelUnshuffle(Op, name="pixel_unshuffle", family="shape"):
 class Pad(Op, name="pad", family="shape"):
     """Puts rows and columns of zeros around a map."""
 
-    top: int = attr("rows above", 0, low=0)
-    bottom: int = attr("rows below", 0, low=0)
-    left: int = attr("columns to the left", 0, low=0)
-    right: int = attr("columns to the right", 0, low=0)
+    top: int = attr("rows above", default=0, low=0)
+    bottom: int = attr("rows below", default=0, low=0)
+    left: int = attr("columns to the left", default=0, low=0)
+    right: int = attr("columns to the right", default=0, low=0)
 
     def shape(self, x: Shape) -> Shape:
         c, h, w = image(x)
@@ -200,8 +200,8 @@ class Crop(Op, name="crop", family="shape"):
 
     height: int = attr("height of the rectangle", low=1)
     width: int = attr("width of the rectangle", low=1)
-    top: int = attr("first row of the rectangle, counted from 0", 0, low=0)
-    left: int = attr("first column of the rectangle, counted from 0", 0, low=0)
+    top: int = attr("first row of the rectangle, counted from 0", default=0, low=0)
+    left: int = attr("first column of the rectangle, counted from 0", default=0, low=0)
 
     def shape(self, x: Shape) -> Shape:
         c, h, w = image(x)
@@ -219,8 +219,8 @@ class Crop(Op, name="crop", family="shape"):
 class Roll(Op, name="roll", family="shape"):
     """Shifts a map in a circle: what leaves at one edge enters at the opposite one."""
 
-    down: int = attr("rows downwards; negative: upwards", 0)
-    right: int = attr("columns to the right; negative: to the left", 0)
+    down: int = attr("rows downwards; negative: upwards", default=0)
+    right: int = attr("columns to the right; negative: to the left", default=0)
 
     def shape(self, x: Shape) -> Shape:
         return image(x)

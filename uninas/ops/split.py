@@ -55,7 +55,7 @@ class Slice(Op, name="slice", family="split"):
 class Copy(Op, name="copy", family="split"):
     """The same tensor n times."""
 
-    n: int = attr("number of outputs", 2, low=1, high=MAX_PORTS)
+    n: int = attr("number of outputs", default=2, low=1, high=MAX_PORTS)
 
     def shape(self, x: Shape) -> list[Shape]:
         return [x] * self.n
