@@ -55,7 +55,7 @@ HOUSE = {
     "model":       "errors graph",
     "emit":        f"{GRAPH} layers model",
     "create":      f"{GRAPH} library elaborate model emit",
-    "export":      f"{GRAPH} layers",
+    "export":      f"{GRAPH} layers emit",
     "proxies":     "errors",
     # search
     "mutate":      f"{GRAPH} builder space",
@@ -67,7 +67,7 @@ HOUSE = {
 
 # Loading one of these makes a command slow to start; only these modules may do so at their top level.
 HEAVY = {"matplotlib", "onnx", "onnxruntime", "timm", "torch", "torchvision"}
-MAY_LOAD_HEAVY = {"create", "emit", "layers", "model", "proxies", "search"}
+MAY_LOAD_HEAVY = {"create", "emit", "export", "layers", "model", "proxies", "search"}
 
 
 # -- reading import statements -------------------------------------------------------------------------------
