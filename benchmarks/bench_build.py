@@ -28,6 +28,7 @@ def medians(rounds: int, *tasks: Callable[[], object]) -> list[float]:
 
 
 def main() -> None:
+    """Measure and print."""
     graph = uninas.load("coatnet_0_rw_224")
     text = uninas.dumps(graph, "net")
     read, ours, folded, theirs = medians(
