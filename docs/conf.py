@@ -1,5 +1,8 @@
 """How Sphinx builds docs/ (`make docs`). The pages are Markdown, so they read well unbuilt too."""
 
+from typing import Any
+
+from uninas.highlight import UniLexer
 from uninas.version import __version__
 
 project = "UniNAS toolkit"
@@ -14,3 +17,8 @@ myst_heading_anchors = 3  # so that [text](page.md#some-heading) works as it doe
 html_theme = "furo"
 html_title = "UniNAS toolkit"
 exclude_patterns = ["_build"]
+
+
+def setup(app: Any) -> None:
+    """Colour `uni` snippets, also where the package is only on the path and not installed."""
+    app.add_lexer("uni", UniLexer)

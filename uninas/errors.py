@@ -42,6 +42,7 @@ CODES = {
     "UNI060": "a model cannot be built as asked",
     "UNI070": "a run folder cannot be used",
     "UNI080": "a move is not possible here",
+    "UNI090": "a score cannot be computed",
     "UNI100": "a picture or file cannot be written",
 }
 

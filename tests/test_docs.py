@@ -1,0 +1,99 @@
+"""The pages of docs/ keep their word: every error code is explained, and every snippet of the language is right."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_architecture import GRAPH, HOUSE, TEXT, TORCH, VIEWS
+
+from uninas.elaborate import check
+from uninas.errors import CODES, UninasError
+from uninas.formatter import format_text
+from uninas.library import load_text
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def fenced(language: str, pages: list[Path] = PAGES) -> Iterator[tuple[str, str]]:
+    """Where each snippet of this language stands, and its text."""
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for found in FENCE.finditer(text):
+            if found[1] == language:
+                yield f"{page.name}:{text.count(chr(10), 0, found.start()) + 2}", found[2]
+
+
+SNIPPETS = dict(fenced("uni"))
+MESSAGES = sorted((ROOT / "tests" / "diagnostics").glob("*.expected"))
+
+
+def test_every_error_code_has_its_heading_and_no_other_exists() -> None:
+    headings = re.findall(r"^## (.*)$", (ROOT / "docs" / "errors.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings == [f"{code}: {words}" for code, words in sorted(CODES.items())]
+
+
+def test_the_example_of_an_error_is_one_of_its_code() -> None:
+    examples = [text for _, text in fenced("text", [ROOT / "docs" / "errors.md"])]
+    codes = [re.findall(r"error\[(UNI\d{3})\]: ", text)[0] for text in examples]
+    assert codes == sorted(CODES)
+
+
+def test_messages_about_a_text_are_those_that_the_toolkit_writes() -> None:
+    written = "\n\n".join(path.read_text(encoding="utf-8") for path in MESSAGES)
+    shown = [(place, text) for place, text in fenced("text") if re.match(r"\w+\.uni:\d+:\d+: error", text)]
+    assert len(shown) >= 15
+    assert not [place for place, text in shown if text not in written]
+
+
+@pytest.mark.parametrize("place", SNIPPETS)
+def test_a_snippet_checks_and_is_laid_out(place: str) -> None:
+    module = load_text(SNIPPETS[place], place)
+    assert check(module).keys() == module.definitions.keys() != set()
+    assert format_text(SNIPPETS[place], place) == SNIPPETS[place]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert re.match(r"https?://", target) or (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_table_of_the_architecture_is_the_house() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    groups = {"*hub*": GRAPH, "*text*": TEXT, "*torch*": TORCH, "*views*": VIEWS, "nothing": ""}
+    rows: dict[str, set[str]] = {}
+    for name, row in re.findall(r"^\| `(\w+)` \| .* \| ([^|]*) \|$", page, re.MULTILINE):
+        rows[name] = {word for part in row.split(", ") for word in groups.get(part, part.strip("`")).split()}
+        assert rows[name] <= rows.keys(), f"{name} imports what stands below it"
+    assert rows == {name: set(row.split()) for name, row in HOUSE.items()}
+    for group in (GRAPH, TEXT, TORCH, VIEWS):
+        assert ", ".join(f"`{name}`" for name in group.split()) in " ".join(page.split())
+
+
+def test_the_operation_that_a_page_adds_works() -> None:
+    card, function, trial = (text for _, text in fenced("python", [ROOT / "docs" / "adding-an-op.md"]))
+    listed = "from uninas import layers\nlayers.squared_relu = squared_relu\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", card + function + listed + trial],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "assert model(x).shape" in trial
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    contents = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").partition("{toctree}")[2].split()
+    assert {page.stem for page in PAGES} - {"index"} <= set(contents)
+
+
+def test_a_snippet_that_is_wrong_is_noticed() -> None:
+    with pytest.raises(UninasError):
+        check(load_text("block A { out = in -> nope }"))
