@@ -109,9 +109,7 @@ def imports_within(folder: Path) -> dict[str, set[str]]:
     known = modules_of(folder)
     inside = f"{folder.name}."
     return {
-        module: {
-            name for name in imported(module, path, known) if f"{name}.".startswith(inside) and name != module
-        }
+        module: {name for name in imported(module, path, known) if f"{name}.".startswith(inside) and name != module}
         for module, path in known.items()
     }
 

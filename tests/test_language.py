@@ -85,3 +85,9 @@ def test_circles_of_imports_end(tmp_path):
     with pytest.raises(UninasError) as caught:
         load_file(tmp_path / "a.uni")
     assert caught.value.code == "UNI018"
+
+
+def test_a_choice_parameter_is_compared_with_its_words():
+    text = "block M(mode: {fast, relu} = fast) { out = in -> if mode == fast { gelu } else { relu } }"
+    assert [str(node.op) for node in load(text).nodes] == ["gelu"]
+    assert [str(node.op) for node in load(text, mode="relu").nodes] == ["relu"]

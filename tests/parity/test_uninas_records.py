@@ -80,7 +80,9 @@ def test_a_network_of_the_space_has_the_parameters_of_the_published_one(network:
     assert uninas.load(network).cost.params == record["params"] == sum(p.numel() for p in model.parameters())
 
 
-@pytest.mark.xfail(reason="the records name no batch-norm statistics; with fresh ones the logits differ by 24 to 61 %")
+@pytest.mark.xfail(
+    reason="the records leave out the batch norms' running statistics, which their networks had changed (docs/reproducing.md)"
+)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_network_of_the_space_has_the_logits_of_the_published_one(network: str, records: dict[str, Any]) -> None:
     record = records[NETWORKS[network]]

@@ -113,7 +113,7 @@ class Expressions(Core):
     def operator(self, value: ast.Operation, scope: Scope) -> Value:
         if value.operator in ("and", "or", "not"):
             return self.logic(value, scope)
-        operands = [self.expression(operand, scope) for operand in value.operands]
+        operands = self.operands(value, scope)
         if value.operator == "negative":
             operands.insert(0, 0)
         sign = "-" if value.operator == "negative" else value.operator
@@ -124,6 +124,15 @@ class Expressions(Core):
         for operand in operands[1:]:
             result = self.arithmetic(sign, result, operand, value.span)
         return result
+
+    def operands(self, value: ast.Operation, scope: Scope) -> list[Value]:
+        """The values on both sides. Beside the value of a choice parameter, a bare word stands for itself."""
+        first, *rest = value.operands
+        left = self.expression(first, scope)
+        if isinstance(left, Symbol) and value.operator in ("==", "!="):
+            words = tuple(other.name.text for other in rest if isinstance(other, ast.Reference))
+            return [left, *(self.value(other, scope, words) for other in rest)]
+        return [left, *(self.expression(other, scope) for other in rest)]
 
     def wire_operator(
         self, sign: str, operands: Sequence[Value], wires: list[Wires], value: ast.Operation, scope: Scope
