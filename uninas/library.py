@@ -208,7 +208,8 @@ def find(source: str | Path) -> tuple[Module, str]:
         path, _, name = text.rpartition(":") if re.search(r"\.uni:\w+$", text) else (text, "", "")
         module = load_file(Path(path))
     else:
-        module, name = load_file(shipped_file(text)), text
+        module = load_file(shipped_file(text))
+        name = text if text in module.definitions else ""  # a space may be called by the name of its file
     if not name:
         if not module.definitions:
             raise error("UNI023", f"expected a definition in {module.file.source.name}, but it has none")
