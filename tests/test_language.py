@@ -5,7 +5,7 @@ import pytest
 import uninas
 from uninas import UninasError, dumps, load
 from uninas.elaborate import build, check
-from uninas.library import load_file, load_text
+from uninas.library import find, load_file, load_text
 from uninas.resources import library_root
 
 SHIPPED = sorted(library_root().rglob("*.uni"))
@@ -91,3 +91,7 @@ def test_a_choice_parameter_is_compared_with_its_words():
     text = "block M(mode: {fast, relu} = fast) { out = in -> if mode == fast { gelu } else { relu } }"
     assert [str(node.op) for node in load(text).nodes] == ["gelu"]
     assert [str(node.op) for node in load(text, mode="relu").nodes] == ["relu"]
+
+
+def test_a_space_is_found_by_its_name_and_by_that_of_its_file():
+    assert find("uninas")[1] == find("UniNAS")[1] == "UniNAS"

@@ -81,7 +81,7 @@ def test_a_network_of_the_space_has_the_parameters_of_the_published_one(network:
 
 
 @pytest.mark.xfail(
-    reason="the records leave out the batch norms' running statistics, which their networks had changed (docs/reproducing.md)"
+    reason="the running statistics of batch norms were not fresh and are not recorded (docs/reproducing.md)"
 )
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_network_of_the_space_has_the_logits_of_the_published_one(network: str, records: dict[str, Any]) -> None:
