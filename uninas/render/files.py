@@ -12,6 +12,7 @@ from pathlib import Path
 
 from uninas.errors import did_you_mean, error, shown
 from uninas.graph import Graph
+from uninas.render import style
 from uninas.render.pages import to_dot
 
 FORMATS = ("svg", "png", "pdf", "dot")
@@ -44,9 +45,18 @@ def render(
     return target
 
 
-def svg(graph: Graph, *, level: str = "network", direction: str = "TB", title: str | None = None) -> str:
-    """The picture as SVG text."""
-    return picture(to_dot(graph, level, direction, title).source, "svg").decode()
+def svg(
+    graph: Graph, *, level: str = "network", direction: str = "TB", title: str | None = None, theme: str = "light"
+) -> str:
+    """The picture as SVG text. `theme` is light or dark; see `to_dot` for the rest."""
+    if theme not in style.THEMES:
+        raise error("UNI015", f"expected theme to be light or dark, but got {shown(theme)!r}", None,
+                    did_you_mean(theme, style.THEMES))  # fmt: skip
+    text = picture(to_dot(graph, level, direction, title).source, "svg").decode()
+    if theme == "dark":
+        pattern = r'(fill|stroke)="(#[0-9a-f]{6})"'
+        text = re.sub(pattern, lambda m: f'{m[1]}="{style.DARK.get(m[2], m[2])}"', text)
+    return text
 
 
 def picture(source: str, kind: str) -> bytes:

@@ -28,6 +28,15 @@ PALETTE = {
 }
 PLAIN = "#f7f7f7"  # whatever is no single operation
 
+# What stands on dark paper instead: the same hues, dark enough for light text.
+DARK = {
+    "#1a1a1a": "#f2f2f2", "#5c5c5c": "#b8b8b8", "#4a4a4a": "#a8a8a8", "#8a8a8a": "#7a7a7a", "#0b4f8a": "#7cc4ff",
+    "#ffffff": "#16181c", "#f7f7f7": "#2a2d33", "#fafafa": "#1d2025",
+    "#77aadd": "#20507e", "#f09070": "#7d3a1c", "#ffaabb": "#7d2f4c", "#dddddd": "#4a4a4a", "#eedd88": "#5e5212",
+    "#8fd6bd": "#1d5a48", "#99ddff": "#155a7a", "#f4f4f4": "#33363c", "#bbcc33": "#4b5510",
+}  # fmt: skip
+THEMES = ("light", "dark")
+
 # Merge points are small circles with these.
 SYMBOLS = {"add": "+", "subtract": "−", "multiply": "×", "maximum": "max", "concat": "‖", "concat_tokens": "‖"}
 
