@@ -30,7 +30,9 @@ def finish(folder, plan, score, count=COUNT, **options):
 
 def rows(store):
     """Everything but how long it took, with the texts."""
-    return [(dataclasses.replace(candidate, seconds=0.0), store.text(candidate.number)) for candidate in store]
+    return [
+        (dataclasses.replace(candidate, seconds=0.0, started=0.0), store.text(candidate.number)) for candidate in store
+    ]
 
 
 @pytest.fixture
@@ -100,7 +102,7 @@ def test_a_candidate_that_fails_is_recorded_and_the_walk_steps_back(give, reason
 
 
 def test_components_that_are_no_numbers_are_left_out():
-    assert evaluated(lambda graph, seed: {"score": 1, "a": 2, "b": math.nan}, None, 0) == (1.0, {"a": 2.0}, None)
+    assert evaluated(lambda graph, seed: {"score": 1, "a": 2, "b": math.nan}, None, 0) == (1.0, {"a": 2.0}, None, None)
 
 
 def test_a_start_that_cannot_be_scored_ends_the_run(tmp_path, make):
@@ -208,6 +210,15 @@ def test_an_unknown_strategy_is_refused(tmp_path, make, score):
 
 
 def test_two_writers_cannot_mix(tmp_path, make, score):
+    with Run(tmp_path / "run", make(), score) as run:
+        with pytest.raises(UninasError, match="another process writes to the run"):
+            Run(tmp_path / "run", make(), score)
+        assert [candidate.number for candidate in run.candidates(5)] == list(range(6))
+    finish(tmp_path / "run", make(), score, 6)
+
+
+def test_without_a_lock_a_second_writer_is_noticed_at_its_first_candidate(tmp_path, make, score, monkeypatch):
+    monkeypatch.setattr(Store, "_alone", lambda self: None)
     with Run(tmp_path / "run", make(), score) as one, Run(tmp_path / "run", make(), score) as two:
         first, second = one.candidates(5), two.candidates(5)
         next(first)

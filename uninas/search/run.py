@@ -77,12 +77,13 @@ class Run:
 
     def _scored(self, number: int, parent: int | None, proposal: Proposal | None, graph: Graph) -> Candidate:
         seed = self._generator(number, "score").getrandbits(63)
-        began = time.perf_counter()
-        score, components, failure = evaluated(self.score, graph, seed)
+        started, began = time.time(), time.perf_counter()
+        score, components, reason, failure = evaluated(self.score, graph, seed)
         return Candidate(
             number, parent, proposal.edit if proposal else None, graph.key, graph.cost.params, graph.cost.macs,
             graph.operations, score, components, failure, seed, time.perf_counter() - began,
-            proposal.refused if proposal else {},
+            proposal.refused if proposal else {}, activations=graph.activations, peak=graph.peak, reason=reason,
+            worker="main", started=started,
         )  # fmt: skip
 
     def _learn(self, candidate: Candidate, graph: Graph | None) -> None:
@@ -115,7 +116,8 @@ class Run:
         """A new run writes its settings; an old one must have been begun with the same ones."""
         now = self.plan.as_dict()
         if not stored:
-            self.store.put(now)
+            direction = "lower" if self.lower_is_better else "higher"
+            self.store.put({**now, "objectives": [[(self.plan.settings.proxy, direction)]]})
             return
         changed = [name for name in now if stored.get(name) != now[name]]
         if changed:
@@ -128,19 +130,23 @@ class Run:
             )
 
 
-def evaluated(score: ScoreFunction, graph: Graph, seed: int) -> tuple[float | None, Mapping[str, float], str | None]:
-    """Score, components and failure: one of score and failure is None."""
+def evaluated(
+    score: ScoreFunction, graph: Graph, seed: int
+) -> tuple[float | None, Mapping[str, float], str | None, str | None]:
+    """Score, components, reason and failure: either the score or the last two are None."""
     try:
         found = dict(score(graph, seed))
         value = float(found.pop("score"))
     except UninasError as problem:
-        return None, {}, shown(problem.diagnostics[0].message, 500)
+        return None, {}, "error", shown(problem.diagnostics[0].message, 500)
     except MemoryError:
-        return None, {}, "out of memory"
+        return None, {}, "memory", "out of memory"
     except Exception as problem:  # a candidate may fail in any way whatever; the run goes on
-        return None, {}, shown(f"{type(problem).__name__}: {problem}", 500)
+        return None, {}, "error", shown(f"{type(problem).__name__}: {problem}", 500)
     components = {name: float(number) for name, number in found.items() if math.isfinite(number)}
-    return (value, components, None) if math.isfinite(value) else (None, components, f"the score is {value}")
+    if not math.isfinite(value):
+        return None, components, "nan", f"the score is {value}"
+    return value, components, None, None
 
 
 def cost_score(metric: str) -> ScoreFunction:
