@@ -57,6 +57,7 @@ HOUSE = {
     "create":      f"{GRAPH} library elaborate model emit",
     "export":      f"{GRAPH} layers emit",
     "proxies":     "errors",
+    "aggregate":   "",
     # search
     "mutate":      f"{GRAPH} builder space",
     "search":      f"{GRAPH} {TEXT} {TORCH} space render mutate",

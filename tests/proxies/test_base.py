@@ -16,7 +16,8 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def network() -> nn.Module:
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(144, 5))
+    end = nn.Sequential(nn.ReLU(), nn.Flatten())
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), end, nn.Linear(144, 5))
     module[0].bias.requires_grad_(False)
     module[1].eval()
     module[4].bias.grad = torch.arange(5.0)

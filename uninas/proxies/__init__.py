@@ -7,7 +7,7 @@
 2.0
 """
 
-from uninas.proxies import counts, vkdnw  # noqa: F401  (importing them registers their proxies)
+from uninas.proxies import az_nas, counts, jacov, naswot, te_nas, vkdnw, zen  # noqa: F401  (importing registers them)
 from uninas.proxies.base import Proxy, ProxyError, Score, get, proxies, proxy, score, untouched
 from uninas.proxies.jacobian import Jacobian, Weight, logit_jacobian
 

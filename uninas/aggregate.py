@@ -1,0 +1,82 @@
+"""One ranking from several: the sum of the logarithms of the ranks under each proxy, as AZ-NAS and VKDNW do it.
+
+>>> both = Aggregate("both", {"jacov": "higher", "ntk": "lower"})
+>>> both.values({"jacov": [1.0, 5.0, 3.0], "ntk": [20.0, 10.0, 30.0]}).round(3).tolist()
+[0.693, 2.197, 0.693]
+
+The worst candidate has rank 1, so a candidate that one proxy finds bad is held back by it, and among good ones it
+matters little which is how good (Lee & Ham, CVPR 2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+Direction = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A named set of proxies; `components` says for each which way is better. `source` is where it was published."""
+
+    name: str
+    components: Mapping[str, Direction]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.components or not set(self.components.values()) <= {"higher", "lower"}:
+            raise ValueError(f"expected components that are 'higher' or 'lower', but got {dict(self.components)}")
+        object.__setattr__(self, "components", MappingProxyType(dict(self.components)))
+
+    def values(self, rows: Mapping[str, Sequence[float] | NDArray[np.float64]]) -> NDArray[np.float64]:
+        """The aggregated scores of M candidates, higher is better: sum over components of ln rank, between 0 and ln M.
+
+        `rows` has M scores for each component, and may have more. Ties share the mean of their ranks. A score that is
+        not finite, of a candidate for which the proxy failed, ranks below all others whatever its direction.
+
+        Raises ValueError where a component is missing or the numbers of scores differ.
+        """
+        missing = self.components.keys() - rows.keys()
+        if missing:
+            raise ValueError(f"aggregate '{self.name}' needs scores of {', '.join(sorted(missing))}")
+        columns = {name: np.asarray(rows[name], dtype=np.float64) for name in self.components}
+        if len({column.shape for column in columns.values()}) > 1 or any(c.ndim != 1 for c in columns.values()):
+            shapes = ", ".join(f"{name} {column.shape}" for name, column in columns.items())
+            raise ValueError(f"expected as many scores of each component, but got {shapes}")
+        ranks = [ranked(columns[name], direction) for name, direction in self.components.items()]
+        total: NDArray[np.float64] = np.log(ranks).sum(axis=0)
+        return total
+
+
+def ranked(scores: NDArray[np.float64], direction: Direction = "higher") -> NDArray[np.float64]:
+    """Ranks 1 (worst) to M (best); ties share the mean of theirs, and what is not finite is worst of all."""
+    oriented = scores if direction == "higher" else -scores
+    ranks: NDArray[np.float64] = rankdata(np.where(np.isfinite(scores), oriented, -np.inf), method="average")
+    return ranks
+
+
+AGGREGATES: Mapping[str, Aggregate] = MappingProxyType(
+    {
+        aggregate.name: aggregate
+        for aggregate in (
+            Aggregate(
+                "vkdnw_agg",
+                dict.fromkeys(("vkdnw_single", "jacov", "expressivity", "trainability", "flops"), "higher"),
+                "Tybl & Neumann, CVPR 2025, for NAS-Bench-201",
+            ),
+            Aggregate(
+                "az_nas",
+                dict.fromkeys(("expressivity", "progressivity", "trainability", "complexity"), "higher"),
+                "Lee & Ham, CVPR 2024",
+            ),
+        )
+    }
+)
+"""The published aggregates by name."""

@@ -1,0 +1,133 @@
+"""AZ-NAS: expressivity, progressivity, trainability, complexity (Lee & Ham, CVPR 2024).
+
+Let f_0 be the features that enter the first block and f_l those that leave block l = 1..L (see `blocks`), each read as
+vectors of C_l channels, one for every sample and position.
+
+    expressivity   = sum_l s_l,   s_l the entropy of the eigenvalues of the covariance of f_l, divided by their sum;
+    progressivity  = min_l  s_l - s_(l-1);
+    trainability   = mean_l  2 - t_l - 1 / (t_l + 1e-6),   t_l the largest singular value of E[g_(l-1) g_l^T],
+                     g_l random signs and g_(l-1) the gradient of g_l . f_l by f_(l-1);
+    complexity     = floating-point operations.
+
+Trainability is highest, 0, where every block passes gradients on with their size unchanged. AZ-NAS ranks candidates by
+each of the four and adds the logarithms of the ranks: see `uninas.aggregate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from uninas.proxies.activations import prepare
+from uninas.proxies.base import Inputs, Measured, proxy
+from uninas.proxies.blocks import block_features
+from uninas.proxies.counts import flops
+
+NO_GRADIENT = 2 - 1 / 1e-6
+"""The trainability of a block that passes no gradient on."""
+
+
+def vectors(x: Tensor) -> Tensor:
+    """Features as N x positions... x C.
+
+    Tokens N x T x C stay as they are. Maps are taken as N x C x H x W unless the first two of their three axes are
+    equal and the third is not, as in a square map N x H x W x C.
+    """
+    if x.ndim == 3 or (x.ndim == 4 and x.shape[1] == x.shape[2] != x.shape[3]):
+        return x
+    return x.movedim(1, -1)
+
+
+def spectral_entropy(x: Tensor) -> float:
+    """The entropy of the normalised eigenvalues of the covariance of features; 0 for constant ones, at most ln C."""
+    rows = vectors(x.detach()).flatten(0, -2)
+    rows = rows - rows.mean(0)
+    eigenvalues = torch.linalg.eigvalsh((rows.T @ rows).double() / len(rows)).clamp(min=0)
+    total = eigenvalues.sum()
+    return max(0.0, float(torch.special.entr(eigenvalues / total).sum())) if total > 0 else 0.0
+
+
+def transport(before: Tensor, after: Tensor, generator: torch.Generator) -> float:
+    """The trainability of one block from its input and output, which autograd's graph must connect.
+
+    Where the block changes the resolution, positions of the finer side are gathered into channels of the coarser one,
+    after padding with zeros if it does not divide. A block that computes nothing, so that its gradients come back as
+    they went in, counts like one without gradient (published code gives both the worst rank).
+    """
+    signs = 2.0 * torch.randint(2, after.shape, generator=generator, device=generator.device).to(after) - 1
+    (gradient,) = torch.autograd.grad(after, before, signs, allow_unused=True, materialize_grads=True)
+    if gradient.shape == signs.shape and torch.equal(gradient, signs):
+        return NO_GRADIENT
+    g_in, g_out = vectors(gradient), vectors(signs)
+    if g_in.ndim != g_out.ndim:  # maps become tokens
+        g_in, g_out = g_in.flatten(1, -2), g_out.flatten(1, -2)
+    sizes = [min(pair) for pair in zip(g_in.shape[1:-1], g_out.shape[1:-1], strict=True)]
+    g_in, g_out = gathered(g_in, sizes).flatten(0, -2), gathered(g_out, sizes).flatten(0, -2)
+    matrix = (g_in.T @ g_out).double() / len(g_out)
+    t = float(torch.linalg.matrix_norm(matrix, 2))
+    return 2 - t - 1 / (t + 1e-6)
+
+
+def gathered(x: Tensor, sizes: Sequence[int]) -> Tensor:
+    """N x H x W x C at a coarser resolution h x w: N x h x w x (H/h W/w C), padded with zeros where it must be."""
+    strides = [ceil(fine / coarse) for fine, coarse in zip(x.shape[1:-1], sizes, strict=True)]
+    if all(stride == 1 for stride in strides):
+        return x
+    missing = [size * stride - fine for size, stride, fine in zip(sizes, strides, x.shape[1:-1], strict=True)]
+    x = nn.functional.pad(x, [0, 0, *(n for more in reversed(missing) for n in (0, more))])
+    x = x.reshape(len(x), *(n for pair in zip(sizes, strides, strict=True) for n in pair), -1)
+    axes = range(1, x.ndim - 1)
+    return x.permute(0, *axes[::2], *axes[1::2], -1).flatten(1 + len(sizes))
+
+
+def _entropies(module: nn.Module, inputs: Inputs) -> list[float]:
+    prepared = prepare(module, inputs)
+    with torch.no_grad():
+        return [spectral_entropy(x) for x in block_features(module, prepared)]
+
+
+@proxy("expressivity")
+def expressivity(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
+    """How evenly the features of all blocks spread over their channels (AZ-NAS, Lee & Ham 2024).
+
+    One forward pass, with batch norms using the statistics of the batch. Components: `block_0`, the entropy of what
+    enters the first block, then of what leaves each block. Raises ProxyError for a network without blocks.
+    """
+    entropies = _entropies(module, inputs)
+    return sum(entropies), {f"block_{i}": s for i, s in enumerate(entropies)}
+
+
+@proxy("progressivity")
+def progressivity(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
+    """The smallest step by which the spread of features grows from block to block (AZ-NAS, Lee & Ham 2024).
+
+    One forward pass, with batch norms using the statistics of the batch. Components: `expressivity`. Raises ProxyError
+    for a network without blocks.
+    """
+    entropies = _entropies(module, inputs)
+    return min(after - before for before, after in pairwise(entropies)), {"expressivity": sum(entropies)}
+
+
+@proxy("trainability")
+def trainability(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
+    """How close every block comes to passing gradients on with their size unchanged (AZ-NAS, Lee & Ham 2024).
+
+    One forward and one backward pass, with batch norms using the statistics of the batch. Components: `block_1`, ...
+    for each block; one without gradient has about -1e6. Raises ProxyError for a network without blocks.
+    """
+    prepared = prepare(module, inputs)
+    module.requires_grad_(False)  # spares the gradients by weights
+    leaves = tuple(part.detach().clone().requires_grad_(part.is_floating_point()) for part in prepared)
+    maps = block_features(module, leaves)
+    found = [transport(before, after, generator) for before, after in reversed(list(pairwise(maps)))][::-1]
+    return sum(found) / len(found), {f"block_{i}": t for i, t in enumerate(found, 1)}
+
+
+@proxy("complexity")
+def complexity(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
+    """Floating-point operations (2 x MACs) of one sample, AZ-NAS's name for the proxy `flops`."""
+    return flops(module, inputs, generator)

@@ -1,0 +1,87 @@
+"""Zen score: how much a small change of the input changes the features (Lin et al., ICCV 2021, algorithm 1).
+
+With Gaussian weights, f(x) the features before global pooling, noise e ~ N(0, 1) and a = 0.01,
+
+    score = ln E ||f(x) - f(x + a e)||_F  +  sum_i ln sqrt(mean_j s_ij^2),
+
+where s_ij^2 is the variance of channel j in the input of batch norm i over the batch. Batch norm hides the scale of
+what it normalises; the second term gives it back.
+
+The paper defines it for plain chains of convolutions and removes skip connections before it measures. Here nothing is
+removed. Where batch norms lie on parallel paths, the sum multiplies scales that the network adds, so the score follows
+the number of paths rather than what they compute: that, and not the implementation, is why Zen ranks NAS-Bench-201
+hardly better than chance.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from uninas.proxies.activations import LastMap, prepare, run, stored_statistics
+from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
+
+
+@proxy("zen")
+def zen(
+    module: nn.Module, inputs: Inputs, generator: torch.Generator, *, noise: float = 0.01, repeats: int = 1
+) -> Measured:
+    """Sensitivity of the features before pooling, rescaled by batch norms (Lin et al. 2021).
+
+    The module gets weights of its own for this: N(0, 1) in convolutions and linear layers, biases 0, norms the
+    identity, drawn anew in each of `repeats` rounds whose mean is the score. Features are the last feature map that a
+    pass computes, a tensor with two axes longer than 1 besides the batch: for a convolutional network what global
+    pooling reduces, for a transformer the last tokens. Norms in the formula are taken per sample (published code takes
+    the sum of absolute values, which shifts the score).
+
+    Components: `sensitivity`, the first term, and `scale`, the second. Raises ProxyError where no feature map is
+    computed or the features do not depend on the input.
+    """
+    if repeats < 1 or not noise > 0:
+        raise ProxyError(f"expected at least 1 repeat and positive noise, but got {repeats} and {noise}")
+    prepared = prepare(module, inputs)
+    sensitivity = scale = 0.0
+    with torch.no_grad():
+        for _ in range(repeats):
+            _gaussian(module, generator)
+            noisy = tuple(_perturbed(part, noise, generator) for part in prepared)
+            module.eval()
+            with stored_statistics(module) as variances:
+                clean = _features(module, prepared)
+            scale += sum(float(variance.mean().sqrt().log()) for variance in variances)
+            with stored_statistics(module):
+                change = (_features(module, noisy) - clean).flatten(1).norm(dim=1).mean()
+            if change == 0:
+                raise ProxyError("the network's features do not depend on its input")
+            sensitivity += float(change.log())
+    value, parts = (sensitivity + scale) / repeats, {"sensitivity": sensitivity / repeats, "scale": scale / repeats}
+    return value, parts
+
+
+def _features(module: nn.Module, inputs: Inputs) -> Tensor:
+    last = LastMap(len(inputs[0]))
+    run(module, inputs, last)
+    if last.value is None:
+        raise ProxyError("the network computes no feature map", "it needs a tensor of at least two axes per sample")
+    return last.value
+
+
+def _perturbed(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    if not x.is_floating_point():
+        return x
+    return x + noise * torch.randn(x.shape, generator=generator, device=generator.device).to(x)
+
+
+def _gaussian(module: nn.Module, generator: torch.Generator) -> None:
+    for layer in module.modules():
+        if isinstance(layer, _ConvNd | nn.Linear):
+            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator, device=generator.device))
+        elif isinstance(layer, _NormBase | nn.GroupNorm | nn.LayerNorm):
+            if layer.weight is not None:
+                nn.init.ones_(layer.weight)
+        else:
+            continue
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
