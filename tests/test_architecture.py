@@ -60,15 +60,16 @@ HOUSE = {
     "aggregate":   "",
     # search
     "mutate":      f"{GRAPH} builder space",
+    "ranking":     f"{GRAPH} {TEXT} {TORCH} space nasbench201 aggregate",
     "search":      f"{GRAPH} {TEXT} {TORCH} space render mutate",
     "__init__":    f"version {GRAPH} {TEXT} {TORCH}",
-    "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space interop export mutate search __init__",
+    "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space interop export mutate ranking search __init__",
     "__main__":    "cli",
 }  # fmt: skip
 
 # Loading one of these makes a command slow to start; only these modules may do so at their top level.
 HEAVY = {"matplotlib", "onnx", "onnxruntime", "timm", "torch", "torchvision"}
-MAY_LOAD_HEAVY = {"create", "emit", "export", "layers", "model", "proxies", "search"}
+MAY_LOAD_HEAVY = {"create", "emit", "export", "layers", "model", "proxies", "ranking", "search"}
 
 
 # -- reading import statements -------------------------------------------------------------------------------

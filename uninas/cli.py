@@ -23,7 +23,7 @@ from uninas.version import __version__
 if TYPE_CHECKING:
     from uninas.graph import Graph
 
-LAZY = {"search": "uninas.search.command"}
+LAZY = {"rank": "uninas.ranking.command", "search": "uninas.search.command"}
 """Commands that are defined elsewhere, under the same name, and loaded when they are used."""
 
 EXPORTS = ("uninas-json", "py", "onnx", "dot")

@@ -41,9 +41,11 @@ CODES = {
     "UNI051": "an architecture has no equivalent in the published UniNAS toolkit",
     "UNI060": "a model cannot be built as asked",
     "UNI070": "a run folder cannot be used",
+    "UNI071": "a search cannot be run as asked",
     "UNI080": "a move is not possible here",
     "UNI090": "a score cannot be computed",
     "UNI100": "a picture or file cannot be written",
+    "UNI110": "a table cannot be used",
 }
 
 

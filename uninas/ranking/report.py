@@ -1,0 +1,308 @@
+"""What the scores say: metrics for every data set and proxy, as a table, as files, and as scatter plots.
+
+Failed scores rank last, behind all others. Files appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from uninas.aggregate import ranked
+from uninas.errors import error
+from uninas.ranking.metrics import METRICS, Floats, Interval, bootstrap, measured
+from uninas.ranking.run import Settings, aggregate, parts_of
+from uninas.ranking.store import Network, Store
+from uninas.ranking.table import Sheet
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SHOWN_FAILURES = 5  # reasons listed below a table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric: its mean over the seeds, their standard deviation, and a 95 % interval of the mean."""
+
+    mean: float
+    deviation: float
+    interval: Interval | None
+    per_seed: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How well one proxy ranks the networks on one data set."""
+
+    dataset: str
+    proxy: str
+    networks: int
+    failures: int
+    """Networks without a score, with any of the seeds."""
+    seconds: float
+    """Mean time of one score."""
+    metrics: Mapping[str, Figure]
+    compared: Mapping[str, float] = field(default_factory=dict)
+    """Spearman's correlation of the first seed's scores with published ones, by the name of their file."""
+
+
+class Scores:
+    """The scores on one data set of the networks that are complete: scored by every proxy with every seed."""
+
+    def __init__(self, store: Store, settings: Settings, dataset: str):
+        self.dataset, self.directions = dataset, store.directions
+        networks = store.networks(dataset, settings.limit)
+        wanted = {(seed, proxy) for seed in range(settings.seeds) for proxy in settings.components}
+        found: dict[int, dict[tuple[int, str], tuple[float, float]]] = {}
+        self.reasons: dict[str, Counter[str]] = {proxy: Counter() for proxy in settings.components}
+        for line, seed, proxy, value, failure, seconds in store.scores(dataset):
+            if (seed, proxy) in wanted:
+                found.setdefault(line, {})[seed, proxy] = math.nan if value is None else value, seconds
+                if failure is not None:
+                    self.reasons[proxy][failure] += 1
+        self.networks: list[Network] = [one for one in networks if len(found.get(one.line, ())) == len(wanted)]
+        self.missing = len(networks) - len(self.networks)
+        self.accuracies = np.array([one.accuracy for one in self.networks])
+        lines, seeds = [one.line for one in self.networks], range(settings.seeds)
+        pairs = {
+            proxy: np.array([[found[line][seed, proxy] for line in lines] for seed in seeds]).reshape(
+                settings.seeds, len(lines), 2
+            )
+            for proxy in settings.components
+        }
+        self.values: dict[str, Floats] = {proxy: pair[..., 0] for proxy, pair in pairs.items()}
+        """(seeds, networks) for every single proxy; NaN where it failed."""
+        self.seconds = {proxy: float(pair[..., 1].mean()) if lines else 0.0 for proxy, pair in pairs.items()}
+
+    def of(self, name: str) -> Floats:
+        """The scores by a proxy or an aggregate as it gives them; NaN where it, or a component, failed."""
+        together = aggregate(name, self.directions)
+        if together is None:
+            return self.values[name]
+        parts = [self.values[part] for part in together.components]
+        sums = [together.values({part: self.values[part][seed] for part in together.components})
+                for seed in range(len(parts[0]))]  # fmt: skip
+        return np.where(np.isnan(parts).any(axis=0), np.nan, np.array(sums))
+
+    def merits(self, name: str) -> Floats:
+        """The same as ranks, 1 the worst, so that more is better; what failed shares the lowest."""
+        lower = self.directions.get(name) == "lower"
+        return np.array([ranked(row, "lower" if lower else "higher") for row in self.of(name)])
+
+
+def results(
+    store: Store, settings: Settings, samples: int, compare: Mapping[str, Sequence[Path]], seed: int = 0
+) -> tuple[list[Result], dict[str, Scores]]:
+    """The metrics of every proxy on every data set, with bootstrap intervals from `samples` drawings (0: none)."""
+    gathered = {name: Scores(store, settings, name) for name in settings.names}
+    return [
+        _result(scores, proxy, samples, compare.get(dataset, ()), seed)
+        for dataset, scores in gathered.items()
+        if len(scores.networks) > 1
+        for proxy in settings.proxies
+    ], gathered
+
+
+def _result(scores: Scores, proxy: str, samples: int, compare: Sequence[Path], seed: int) -> Result:
+    values, merits = scores.of(proxy), scores.merits(proxy)
+    per_seed = [measured(row, scores.accuracies) for row in merits]
+    # The same drawings for every proxy, so that their intervals can be compared.
+    drawn = bootstrap(merits, scores.accuracies, samples, np.random.default_rng(seed)) if samples else {}
+    figures = {}
+    for name in METRICS:
+        numbers = [float(found[name][0]) for found in per_seed]
+        deviation = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else 0.0
+        figures[name] = Figure(float(np.mean(numbers)), deviation, drawn.get(name), numbers)
+    compared = {path.name: found for path in compare if (found := _agreement(scores, proxy, values[0], path))}
+    failures = int(np.isnan(values).any(axis=0).sum())
+    seconds = sum(scores.seconds[part] for part in parts_of(proxy))
+    return Result(scores.dataset, proxy, len(scores.networks), failures, seconds, figures, compared)
+
+
+# ---- beside published scores -----------------------------------------------------------------------------------------
+
+PUBLISHED = {"nwot": "naswot", "grad_norm": "gradnorm"}
+"""Columns of published scores that we call differently."""
+
+
+def published(given: Sequence[str], datasets: Sequence[str]) -> dict[str, list[Path]]:
+    """Files of published scores by data set: 'c10=scores.csv', or a file whose name ends in _c10."""
+    found: dict[str, list[Path]] = {}
+    for text in given:
+        name, equals, path = text.rpartition("=")
+        if not equals:
+            name = next((one for one in datasets if Path(text).stem.endswith(f"_{one}")), "")
+            name = datasets[0] if not name and len(datasets) == 1 else name
+        if name not in datasets:
+            raise error("UNI110", f"expected one of the data sets {', '.join(datasets)} for {path}", None,
+                        f"write --compare {datasets[0]}={path}")  # fmt: skip
+        found.setdefault(name, []).append(Path(path))
+    return found
+
+
+def _agreement(scores: Scores, proxy: str, values: Floats, path: Path) -> float | None:
+    """Spearman's correlation with the column of the same name; None where there is none."""
+    sheet = Sheet(path)
+    key = sheet.column("index", (), "an index")
+    names = [name for name in sheet.header if proxy in (name, PUBLISHED.get(name))]
+    if not names:
+        return None
+    place = sheet.columns[names[0]]
+    published = {cells[key]: sheet.number(line, place) for line, cells in enumerate(sheet.rows)}
+    pairs = [
+        (value, published[network.key])
+        for value, network in zip(values, scores.networks, strict=True)
+        if math.isfinite(value) and network.key in published
+    ]
+    if len(pairs) < 2:
+        return None
+    ours, theirs = np.array(pairs).T
+    return float(measured(ours, theirs)["spearman"][0])
+
+
+# ---- on a terminal ---------------------------------------------------------------------------------------------------
+
+
+def tables(found: Sequence[Result], scores: Mapping[str, Scores], settings: Settings) -> Iterator[RenderableType]:
+    """A table for every data set, and what is to be said about it."""
+    from rich.table import Table
+
+    for dataset, part in scores.items():
+        title = f"{dataset}: {len(part.networks)} networks, {settings.seeds} seed{'s' * (settings.seeds > 1)}"
+        rows = [result for result in found if result.dataset == dataset]
+        table = Table(title=title, title_justify="left")
+        table.add_column("proxy")
+        heads = ["Kendall tau", "Spearman", "nDCG", "best found", "regret", "failed", "s / network"]
+        heads += ["published"] * any(result.compared for result in rows)
+        for head in heads:
+            table.add_column(head, justify="right")
+        for result in rows:
+            cells = [_shown(result.metrics[name], 3 if name in METRICS[:3] else 2) for name in METRICS]
+            published = " ".join(f"{number:.3f}" for number in result.compared.values())
+            table.add_row(
+                result.proxy, *cells, str(result.failures), f"{result.seconds:.3g}", *[published][: len(heads) - 7]
+            )
+        yield table
+        yield from _remarks(part)
+
+
+def _remarks(scores: Scores) -> Iterator[str]:
+    if scores.missing:
+        yield f"{scores.missing} networks are not scored yet, and left out"
+    for proxy, reasons in scores.reasons.items():
+        for reason, count in reasons.most_common(SHOWN_FAILURES):
+            yield f"{proxy} failed {count} times (ranked last): {reason}"
+
+
+def _shown(figure: Figure, digits: int) -> str:
+    """0.618 ±0.004 [0.601, 0.634]"""
+    text = f"{figure.mean:.{digits}f}"
+    if len(figure.per_seed) > 1:
+        text += f" ±{figure.deviation:.{digits}f}"
+    if figure.interval is not None:
+        text += f" [{figure.interval.low:.{digits}f}, {figure.interval.high:.{digits}f}]"
+    return text
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def write_files(
+    folder: Path, found: Sequence[Result], scores: Mapping[str, Scores], settings: Settings
+) -> Iterator[Path]:
+    """Write scores.csv, metrics.csv, metrics.json and a plot for each data set; yields their paths."""
+    yield _write(folder / "scores.csv", lambda path: path.write_text(scores_csv(scores, settings), encoding="utf-8"))
+    yield _write(folder / "metrics.csv", lambda path: path.write_text(metrics_csv(found), encoding="utf-8"))
+    page = json.dumps(as_dict(found, settings), indent=2, allow_nan=False)
+    yield _write(folder / "metrics.json", lambda path: path.write_text(page + "\n", encoding="utf-8"))
+    for dataset, part in scores.items():
+        if part.networks:
+            yield _write(folder / f"scores_{dataset}.png", partial(plot, part, settings))
+
+
+def as_dict(found: Sequence[Result], settings: Settings) -> dict[str, Any]:
+    """Settings and results as plain values; None where a metric does not exist."""
+    return {"settings": settings.as_dict(), "results": [_finite(dataclasses.asdict(result)) for result in found]}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def scores_csv(scores: Mapping[str, Scores], settings: Settings) -> str:
+    """One line per network, data set and seed; one column per proxy and aggregate, empty where it failed."""
+    names = tuple(dict.fromkeys((*settings.proxies, *settings.components)))
+    rows: list[list[object]] = [["index", "architecture", "dataset", "accuracy", "params", "macs", "seed", *names]]
+    for dataset, part in scores.items():
+        columns = np.array([part.of(name) for name in names])
+        for place, network in enumerate(part.networks):
+            for seed in range(settings.seeds):
+                numbers = ["" if math.isnan(value) else repr(float(value)) for value in columns[:, seed, place]]
+                rows.append([network.key, network.architecture, dataset, network.accuracy, network.params, network.macs,
+                             seed, *numbers])  # fmt: skip
+    return _as_csv(rows)
+
+
+def metrics_csv(found: Sequence[Result]) -> str:
+    """One line per data set and proxy."""
+    parts = ("mean", "deviation", "low", "high")
+    head = [f"{name}_{part}" for name in METRICS for part in parts]
+    rows: list[list[object]] = [["dataset", "proxy", "networks", "failures", "seconds", *head]]
+    for result in found:
+        figures: list[object] = []
+        for name in METRICS:
+            figure = result.metrics[name]
+            ends = (figure.interval.low, figure.interval.high) if figure.interval else (None, None)
+            figures += [figure.mean, figure.deviation, *ends]
+        rows.append([result.dataset, result.proxy, result.networks, result.failures, result.seconds, *figures])
+    return _as_csv(rows)
+
+
+def plot(scores: Scores, settings: Settings, path: Path) -> None:
+    """Score against accuracy, for every proxy, with the first seed."""
+    from matplotlib.figure import Figure as Canvas  # without pyplot: no display, no global state
+
+    names = settings.proxies
+    columns = min(3, len(names))
+    lines = -(-len(names) // columns)
+    canvas = Canvas(figsize=(4 * columns, 3.2 * lines), layout="constrained")
+    for number, name in enumerate(names, 1):
+        axes = canvas.add_subplot(lines, columns, number)
+        axes.scatter(scores.of(name)[0], scores.accuracies, s=4, alpha=0.4, linewidths=0)
+        axes.set(xlabel=name, ylabel=f"accuracy on {scores.dataset} (%)")
+        axes.grid(alpha=0.3)
+    canvas.savefig(path, dpi=150)
+
+
+def _as_csv(rows: Sequence[Sequence[object]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> Path:
+    beside = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        write(beside)
+        beside.replace(path)
+    except OSError as problem:
+        raise error("UNI100", f"cannot write {path}: {problem.strerror or problem}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+    return path

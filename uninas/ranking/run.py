@@ -1,0 +1,162 @@
+"""A ranking: draw a sample of the table, find the scores that are missing, compute and store them. It may stop at
+any moment and go on later, with more proxies, seeds, data sets or networks if wanted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from uninas.aggregate import AGGREGATES, Aggregate
+from uninas.errors import error
+from uninas.ranking.members import dataset
+from uninas.ranking.store import Store
+from uninas.ranking.table import read_table
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what is scored, and how."""
+
+    table: str
+    proxies: tuple[str, ...]
+    datasets: tuple[str, ...]
+    """As on the command line: c10, mine:3x64x64:5."""
+    space: str = ""
+    limit: int | None = None
+    seeds: int = 1
+    sample_seed: int = 0
+    where: str = ""
+    architecture: str = ""
+    accuracy: str = ""
+    index: str = "index"
+    batch_size: int = 64
+    init: str = "kaiming_fan_in"
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Options of each proxy, by its name."""
+    device: str = "cpu"
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `as_dict`, also after JSON, which knows no tuples."""
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**plain)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the data sets."""
+        return tuple(dataset(text).name for text in self.datasets)
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The proxies to compute: those asked for, and the components of the aggregates."""
+        return tuple(dict.fromkeys(part for name in self.proxies for part in parts_of(name)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+
+def parts_of(name: str) -> Sequence[str]:
+    """The proxies behind a name: an aggregate has several, published by that name or written a+b+c."""
+    if name in AGGREGATES:
+        return tuple(AGGREGATES[name].components)
+    return tuple(part.strip() for part in name.split("+"))
+
+
+def aggregate(name: str, directions: Mapping[str, str]) -> Aggregate | None:
+    """The aggregate of that name, or None for a single proxy."""
+    parts = parts_of(name)
+    if name in AGGREGATES or len(parts) == 1:
+        return AGGREGATES.get(name)
+    return Aggregate(name, {part: "lower" if directions[part] == "lower" else "higher" for part in parts})
+
+
+# What makes scores in one folder comparable. The rest (proxies, seeds, data sets, limit) says only how many there are.
+_FIXED = ("space", "where", "architecture", "accuracy", "index", "sample_seed", "batch_size", "init", "device")
+
+
+class Ranking:
+    """A folder in which scores are gathered. Opening one that is there continues it."""
+
+    def __init__(self, folder: Path, settings: Settings):
+        from uninas.ranking.scoring import Scorer  # here, because it loads torch
+
+        self.folder, self.settings = folder, settings
+        path = Path(settings.table)
+        table = read_table(
+            path, settings.names, architecture=settings.architecture, accuracy=settings.accuracy,
+            index=settings.index, where=settings.where,
+        )  # fmt: skip
+        sets = tuple(map(dataset, settings.datasets))
+        self.scorer = Scorer(settings.space, path.resolve().parent, sets, settings.batch_size, settings.init,
+                             settings.options, settings.device)  # fmt: skip
+        directions = self.scorer.check(settings.components)
+        rows = list(table.rows)
+        random.Random(settings.sample_seed).shuffle(rows)  # so that a larger sample contains the smaller ones
+        self.store = Store(folder)
+        try:
+            self._compare(self.store.settings, {"digest": table.digest, **{one.name: one.label for one in sets}})
+            for proxy, direction in directions.items():
+                self.store.use(proxy, direction, settings.options.get(proxy, {}))
+            self.store.sample(rows[: settings.limit])
+        except BaseException:
+            self.store.close()
+            raise
+        self.jobs = list(self._jobs())
+        self.total = min(len(rows), settings.limit or len(rows)) * len(sets)
+        self.failures: Counter[str] = Counter()
+
+    def outcomes(self, workers: int = 1) -> Iterator[Any]:
+        """Do what is missing; yields each outcome when it is safely stored."""
+        from uninas.ranking.pool import done
+        from uninas.ranking.scoring import died
+
+        for outcome in done(self.scorer, self.jobs, workers, died):
+            self.store.add(outcome)
+            self.failures.update(score.failure for score in outcome.scores if score.failure is not None)
+            yield outcome
+
+    def _jobs(self) -> Iterator[Any]:
+        """Network by network, on all data sets, so that whatever is done can be ranked."""
+        from uninas.ranking.scoring import Job
+
+        wanted = [(seed, proxy) for seed in range(self.settings.seeds) for proxy in self.settings.components]
+        there: dict[tuple[str, int], set[tuple[int, str]]] = {}
+        networks = {}
+        for name in self.settings.names:
+            for line, seed, proxy, *_ in self.store.scores(name):
+                there.setdefault((name, line), set()).add((seed, proxy))
+            networks[name] = self.store.networks(name, self.settings.limit)
+        for together in zip(*networks.values(), strict=True):
+            for name, network in zip(networks, together, strict=True):
+                known = there.get((name, network.line), set())
+                missing = tuple(one for one in wanted if one not in known)
+                if missing:
+                    yield Job(network.line, network.architecture, name, missing)
+
+    def _compare(self, stored: Mapping[str, Any], meant: Mapping[str, str]) -> None:
+        """A new ranking writes its settings; an old one must have been begun with ones that fit."""
+        now = self.settings.as_dict()
+        fixed = {name: now[name] for name in _FIXED} | {f"of {name}": value for name, value in meant.items()}
+        changed = [name for name in fixed if name in stored and stored[name] != fixed[name]]
+        if changed:
+            raise error(
+                "UNI070",
+                f"{self.folder} holds scores made with other settings",
+                None,
+                *(f"{name} was {stored[name]}, now {fixed[name]}" for name in changed),
+                "use another folder, or --resume with nothing else to go on as it was begun",
+            )
+        self.store.put({**now, **fixed})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.store.close()

@@ -1,0 +1,170 @@
+"""One network, scored by every proxy with every seed. Imports torch.
+
+A score depends on the network, the data set, the proxy and its options, and the seed, on nothing else: neither on
+which other proxies are asked, nor on the order of rows, nor on the number of processes. As in the published
+measurements of VKDNW, all networks meet the same random images, and the same stream of random weights.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uninas import layers, proxies
+from uninas.emit import compile
+from uninas.errors import UninasError, did_you_mean, error, shown
+from uninas.graph import Graph
+from uninas.model import Model
+from uninas.ranking.members import Dataset, builder
+
+COUNTS = ("flops", "params", "trainable_layers")
+"""Proxies that look at neither weights nor images, and so need be computed but once for all seeds."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network of the table on a data set, and the scores that are still missing: (seed, proxy) each."""
+
+    line: int
+    text: str
+    dataset: str
+    wanted: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One score, or the reason why there is none. Higher is better exactly where the proxy says so."""
+
+    seed: int
+    proxy: str
+    value: float | None
+    components: Mapping[str, float]
+    failure: str | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a job asked for. Costs are None for a network that could not be built."""
+
+    job: Job
+    params: int | None
+    macs: int | None
+    scores: Sequence[Scored]
+
+    @property
+    def failures(self) -> int:
+        """How many scores there are not."""
+        return sum(score.failure is not None for score in self.scores)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Does jobs; plain data, so that it can be sent to other processes."""
+
+    space: str
+    folder: Path
+    datasets: tuple[Dataset, ...]
+    batch_size: int
+    init: str
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Options of each proxy, by its name."""
+    device: str = "cpu"
+
+    def check(self, names: Sequence[str]) -> Mapping[str, str]:
+        """The directions of these proxies. Raises what is wrong with the settings, before any work."""
+        directions = {name: proxies.get(name).direction for name in names}
+        for name, options in self.options.items():
+            if name not in directions:
+                raise error("UNI010", f"there is an option for {name}, which is not asked for", None,
+                            did_you_mean(name, directions))  # fmt: skip
+            proxy = proxies.get(name)
+            for option in options.keys() - proxy.options.keys():
+                raise error("UNI010", f"the proxy {name} has no option {option}", None,
+                            f"it has {', '.join(proxy.options) or 'none'}")  # fmt: skip
+        if self.init not in layers.SCHEMES:
+            raise error("UNI060", f"expected init to be {', '.join(layers.SCHEMES)}, but got {shown(self.init)}")
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as problem:
+            raise error("UNI060", f"cannot use the device {self.device}: {problem}") from None
+        builder(self.space, self.folder)  # the space must be there
+        return directions
+
+    def __call__(self, job: Job) -> Outcome:
+        """The outcome of a job; whatever goes wrong with the network is part of it."""
+        torch.set_num_threads(1)  # sums round differently on more, and processes are the better use of processors
+        dataset = next(one for one in self.datasets if one.name == job.dataset)
+        began = time.perf_counter()
+        try:
+            graph = builder(self.space, self.folder)(job.text, dataset)
+            model = compile(graph, init=self.init).to(self.device).eval()
+        except Exception as problem:
+            return failed(job, reason(problem), time.perf_counter() - began)
+        return Outcome(job, graph.cost.params, graph.cost.macs, list(self._scores(job, dataset, graph, model)))
+
+    def _scores(self, job: Job, dataset: Dataset, graph: Graph, model: Model) -> Iterator[Scored]:
+        counted: dict[str, Scored] = {}
+        for seed, wanted in groupby(sorted(job.wanted), key=itemgetter(0)):
+            self._initialise(model, seed)
+            batch = self._batch(dataset, graph, seed)
+            for _, proxy in wanted:
+                score = counted.get(proxy) or self._score(proxy, seed, model, batch)
+                if proxy in COUNTS:
+                    counted[proxy] = score
+                yield replace(score, seed=seed)
+
+    def _score(self, proxy: str, seed: int, model: Model, batch: tuple[Tensor, ...]) -> Scored:
+        began = time.perf_counter()
+        try:
+            found = proxies.score(proxy, model, batch, _generator(seed, proxy), **self.options.get(proxy, {}))
+        except Exception as problem:  # a network may fail in any way whatever; the others go on
+            return Scored(seed, proxy, None, {}, reason(problem), time.perf_counter() - began)
+        components = {name: float(number) for name, number in found.components.items() if math.isfinite(number)}
+        return Scored(seed, proxy, found.value, components, None, found.seconds)
+
+    def _initialise(self, model: Model, seed: int) -> None:
+        """The weights of a seed; drawn on the CPU, so that they are the same on every device."""
+        model.to("cpu")
+        layers.initialise(model, self.init, _generator(seed, "weights"))
+        model.to(self.device)
+
+    def _batch(self, dataset: Dataset, graph: Graph, seed: int) -> tuple[Tensor, ...]:
+        """Standard normal images, the same for all networks with the same inputs."""
+        generator = _generator(seed, f"images of {dataset.name}")
+        return tuple(
+            torch.randn(self.batch_size, *shape, generator=generator).to(self.device) for shape in graph.inputs
+        )
+
+
+def failed(job: Job, reason: str, seconds: float = 0.0) -> Outcome:
+    """The outcome of a job that gave nothing."""
+    scores = [Scored(seed, proxy, None, {}, reason, seconds / len(job.wanted)) for seed, proxy in job.wanted]
+    return Outcome(job, None, None, scores)
+
+
+def died(job: Job) -> Outcome:
+    """The outcome of a job whose process is gone."""
+    return failed(job, "the process that scored it died, perhaps for want of memory")
+
+
+def _generator(seed: int, purpose: str) -> torch.Generator:
+    digest = sha256(f"{seed}/{purpose}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+
+
+def reason(problem: Exception) -> str:
+    """Why there is no score, in one line."""
+    if isinstance(problem, UninasError):
+        return shown(problem.diagnostics[0].message, 300)
+    return "out of memory" if isinstance(problem, MemoryError) else shown(f"{type(problem).__name__}: {problem}", 300)
