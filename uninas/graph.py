@@ -9,6 +9,7 @@ two equal convolutions have different weights.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -161,6 +162,16 @@ class Graph:
     def by_name(self) -> dict[str, Node]:
         return {node.name: node for node in self.nodes}
 
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Where each node stands in `nodes`."""
+        return {node.name: position for position, node in enumerate(self.nodes)}
+
+    @cached_property
+    def uses(self) -> dict[Wire, int]:
+        """How often each wire is used, by nodes and as an output; only wires that are used."""
+        return Counter([wire for node in self.nodes for wire in node.inputs] + list(self.outputs))
+
     def shape(self, wire: Wire) -> Shape:
         return self._shapes[wire.node][wire.port]
 
@@ -183,12 +194,7 @@ class Graph:
     @cached_property
     def operations(self) -> int:
         """Number of elementary operations, those inside blocks counted each time they are used."""
-        return sum(
-            node.op.graph.operations if isinstance(node.op, Block)
-            else node.op.body.operations * len(node.inputs) if isinstance(node.op, Each)
-            else 1
-            for node in self.nodes
-        )  # fmt: skip
+        return sum(map(_operations, self.nodes))
 
     @cached_property
     def activations(self) -> int:
@@ -223,6 +229,16 @@ class Graph:
             alive += weight[node.name] - sum(weight[name] for name in ends.get(position, ()))
         return highest
 
+    @cached_property
+    def depth(self) -> int:
+        """Number of elementary operations on the longest path from an input to an output."""
+        reached = {INPUT: 0}
+        for node in self.nodes:
+            inside = [graph.depth for graph, _ in subgraphs(node)]
+            before = max((reached[wire.node] for wire in node.inputs), default=0)
+            reached[node.name] = before + (inside[0] if inside else 1)
+        return max(reached[wire.node] for wire in self.outputs)
+
     # ---- identity ----------------------------------------------------------------------------------------------
 
     @cached_property
@@ -232,11 +248,16 @@ class Graph:
         Nodes are numbered depth-first from the outputs in port order. Inputs of a commutative operation are ordered by
         what computes them, and on a tie by what uses them (one round of colour refinement each way).
         """
+        return "\n".join(self._lines)
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        """The canonical text, line by line."""
         order = _Canonical(self)
         lines = [f"in {_shapes(self.inputs)}"]
         lines += [f"{n} = {node.op.canonical} <- {order.show(node)}" for n, node in enumerate(order.nodes)]
         lines.append("out " + ", ".join(order.wire(wire) for wire in self.outputs))
-        return "\n".join(lines)
+        return lines
 
     @cached_property
     def key(self) -> str:
@@ -285,6 +306,42 @@ class Graph:
         ends = self.outputs if outputs is None else tuple(outputs)
         return replace(self, nodes=live(kept, ends), outputs=ends)
 
+    def with_op(self, name: str, op: Operator) -> Graph:
+        """The graph with another operator at one node. Raises GraphError when it does not type.
+
+        Where the shapes stay what they were nothing is inferred anew, and costs are carried over, so that a change of
+        one block of a network takes no longer when there are more blocks.
+        """
+        position = self.position[name]
+        node = self.nodes[position]
+        nodes = (*self.nodes[:position], Node(name, op, node.inputs), *self.nodes[position + 1 :])
+        try:
+            shapes = op.outputs(*self.input_shapes(node))
+        except ShapeError as problem:
+            raise GraphError(str(problem), name) from None
+        if shapes != self._shapes[name]:
+            return replace(self, nodes=nodes)
+        other = object.__new__(Graph)
+        known = self.__dict__
+        other.__dict__.update({name: known[name] for name in _OF_WIRES if name in known}, nodes=nodes)
+        if "cost" in self.__dict__:
+            incoming = self.input_shapes(node)
+            other.__dict__["cost"] = self.cost + op.cost(*incoming) + node.op.cost(*incoming) * -1
+        if "operations" in self.__dict__:
+            other.__dict__["operations"] = self.operations + _operations(nodes[position]) - _operations(node)
+        if "_lines" in self.__dict__ and self._is_row:
+            lines = self._lines.copy()  # a row of nodes: node n is line n + 1
+            lines[position + 1] = f"{position} = {op.canonical} <- " + lines[position + 1].rpartition(" <- ")[2]
+            other.__dict__["_lines"] = lines
+        return other
+
+    @cached_property
+    def _is_row(self) -> bool:
+        """Whether every node takes what the one before it makes, so that the canonical order is that of the nodes."""
+        ends = [INPUT, *(node.name for node in self.nodes)]
+        takes = [*(node.inputs for node in self.nodes), self.outputs]
+        return all(len(wires) == 1 and wires[0].node == end for wires, end in zip(takes, ends, strict=True))
+
     def walk(self, prefix: str = "") -> Iterator[tuple[str, Graph, Node]]:
         """Every node with its dotted path and the graph it stands in, blocks before what is inside them."""
         for node in self.nodes:
@@ -303,6 +360,16 @@ def live(nodes: tuple[Node, ...], outputs: tuple[Wire, ...]) -> tuple[Node, ...]
             kept.append(node)
             needed.update(wire.node for wire in node.inputs)
     return tuple(reversed(kept))
+
+
+# What depends on the wires and shapes of a graph alone, and not on its operators.
+_OF_WIRES = ("inputs", "outputs", "name", "init", "output_shapes", "_shapes", "position", "uses", "_is_row")
+
+
+def _operations(node: Node) -> int:
+    for graph, copies in subgraphs(node):
+        return graph.operations * copies
+    return 1
 
 
 def subgraphs(node: Node) -> Iterator[tuple[Graph, int]]:

@@ -19,7 +19,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
 from uninas.errors import shown
 
@@ -218,6 +218,10 @@ class Op:
             if size(shape) > MAX_SIZE:
                 raise ShapeError(f"expected a tensor of at most 2^40 elements, but got {show_shape(shape)}")
         return shapes
+
+    def having(self, **values: Any) -> Self:
+        """The operation with other values for some attributes. Raises ShapeError when one lies outside its domain."""
+        return dataclasses.replace(self, **values)  # type: ignore[type-var]  # subclasses are dataclasses
 
     def cost(self, *x: Shape) -> Cost:
         return Cost(self.params(*x), self.macs(*x), self.elementwise(*x))

@@ -250,9 +250,12 @@ class Start(Syntax):
 
 @dataclass(frozen=True)
 class Move(Syntax):
+    """`insert 0.7 {conv(C, 3)} where H > 7`: chains to put in, or names with domains, and a condition on the place."""
+
     name: Word
     weight: float
-    options: tuple[Chain, ...]
+    options: tuple[Chain | Choose, ...]
+    where: Expression | None
 
 
 @dataclass(frozen=True)
@@ -463,7 +466,10 @@ _SIGNS = {
     "$END": "the end of the text",
 }  # fmt: skip
 # Words that a wire may also bear: they are allowed nearly everywhere a name is, and would crowd every message.
-_QUIET = {"STEM", "HEAD", "SECTION", "STAGE", "CHOOSE", "START", "MOVES", "BUDGET", "INIT", "INPUT", "STRIDE", "WITH"}
+_QUIET = {
+    "STEM", "HEAD", "SECTION", "STAGE", "CHOOSE", "START", "MOVES", "BUDGET", "INIT", "INPUT", "STRIDE", "WITH",
+    "WHERE",
+}  # fmt: skip
 
 
 def _terminal(name: str) -> str:
@@ -605,9 +611,10 @@ class _Builder:
     def moves(self, span: Span, *moves: Any) -> Moves:
         return Moves(span, self.all(moves))
 
-    def move(self, span: Span, name: Token, weight: Any, *options: Any) -> Move:
+    def move(self, span: Span, name: Token, weight: Any, options: Any, where: Any) -> Move:
         value = 1.0 if weight is None else float(self.number(self(weight).span, weight).value)
-        return Move(span, self(name), value, self.all(options))
+        given = self.all(options.children) if options is not None else ()
+        return Move(span, self(name), value, given, self.optional(where))
 
     def budgets(self, span: Span, *bounds: Any) -> Budgets:
         return Budgets(span, self.all(bounds))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from uninas import syntax as ast
-from uninas.elaborate.core import text_of
+from uninas.elaborate.core import PROBE, describe, text_of
 from uninas.elaborate.definitions import Elaborator, limit_of
 from uninas.errors import Diagnostic, UninasError, did_you_mean, error
 from uninas.graph import Graph
 from uninas.library import Module
-from uninas.op import Shape
-from uninas.scope import Scope
-from uninas.space import Budget, Choice, Decide, Limit, MoveOption, MoveRule, Space
+from uninas.op import REGISTRY, Shape
+from uninas.scope import Callee, Scope, Symbol, Value
+from uninas.space import Budget, Choice, Decide, Facts, Limit, MoveOption, MoveRule, Space
 
 
 def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Space:
@@ -29,6 +29,12 @@ def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Spa
     for bound in bounds:
         try:
             limits.append(limit_of(bound))
+        except UninasError as problem:
+            problems += problem.diagnostics
+    rules: list[MoveRule] = []
+    for move in moves:
+        try:
+            rules.append(_rule(move, module))
         except UninasError as problem:
             problems += problem.diagnostics
     choices: tuple[Choice, ...] = ()
@@ -48,7 +54,7 @@ def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Spa
         name=name.text,
         doc=network.doc,
         budget=Budget(tuple(limits)),
-        moves=tuple(MoveRule(m.name.text, m.weight, tuple(_option(c, module) for c in m.options)) for m in moves),
+        moves=tuple(rules),
         start=_start(starts[0], module) if starts else None,
         build=build if sections else None,
         choices=choices,
@@ -85,13 +91,75 @@ def _start(start: ast.Start, module: Module) -> Callable[[], Graph]:
     return lambda: _top(Elaborator(None), home, network, None)
 
 
-def _option(chain: ast.Chain, module: Module) -> MoveOption:
-    known: dict[Shape, Graph] = {}
+def _rule(move: ast.Move, module: Module) -> MoveRule:
+    """A move of the space. Raises UninasError where there is no such move, or it takes something else."""
+    chains = [option for option in move.options if isinstance(option, ast.Chain)]
+    domains = [option for option in move.options if isinstance(option, ast.Choose)]
+    known = {"body": Callee(REGISTRY["identity"])} if move.name.text == "wrap" else {}
+    rule = MoveRule(
+        name=move.name.text,
+        weight=move.weight,
+        options=tuple(_option(chain, module, known) for chain in chains),
+        values={domain.names[0].text: _values(domain, module) for domain in domains},
+        where=_filter(move.where, module) if move.where else None,
+        condition=text_of(move.where) if move.where else "",
+        span=move.name.span,
+    )
+    rule.check()
+    return rule
 
-    def on(shape: Shape) -> Graph:
-        if shape not in known:
+
+def _option(chain: ast.Chain, module: Module, known: Mapping[str, Value]) -> MoveOption:
+    graphs: dict[tuple[tuple[Shape, ...], int], Graph] = {}
+
+    def on(*shapes: Shape, width: int = 0) -> Graph:
+        key = shapes, width or shapes[0][0]
+        if key not in graphs:
             run = Elaborator(None)
-            known[shape] = run.collected(lambda: run.chain_graph(chain, (shape,), Scope(module, None), "inserted"))
-        return known[shape]
+            scope = Scope(module, None)
+            for name, value in {**known, "width": key[1]}.items():
+                scope.bind(name, value)
+            graphs[key] = run.collected(lambda: run.chain_graph(chain, shapes, scope, "inserted"))
+        return graphs[key]
 
     return MoveOption(text_of(chain), on)
+
+
+def _values(domain: ast.Choose, module: Module) -> tuple[int | float | bool | str, ...]:
+    """The values that a move may give, each a number, true, false or a word."""
+    run, scope = Elaborator(None), Scope(module, None)
+    if isinstance(domain.domain, ast.Range):
+        return tuple(run.range(domain.domain, scope))
+    words = tuple(part.name.text for part in domain.domain.values if isinstance(part, ast.Reference))
+    found: list[int | float | bool | str] = []
+    for part in domain.domain.values:
+        value = run.value(part, scope, words)
+        if not isinstance(value, (int, float, Symbol)):
+            raise error("UNI014", f"expected a number, true, false or a word, but got {describe(value)}", part.span)
+        found.append(value.text if isinstance(value, Symbol) else value)
+    return tuple(found)
+
+
+def _filter(condition: ast.Expression, module: Module) -> Callable[[Facts], bool]:
+    """A condition on sites. Raises UninasError where it is none; each part of it is tried on some site."""
+    known: dict[Facts, bool] = {}
+
+    def holds(facts: Facts, part: ast.Expression = condition) -> bool:
+        run, scope = Elaborator(None), Scope(module, None)
+        for name, value in vars(facts).items():
+            scope.bind(name, Symbol(value) if isinstance(value, str) else value)
+        return run.collected(lambda: run.truth(part, scope))
+
+    def where(facts: Facts) -> bool:
+        if facts not in known:
+            known[facts] = holds(facts)
+        return known[facts]
+
+    parts = [condition]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, ast.Operation) and part.operator in ("and", "or", "not"):
+            parts += part.operands
+        else:
+            holds(Facts(0, 0, 2, "conv", "block", *PROBE), part)
+    return where

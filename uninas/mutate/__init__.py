@@ -1,0 +1,36 @@
+"""Moves: small typed edits of a graph, as records that print as a sentence and can be replayed.
+
+    >>> import random
+    >>> from uninas.elaborate import build, space
+    >>> from uninas.library import find
+    >>> module, name = find("UniNAS")
+    >>> moves, start = Moves(space(module, name).moves), build(find("resnet")[0], "resnet")
+    >>> proposal = propose(start, moves, Budget(), random.Random(3), seen={start.key})
+    >>> proposal.graph == apply(start, proposal.edit, moves)
+    True
+
+One file for each family of moves; what they share is in `edits` (records), `sites` (where), `rebuild` (how the next
+graph is made) and `resolve` (channels for other shapes). `walk` is the face that a search sees.
+"""
+
+from uninas.mutate.edits import KINDS, Edit, Port, Reason, Refusal, read_edit, record
+from uninas.mutate.graft import Graft
+from uninas.mutate.heads import Own, Share
+from uninas.mutate.insert import Insert, Remove
+from uninas.mutate.moves import Moves
+from uninas.mutate.propose import PATIENCE, Proposal, apply, attempt, propose
+from uninas.mutate.replace import Replace, SetAttribute
+from uninas.mutate.rows import Delete, Depth, Duplicate, Move, Swap
+from uninas.mutate.sites import Site, blocks, places, region, sites, transparent
+from uninas.mutate.skip import Skip, Unskip
+from uninas.mutate.stages import Resolution, Strides, Width
+from uninas.mutate.walk import MoveWalk, Walk
+from uninas.mutate.wrap import Wrap
+from uninas.space import Budget
+
+__all__ = [
+    "KINDS", "PATIENCE", "Budget", "Delete", "Depth", "Duplicate", "Edit", "Graft", "Insert", "Move", "MoveWalk",
+    "Moves", "Own", "Port", "Proposal", "Reason", "Refusal", "Remove", "Replace", "Resolution", "SetAttribute", "Share",
+    "Site", "Skip", "Strides", "Swap", "Unskip", "Walk", "Width", "Wrap", "apply", "attempt", "blocks", "places",
+    "propose", "read_edit", "record", "region", "sites", "transparent",
+]  # fmt: skip

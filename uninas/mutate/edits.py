@@ -1,0 +1,158 @@
+"""Edits: what was done to an architecture, as records that print as a sentence and can be replayed.
+
+An edit is a small frozen class with a `kind`. It knows how it changes the one graph that its path leads to
+(`change`), and, so that it can be drawn, what of its kind is possible at a site (`at`). Defining the class is enough:
+records, the language's `moves` and the neighbours of an architecture find it by its kind.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
+
+from uninas.errors import error, shown
+from uninas.graph import Graph, Wire
+
+if TYPE_CHECKING:
+    from uninas.mutate.moves import Moves
+    from uninas.mutate.sites import Site
+    from uninas.space import MoveRule
+
+OUTPUT = "out"
+
+Level = Literal["inner", "row", "network"]
+"""Where an edit acts: on a graph inside a block of a stage, on the row of blocks of a stage, or on the network."""
+
+Reason = Literal["type", "site", "budget", "known"]
+Value = int | float | bool | str
+T = TypeVar("T")
+
+
+class Port(NamedTuple):
+    """One input of one node, or (node 'out') one output of the graph."""
+
+    node: str
+    port: int = 0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a move is not possible.
+
+    `reason` is 'type' (what is put in does not fit the shape), 'site' (nothing can change at this place), 'budget' (the
+    result is too large or too small) or 'known' (the result was there before); `why` is a sentence.
+    """
+
+    reason: Reason
+    why: str
+
+
+KINDS: dict[str, type[Edit]] = {}
+"""Every kind of edit by its name."""
+
+
+@dataclass(frozen=True)
+class Edit(ABC):
+    """A change of one graph inside an architecture; `path` names the nodes that lead to it from the top."""
+
+    kind: ClassVar[str]
+    level: ClassVar[Level]
+
+    path: tuple[str, ...]
+
+    def __init_subclass__(cls, *, kind: str, level: Level = "inner") -> None:
+        cls.kind, cls.level = kind, level
+        KINDS[kind] = cls
+
+    @abstractmethod
+    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+        """The graph at `path` after this edit. May raise GraphError, which stands for a 'type' refusal."""
+
+    @classmethod
+    def at(cls, site: Site, rule: MoveRule) -> Sequence[Edit]:
+        """The edits of this kind at a site, all equally likely. Some may turn out not to be possible."""
+        return ()
+
+    def named(self, wire: tuple[str, int]) -> str:
+        """A wire or port with its whole path: stages.1.blocks.0.conv_1, or ...chunk[1]."""
+        node, port = wire
+        return ".".join((*self.path, node)) + (f"[{port}]" if port else "")
+
+
+class Lazy(Sequence[T]):
+    """A sequence that makes its items when they are looked at: of many edits, one is drawn."""
+
+    def __init__(self, length: int, make: Callable[[int], T]):
+        self.length, self.make = length, make
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self.length:
+            raise IndexError(index)
+        return self.make(index)
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self.make, range(self.length))
+
+
+# ---- edits as plain values -----------------------------------------------------------------------------------------
+
+
+def record(edit: Edit) -> dict[str, Any]:
+    """An edit as plain values, ready for JSON; `read_edit` is the way back."""
+    values = {name: value for name, value in vars(edit).items() if value is not None}
+    return {"move": edit.kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}}
+
+
+def read_edit(values: Mapping[str, Any]) -> Edit:
+    """The edit that `record` wrote. Raises UNI080 for anything else."""
+    try:
+        cls = KINDS[values["move"]]
+        given = {field.name: _READERS[str(field.type)](values.get(field.name)) for field in fields(cls)}
+        return cls(**given)
+    except (KeyError, TypeError, ValueError):
+        raise error("UNI080", f"expected the record of an edit, but got {shown(dict(values))}") from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError
+    return value
+
+
+def _value(value: Any) -> Value:
+    if not isinstance(value, (int, float, bool, str)):
+        raise TypeError
+    return value
+
+
+def _place(value: Any) -> tuple[str, int]:
+    node, port = value
+    return _text(node), _integer(port)
+
+
+def _optional(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
+    return lambda value: None if value is None else read(value)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "str": _text,
+    "str | None": _optional(_text),
+    "int": _integer,
+    "Value": _value,
+    "Wire": lambda value: Wire(*_place(value)),
+    "Wire | None": _optional(lambda value: Wire(*_place(value))),
+    "Port | None": _optional(lambda value: Port(*_place(value))),
+    "tuple[str, ...]": lambda value: tuple(map(_text, value)),
+    "tuple[int, ...]": lambda value: tuple(map(_integer, value)),
+}

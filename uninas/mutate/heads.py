@@ -1,0 +1,91 @@
+"""Parts of an `each` and bodies of their own: heads that no longer are alike, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
+from uninas.mutate.edits import Edit, Lazy, Refusal
+from uninas.mutate.rebuild import fresh, ordered, with_inputs
+from uninas.mutate.sites import node_of
+
+if TYPE_CHECKING:
+    from uninas.mutate.moves import Moves
+    from uninas.mutate.sites import Site
+    from uninas.space import MoveRule
+
+
+@dataclass(frozen=True)
+class Own(Edit, kind="own"):
+    """Give one part of an `each` a block of its own, which may change without the others."""
+
+    node: str
+    part: int
+
+    def __str__(self) -> str:
+        return f"give part {self.part} of {self.named((self.node, 0))} a body of its own"
+
+    @classmethod
+    def at(cls, site: Site, rule: MoveRule) -> Sequence[Edit]:
+        node = site.node
+        if not node or not isinstance(node.op, Each) or len(node.inputs) < 2:
+            return ()
+        return Lazy(len(node.inputs), lambda part: cls(site.path, node.name, part))
+
+    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+        node = node_of(graph, self.node)
+        if not node or not isinstance(node.op, Each) or self.part not in range(len(node.inputs)):
+            return Refusal("site", f"{self.named((self.node, 0))} is no each with a part {self.part}")
+        if len(node.inputs) < 2:
+            return Refusal("site", f"{self.named((self.node, 0))} has one part only")
+        position = graph.position[node.name]
+        own = Node(fresh("part", {INPUT, *graph.position}), Block(node.op.body), (node.inputs[self.part],))
+        others = Node(node.name, node.op, node.inputs[: self.part] + node.inputs[self.part + 1 :])
+        other = {Wire(node.name, port): Wire(node.name, port - 1) for port in range(self.part + 1, len(node.inputs))}
+        other[Wire(node.name, self.part)] = Wire(own.name)
+        rest = [with_inputs(later, other) for later in graph.nodes[position + 1 :]]
+        nodes = [*graph.nodes[:position], others, own, *rest]
+        return graph.edited(nodes, (other.get(wire, wire) for wire in graph.outputs))
+
+
+@dataclass(frozen=True)
+class Share(Edit, kind="share"):
+    """Let a block be one more part of an `each`: it gets the body that the other parts have."""
+
+    node: str
+    each: str
+
+    def __str__(self) -> str:
+        return f"give {self.named((self.node, 0))} the body of {self.each}"
+
+    @classmethod
+    def at(cls, site: Site, rule: MoveRule) -> Sequence[Edit]:
+        node = site.node
+        if not node or not isinstance(node.op, Block):
+            return ()
+        graph = site.graph
+        fitting = [each.name for each in graph.nodes if isinstance(each.op, Each) and _alike(graph, node, each)]
+        return Lazy(len(fitting), lambda n: cls(site.path, node.name, fitting[n]))
+
+    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+        own, each = node_of(graph, self.node), node_of(graph, self.each)
+        if not own or not each or not isinstance(each.op, Each) or not _alike(graph, own, each):
+            return Refusal("site", f"{self.named((self.node, 0))} is no block like the parts of {self.each}")
+        joined = Node(each.name, each.op, (*each.inputs, own.inputs[0]))
+        other = {Wire(own.name): Wire(each.name, len(each.inputs))}
+        left = [joined if node is each else with_inputs(node, other) for node in graph.nodes if node is not own]
+        nodes = ordered(left)
+        if nodes is None:
+            return Refusal("site", f"{self.named((self.node, 0))} and {self.each} need one another")
+        return graph.edited(nodes, (other.get(wire, wire) for wire in graph.outputs))
+
+
+def _alike(graph: Graph, own: Node, each: Node) -> bool:
+    """Whether a block takes and makes what a part does."""
+    return (
+        len(own.inputs) == 1
+        and graph.shape(own.inputs[0]) == graph.shape(each.inputs[0])
+        and graph.shapes(own.name) == graph.shapes(each.name)[:1]
+    )

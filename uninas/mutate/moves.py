@@ -1,0 +1,95 @@
+"""The moves of a space: which kinds of edits there are, how likely each is, and what they may put in."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from uninas.errors import UninasError, error, shown
+from uninas.graph import Graph
+from uninas.mutate.edits import KINDS, Edit, Refusal
+from uninas.mutate.sites import Site, draw_site, sites, transparent
+from uninas.op import Shape, show_shape
+from uninas.space import MoveOption, MoveRule
+
+EVEN = ("rules", "moves")
+
+
+class Moves:
+    """The moves of a space, ready to be drawn: kinds with weights, and options, typed once for each shape.
+
+    With `even='rules'` the weights say how often a kind is drawn, and then all sites of that kind are equally likely.
+    With `even='moves'` all edits of a kind are, wherever they are: a site counts as often as something is possible.
+    """
+
+    def __init__(self, rules: Sequence[MoveRule], even: str = "rules"):
+        for rule in rules:
+            rule.check()
+        if not any(rule.weight > 0 for rule in rules):
+            raise error("UNI023", "expected a space with moves", None, "moves insert 0.7 { conv(C, 3) }, remove 0.3")
+        if even not in EVEN:
+            raise error("UNI010", f"expected moves that are even over {' or '.join(EVEN)}, but got {shown(even)}")
+        self.rules = tuple(rules)
+        self.even = even
+        self._weights = list(accumulate(rule.weight for rule in rules))
+        self._options: dict[str, MoveOption] = {option.text: option for rule in rules for option in rule.options}
+        self._bodies: dict[tuple[str, tuple[Shape, ...], tuple[Shape, ...]], Graph | Refusal] = {}
+
+    def draw(self, graph: Graph, rng: random.Random) -> Edit | Refusal:
+        """A random edit, which may still turn out not to be possible."""
+        rule = rng.choices(self.rules, cum_weights=self._weights)[0]
+        if self.even == "moves":
+            found = list(self._of(rule, graph))
+            return found[rng.randrange(len(found))] if found else Refusal("site", f"nothing to {rule.name}")
+        kind = KINDS[rule.name]
+        site = draw_site(graph, kind.level, rng)
+        if isinstance(site, Refusal):
+            return site
+        if rule.where and not rule.where(site.facts):
+            return Refusal("site", f"not where {rule.condition}")
+        possible = kind.at(site, rule)
+        if not possible:
+            return Refusal("site", f"nothing to {rule.name} here")
+        return possible[rng.randrange(len(possible))]
+
+    def edits(self, graph: Graph) -> Iterator[Edit]:
+        """Every edit that could be drawn, each once. Some may turn out not to be possible."""
+        seen: set[Edit] = set()
+        for rule in self.rules:
+            for edit in self._of(rule, graph) if rule.weight > 0 else ():
+                if edit not in seen:
+                    seen.add(edit)
+                    yield edit
+
+    def _of(self, rule: MoveRule, graph: Graph) -> Iterator[Edit]:
+        kind = KINDS[rule.name]
+        for site in sites(graph, kind.level):
+            if self.allows(rule, site):
+                yield from dict.fromkeys(kind.at(site, rule))
+
+    @staticmethod
+    def allows(rule: MoveRule, site: Site) -> bool:
+        """Whether the rule's filter lets it act there."""
+        return rule.where is None or rule.where(site.facts)
+
+    def body(self, what: str, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> Graph | Refusal:
+        """What an option becomes between these shapes."""
+        key = (what, inputs, outputs)
+        known = self._bodies.get(key)
+        if known is None:
+            known = self._bodies[key] = self._typed(what, inputs, outputs)
+        return known
+
+    def _typed(self, what: str, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> Graph | Refusal:
+        if what not in self._options:
+            return Refusal("type", f"the space does not know {shown(what)}")
+        try:
+            body = self._options[what].on(*inputs, width=outputs[0][0])
+        except UninasError as problem:
+            return Refusal("type", problem.diagnostics[0].message)
+        if body.output_shapes != outputs:
+            made, wanted = (", ".join(map(show_shape, some)) for some in (body.output_shapes, outputs))
+            aim = f"keep the shape {wanted}" if inputs == outputs else f"make {wanted}"
+            return Refusal("type", f"expected {what} to {aim}, but it makes {made}")
+        return Refusal("type", f"{what} does nothing") if transparent(body) else body

@@ -1,0 +1,121 @@
+"""The same structure for other shapes: channels, and sizes of maps, solved anew.
+
+A number that stood for the channels of the input or the output, or for a multiple or fraction of these, does so again;
+any other stays what it is. This is what the text of a block would say relative to `C` and `width`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from uninas.graph import INPUT, Block, Each, Graph, GraphError, Node, Operator, Wire
+from uninas.op import Attr, Op, Shape, ShapeError
+
+SPATIAL = {"height": 1, "width": 2}  # attributes that speak of the height and width of a map, and the axes
+
+
+Rewrite = Callable[[Op], Op]
+
+
+def resolved(
+    graph: Graph, inputs: Sequence[Shape], channels: int | None = None, rewrite: Rewrite | None = None
+) -> Graph:
+    """The graph for these inputs, with `channels` in its first output (None: what follows from the inputs).
+
+    `rewrite` may exchange operations before they are solved. Raises GraphError when no solution is found; whether the
+    outputs are those that are wanted is left to the caller.
+    """
+    if len(inputs) != len(graph.inputs) or any(len(a) != len(b) for a, b in zip(inputs, graph.inputs, strict=True)):
+        raise GraphError(f"expected inputs like those of {graph.name or 'the block'}")
+    if rewrite is None and tuple(inputs) == graph.inputs and channels in (None, graph.output_shapes[0][0]):
+        return graph
+    frame = _Frame(graph, inputs[0], channels, rewrite)
+    shapes: dict[str, tuple[Shape, ...]] = {INPUT: tuple(inputs)}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        wires = _wires(node.inputs, graph, shapes)
+        incoming = tuple(shapes[wire.node][wire.port] for wire in wires)
+        try:
+            op = frame.operator(node.op, graph.input_shapes(node), incoming)
+            shapes[node.name] = op.outputs(*incoming)
+            frame.learn(graph.shapes(node.name)[0], shapes[node.name][0])
+        except ShapeError as problem:
+            raise GraphError(str(problem), node.name) from None
+        nodes.append(Node(node.name, op, wires))
+    ends = _wires(graph.outputs, graph, shapes)
+    return dataclasses.replace(graph, inputs=tuple(inputs), nodes=tuple(nodes), outputs=ends)
+
+
+class _Frame:
+    """What the numbers inside a graph speak of, before and after: channels of its output and input, sizes of maps."""
+
+    def __init__(self, graph: Graph, after: Shape, channels: int | None, rewrite: Rewrite | None):
+        before = graph.inputs[0]
+        self.pairs = [(before[0], after[0])]
+        if channels is not None:
+            self.pairs.insert(0, (graph.output_shapes[0][0], channels))
+        self.sizes: dict[tuple[int, int], int] = {}
+        self.learn(before, after)
+        self.rewrite = rewrite
+
+    def learn(self, before: Shape, after: Shape) -> None:
+        """Sizes of a map, and what became of them."""
+        for axis in range(1, min(len(before), len(after))):
+            self.sizes.setdefault((axis, before[axis]), after[axis])
+
+    def operator(self, op: Operator, before: tuple[Shape, ...], after: tuple[Shape, ...]) -> Operator:
+        if isinstance(op, Block):
+            return Block(resolved(op.graph, after, self.inner(op.graph, after[0]), self.rewrite))
+        if isinstance(op, Each):
+            return Each(resolved(op.body, after[:1], self.inner(op.body, after[0]), self.rewrite))
+        if self.rewrite:
+            op = self.rewrite(op)
+        numbers = {
+            a.name: self.number(a, getattr(op, a.name), before[0][0], after[0][0]) for a in op.attrs if a.type is int
+        }
+        changed = {name: number for name, number in numbers.items() if number != getattr(op, name)}
+        return op.having(**changed) if changed else op
+
+    def inner(self, graph: Graph, after: Shape) -> int:
+        """The channels that a block inside shall make."""
+        made = graph.output_shapes[0][0]
+        return after[0] if made == graph.inputs[0][0] else self.channels(made)
+
+    def number(self, attribute: Attr, value: int, before: int, after: int) -> int:
+        """An attribute's value; before and after are the channels that flow into its operation."""
+        if attribute.channels:
+            return self.channels(value)
+        if attribute.name == "groups" and value == before:
+            return after
+        return self.sizes.get((SPATIAL.get(attribute.name, 0), value), value)
+
+    def channels(self, value: int) -> int:
+        for old, new in self.pairs:
+            if value == old:
+                return new
+        for old, new in self.pairs:
+            if old > 1 and value % old == 0:
+                return value // old * new
+            if value > 1 and old % value == 0 and new % (old // value) == 0:
+                return new // (old // value)
+        return value
+
+
+def _wires(wires: tuple[Wire, ...], graph: Graph, shapes: dict[str, tuple[Shape, ...]]) -> tuple[Wire, ...]:
+    """The wires again; where all outputs of a node were taken in a row, all that it has now."""
+    found: list[Wire] = []
+    position = 0
+    while position < len(wires):
+        node, port = wires[position]
+        ports = len(shapes[node])
+        run = tuple(Wire(node, number) for number in range(len(graph.shapes(node))))
+        if len(run) != ports and wires[position : position + len(run)] == run:
+            found += (Wire(node, number) for number in range(ports))
+            position += len(run)
+        elif port < ports:
+            found.append(wires[position])
+            position += 1
+        else:
+            raise GraphError(f"expected {node} to have an output {port}, but it has {ports}", node)
+    return tuple(found)

@@ -1,0 +1,85 @@
+"""Walks: one interface to architectures and their neighbours, whether a space is made of moves or of choices.
+
+    walk = walk_of(space)
+    graph = walk.sample(rng)
+    proposal = walk.propose(graph, rng, seen={graph.key})
+    child = walk.crossover(graph, proposal.graph, rng, seen)
+    walk.apply(graph, child.edit, mate=proposal.graph) == child.graph
+
+Every edit prints as a sentence, is recorded by `record`, read by `read_edit` and replayed by `apply`, which needs the
+second parent (the one whose key is `edit.mate`) for crossovers of networks alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from uninas.graph import Graph
+from uninas.mutate.edits import Edit, Refusal
+from uninas.mutate.graft import draw_graft
+from uninas.mutate.moves import Moves
+from uninas.mutate.propose import PATIENCE, Proposal, allowed, apply, attempt, first_allowed, propose
+from uninas.space import Budget
+
+
+class Walk(Protocol):
+    """How to move in a space. The budget is absolute; what is proposed keeps it and has a key that is not in `seen`."""
+
+    @property
+    def budget(self) -> Budget:
+        """What every architecture keeps."""
+
+    def sample(self, rng: random.Random) -> Graph:
+        """Where to begin: the start of a space of moves, a random member of a space of choices. It keeps the budget."""
+
+    def propose(self, graph: Graph, rng: random.Random, seen: Container[str], patience: int = PATIENCE) -> Proposal:
+        """A random neighbour. Raises UNI080 when `patience` draws in a row are refused."""
+
+    def crossover(
+        self, a: Graph, b: Graph, rng: random.Random, seen: Container[str], patience: int = PATIENCE
+    ) -> Proposal:
+        """A child of two parents, as an edit of the first. Raises UNI080 when `patience` draws are refused."""
+
+    def apply(self, graph: Graph, edit: Edit, mate: Graph | None = None) -> Graph:
+        """The architecture after an edit. Raises UNI080 when it does not fit."""
+
+    def neighbours(self, graph: Graph) -> Iterator[Proposal]:
+        """Every different architecture one edit away that keeps the budget, each once."""
+
+
+@dataclass(frozen=True)
+class MoveWalk:
+    """The networks around a start, by the moves of a space."""
+
+    moves: Moves
+    budget: Budget
+    start: Graph
+
+    def sample(self, rng: random.Random) -> Graph:
+        return self.start
+
+    def propose(self, graph: Graph, rng: random.Random, seen: Container[str], patience: int = PATIENCE) -> Proposal:
+        return propose(graph, self.moves, self.budget, rng, seen, patience)
+
+    def crossover(
+        self, a: Graph, b: Graph, rng: random.Random, seen: Container[str], patience: int = PATIENCE
+    ) -> Proposal:
+        return first_allowed(
+            lambda: draw_graft(a, b, rng),
+            lambda edit: attempt(a, edit, self.moves, b, self.budget),
+            self.budget, seen, patience,
+        )  # fmt: skip
+
+    def apply(self, graph: Graph, edit: Edit, mate: Graph | None = None) -> Graph:
+        return apply(graph, edit, self.moves, mate)
+
+    def neighbours(self, graph: Graph) -> Iterator[Proposal]:
+        seen = {graph.key}
+        for edit in self.moves.edits(graph):
+            other = allowed(attempt(graph, edit, self.moves, None, self.budget), self.budget, seen)
+            if not isinstance(other, Refusal):
+                seen.add(other.key)
+                yield Proposal(other, edit)
