@@ -7,20 +7,39 @@
 2.0
 """
 
-from uninas.proxies import az_nas, counts, jacov, naswot, te_nas, vkdnw, zen  # noqa: F401  (importing registers them)
+from uninas.proxies import (  # noqa: F401  (importing them registers their proxies)
+    az_nas,
+    counts,
+    epe,
+    fisher,
+    grad_sign,
+    jacov,
+    naswot,
+    saliency,
+    synflow,
+    te_nas,
+    vkdnw,
+    zen,
+    zico,
+)
 from uninas.proxies.base import Proxy, ProxyError, Score, get, proxies, proxy, score, untouched
+from uninas.proxies.initial import SCHEMES, initialise
+from uninas.proxies.inputs import source
 from uninas.proxies.jacobian import Jacobian, Weight, logit_jacobian
 
 __all__ = [
+    "SCHEMES",
     "Jacobian",
     "Proxy",
     "ProxyError",
     "Score",
     "Weight",
     "get",
+    "initialise",
     "logit_jacobian",
     "proxies",
     "proxy",
     "score",
+    "source",
     "untouched",
 ]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,10 +25,17 @@ import torch
 from torch import Tensor, nn
 
 from uninas.errors import Diagnostic, UninasError, did_you_mean
+from uninas.proxies.initial import OWN, initialise
 
 Direction = Literal["higher", "lower"]
 Inputs = tuple[Tensor, ...]
 Measured = tuple[float, Mapping[str, float]]
+
+Source = Callable[[torch.Generator], Inputs]
+"""Draws a batch, on the device of the generator."""
+
+Initial = Callable[[nn.Module, torch.Generator], None]
+"""Gives a module new weights."""
 
 
 class ProxyError(UninasError):
@@ -39,13 +47,19 @@ class ProxyError(UninasError):
 
 @dataclass(frozen=True)
 class Score:
-    """A finite number for one module. `direction` says whether a better network scores higher or lower."""
+    """A finite number for one module. `direction` says whether a better network scores higher or lower.
+
+    Of several `repeats`, `value` and `components` are the means, `spread` is the standard deviation of the value (of
+    the sample, with n - 1), and `seconds` the time of all; one score alone has no spread.
+    """
 
     name: str
     value: float
     direction: Direction
     components: Mapping[str, float]
     seconds: float
+    spread: float | None = None
+    repeats: int = 1
 
 
 @dataclass(frozen=True)
@@ -102,18 +116,26 @@ def get(name: str) -> Proxy:
 def score(
     name: str,
     module: nn.Module,
-    batch: Tensor | Inputs,
+    batch: Tensor | Inputs | Source,
     generator: torch.Generator | None = None,
+    *,
+    repeats: int = 1,
+    init: str | Initial = OWN,
     **options: Any,
 ) -> Score:
     """Score `module` with the proxy `name`.
 
-    `batch` is the module's input of shape (N, ...), or a tuple of inputs, on the module's device. Proxies that
-    draw random numbers take them from `generator`; without one they get a fresh generator seeded with 0, so
-    equal calls give equal scores. The module's weights, buffers, gradients, modes and `requires_grad` and
-    torch's global random state are the same afterwards.
+    `batch` is the module's input of shape (N, ...), or a tuple of inputs, on the module's device; or a source that
+    draws it (see `proxies.inputs`). `init` gives the module new weights first: a scheme of `proxies.initialise`, or a
+    function; by default it is scored as it is.
 
-    Raises ProxyError for an unknown proxy or option and where the score does not exist.
+    All randomness comes from `generator`: first the weights, then the batch, then what the proxy itself draws. Without
+    one it is a fresh generator seeded with 0, so equal calls give equal scores. With `repeats` of k > 1, all that is
+    done k times over, with k generators seeded from it: what is given as it is (weights under "own", a batch of
+    tensors) is the same each time, and what is drawn is drawn anew.
+
+    The module's weights, buffers, gradients, modes and `requires_grad` and torch's global random state are the same
+    afterwards. Raises ProxyError for an unknown proxy or option and where a score does not exist.
     """
     chosen = get(name)
     for option in options.keys() - chosen.options.keys():
@@ -122,20 +144,66 @@ def score(
             did_you_mean(option, chosen.options),
             f"its options are {', '.join(chosen.options) or '(none)'}",
         )
-    inputs = (batch,) if isinstance(batch, Tensor) else tuple(batch)
-    if not inputs or not all(part.ndim and len(part) for part in inputs):
-        raise ProxyError("expected a batch of at least one sample: a tensor (N, ...) or a tuple of such tensors")
+    if repeats < 1:
+        raise ProxyError(f"expected at least 1 repeat, but got {repeats}")
     generator = generator or torch.Generator().manual_seed(0)
+    generators = [generator] if repeats == 1 else _spawned(generator, repeats)
 
-    start = time.perf_counter()
-    with untouched(module):
+    runs = [_once(chosen, module, batch, init, each, options) for each in generators]
+    values, parts, seconds = zip(*runs, strict=True)
+    shared = [part for part in parts[0] if all(part in one for one in parts)]
+    return Score(
+        name,
+        statistics.fmean(values),
+        chosen.direction,
+        MappingProxyType({part: statistics.fmean(one[part] for one in parts) for part in shared}),
+        sum(seconds),
+        statistics.stdev(values) if repeats > 1 else None,
+        repeats,
+    )
+
+
+def _once(
+    chosen: Proxy,
+    module: nn.Module,
+    batch: Tensor | Inputs | Source,
+    init: str | Initial,
+    generator: torch.Generator,
+    options: Mapping[str, Any],
+) -> tuple[float, Mapping[str, float], float]:
+    """Value, components and seconds of one score. Raises ProxyError if a number is not finite."""
+    with untouched(module), torch.enable_grad():
+        if isinstance(init, str):
+            initialise(module, init, generator)
+        else:
+            init(module, generator)
+        inputs = _inputs(module, batch, generator)
+        start = time.perf_counter()
         value, components = chosen.measure(module, inputs, generator, **options)
-    seconds = time.perf_counter() - start
-
+        seconds = time.perf_counter() - start
     for label, number in {"score": value, **components}.items():
         if not math.isfinite(number):
-            raise ProxyError(f"proxy '{name}' has no finite value for this module: its {label} is {number}")
-    return Score(name, float(value), chosen.direction, MappingProxyType(dict(components)), seconds)
+            raise ProxyError(f"proxy '{chosen.name}' has no finite value for this module: its {label} is {number}")
+    return float(value), components, seconds
+
+
+def _spawned(generator: torch.Generator, count: int) -> list[torch.Generator]:
+    seeds = torch.randint(2**63 - 1, (count,), generator=generator, device=generator.device).tolist()
+    return [torch.Generator(generator.device).manual_seed(seed) for seed in seeds]
+
+
+def _inputs(module: nn.Module, batch: Tensor | Inputs | Source, generator: torch.Generator) -> Inputs:
+    """The batch as a tuple; a drawn one goes to where the module is."""
+    if isinstance(batch, Tensor):
+        inputs: Inputs = (batch,)
+    elif callable(batch):
+        device = next((parameter.device for parameter in module.parameters()), generator.device)
+        inputs = tuple(part.to(device) for part in batch(generator))
+    else:
+        inputs = tuple(batch)
+    if not inputs or not all(part.ndim and len(part) for part in inputs):
+        raise ProxyError("expected a batch of at least one sample: a tensor (N, ...) or a tuple of such tensors")
+    return inputs
 
 
 @contextmanager

@@ -25,39 +25,34 @@ from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
 
 
 @proxy("zen")
-def zen(
-    module: nn.Module, inputs: Inputs, generator: torch.Generator, *, noise: float = 0.01, repeats: int = 1
-) -> Measured:
+def zen(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, noise: float = 0.01) -> Measured:
     """Sensitivity of the features before pooling, rescaled by batch norms (Lin et al. 2021).
 
     The module gets weights of its own for this: N(0, 1) in convolutions and linear layers, biases 0, norms the
-    identity, drawn anew in each of `repeats` rounds whose mean is the score. Features are the last feature map that a
-    pass computes, a tensor with two axes longer than 1 besides the batch: for a convolutional network what global
-    pooling reduces, for a transformer the last tokens. Norms in the formula are taken per sample (published code takes
-    the sum of absolute values, which shifts the score).
+    identity; the paper takes the mean over several draws. Features are the last feature map that a pass computes, a
+    tensor with two axes longer than 1 besides the batch: for a convolutional network what global pooling reduces, for
+    a transformer the last tokens. Norms in the formula are taken per sample (published code takes the sum of absolute
+    values, which shifts the score).
 
     Components: `sensitivity`, the first term, and `scale`, the second. Raises ProxyError where no feature map is
     computed or the features do not depend on the input.
     """
-    if repeats < 1 or not noise > 0:
-        raise ProxyError(f"expected at least 1 repeat and positive noise, but got {repeats} and {noise}")
+    if not noise > 0:
+        raise ProxyError(f"expected positive noise, but got {noise}")
     prepared = prepare(module, inputs)
-    sensitivity = scale = 0.0
     with torch.no_grad():
-        for _ in range(repeats):
-            _gaussian(module, generator)
-            noisy = tuple(_perturbed(part, noise, generator) for part in prepared)
-            module.eval()
-            with stored_statistics(module) as variances:
-                clean = _features(module, prepared)
-            scale += sum(float(variance.mean().sqrt().log()) for variance in variances)
-            with stored_statistics(module):
-                change = (_features(module, noisy) - clean).flatten(1).norm(dim=1).mean()
-            if change == 0:
-                raise ProxyError("the network's features do not depend on its input")
-            sensitivity += float(change.log())
-    value, parts = (sensitivity + scale) / repeats, {"sensitivity": sensitivity / repeats, "scale": scale / repeats}
-    return value, parts
+        _gaussian(module, generator)
+        noisy = tuple(_perturbed(part, noise, generator) for part in prepared)
+        module.eval()
+        with stored_statistics(module) as variances:
+            clean = _features(module, prepared)
+        scale = sum(float(variance.mean().sqrt().log()) for variance in variances)
+        with stored_statistics(module):
+            change = (_features(module, noisy) - clean).flatten(1).norm(dim=1).mean()
+        if change == 0:
+            raise ProxyError("the network's features do not depend on its input")
+        sensitivity = float(change.log())
+    return sensitivity + scale, {"sensitivity": sensitivity, "scale": scale}
 
 
 def _features(module: nn.Module, inputs: Inputs) -> Tensor:

@@ -1,0 +1,244 @@
+"""Where a batch comes from: standard normal noise, a folder of pictures, or an array in a file.
+
+A source is a function from a generator to the inputs of a module, so that repeated scores can draw a batch each:
+
+    >>> import torch
+    >>> draw = source("normal", [(3, 8, 8)], 4)
+    >>> draw(torch.Generator().manual_seed(0))[0].shape
+    torch.Size([4, 3, 8, 8])
+
+Pictures, and arrays of integers from 0 to 255, are scaled to 0..1, then to about mean 0 and deviation 1 by the
+statistics of ImageNet; arrays of floating-point numbers are taken as they are. Of pictures of another size the
+largest middle part of the right proportions is resized.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.lib import format as npy
+from torch import Tensor
+
+from uninas.errors import shown
+from uninas.proxies.base import Inputs, ProxyError, Source
+
+Shape = Sequence[int]
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp")
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the red, green and blue of ImageNet; pictures that are not of three channels get their averages."""
+
+MOST_IMAGES = 10_000_000
+MOST_PIXELS = 2**26
+MOST_BYTES = 2**32
+
+
+def source(text: str, shapes: Sequence[Shape], count: int) -> Source:
+    """The source that a word names, of `count` samples for inputs of these shapes (each without the batch axis).
+
+    "normal", a folder of pictures, a .npy or .npz file, or file.npz:KEY. Files are looked at when a batch is drawn.
+    Raises ProxyError if it is none of these, or no source of that kind has such shapes.
+    """
+    if text == "normal":
+        return normal(shapes, count)
+    if len(shapes) != 1:
+        raise ProxyError(f"expected a module of one input, to read it from {text}, but it has {len(shapes)}")
+    path, key = Path(text), None
+    if not path.exists() and ":" in text:
+        path, key = Path(text.rpartition(":")[0]), text.rpartition(":")[2]
+    if path.is_dir():
+        return pictures(path, shapes[0], count)
+    if path.suffix in (".npy", ".npz"):
+        return array(path, shapes[0], count, key)
+    raise ProxyError(
+        f"expected an input 'normal', a folder of pictures, or a .npy or .npz file, but got {shown(text)}",
+        "" if path.exists() else f"there is nothing at {path}",
+    )
+
+
+def normal(shapes: Sequence[Shape], count: int) -> Source:
+    """Independent standard normal numbers."""
+    return lambda generator: tuple(
+        torch.randn(count, *shape, generator=generator, device=generator.device) for shape in shapes
+    )
+
+
+def pictures(folder: Path, shape: Shape, count: int) -> Source:
+    """Pictures drawn without repetition from all in a folder and the folders below it, for C x H x W with C 1 or 3.
+
+    They are numbered by their sorted paths, so equal generators draw equal pictures. Needs Pillow.
+    """
+
+    def draw(generator: torch.Generator) -> Inputs:
+        files = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+        found = sorted(islice(files, MOST_IMAGES + 1))
+        chosen = [found[number] for number in some(len(found), count, f"pictures in {folder}", generator)]
+        return (torch.stack([prepared(file, shape, file) for file in chosen]),)
+
+    return draw
+
+
+def array(path: Path, shape: Shape, count: int, key: str | None = None) -> Source:
+    """Samples drawn without repetition from an array (N, ...), channels first or last, in a .npy or .npz file.
+
+    An .npz file of several arrays needs a `key`, unless only one has the right number of axes. Pictures may also be
+    stored encoded: an array `jpeg` of all their bytes, and an array `offset` (N + 1) of where each begins.
+    """
+
+    def draw(generator: torch.Generator) -> Inputs:
+        arrays = opened(path, key, len(shape) + 1)
+        stored = list(arrays.values())
+        total = len(stored[0]) if len(stored) == 1 else len(offsets_of(arrays, path)) - 1
+        chosen = some(total, count, f"samples in {path}", generator)
+        if len(stored) == 1:
+            return (as_samples(torch.from_numpy(np.ascontiguousarray(stored[0][chosen])), shape, path),)
+        return (torch.stack([prepared(part, shape, f"{n} in {path}") for n, part in encoded(arrays, path, chosen)]),)
+
+    return draw
+
+
+def some(total: int, count: int, what: str, generator: torch.Generator) -> list[int]:
+    """`count` different numbers below `total`."""
+    if not count <= total <= MOST_IMAGES:
+        raise ProxyError(f"expected from {count:,} to {MOST_IMAGES:,} {what}, but found {total:,}")
+    return torch.randperm(total, generator=generator, device=generator.device)[:count].tolist()
+
+
+# ---- pictures --------------------------------------------------------------------------------------------------------
+
+
+def prepared(file: Path | IO[bytes], shape: Shape, name: object) -> Tensor:
+    """A picture in a file as a sample C x H x W."""
+    return normalised(fitted(decoded(file, shape, name), shape))
+
+
+def decoded(file: Path | IO[bytes], shape: Shape, name: object) -> Tensor:
+    """A picture in a file as bytes (C, height, width), C that of `shape`. ProxyError if it cannot be read."""
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise ProxyError(f"expected inputs of 1 or 3 channels, to read pictures, but got shape {tuple(shape)}")
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ProxyError("reading pictures needs Pillow", "pip install pillow") from None
+    try:
+        with Image.open(file, formats=FORMATS) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise ValueError(f"{picture.width} x {picture.height} pixels are too many")
+            pixels = np.array(picture.convert("L" if shape[0] == 1 else "RGB"))
+    except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as problem:
+        raise ProxyError(f"cannot read the picture {name}: {problem}") from None
+    return torch.from_numpy(pixels).reshape(*pixels.shape[:2], shape[0]).movedim(-1, 0)
+
+
+def fitted(image: Tensor, shape: Shape) -> Tensor:
+    """The largest part in the middle of an image (C, h, w) that has the proportions of H x W, resized to that."""
+    height, width = shape[1:]
+    h, w = image.shape[1:]
+    scale = min(h / height, w / width)
+    inner_h, inner_w = (max(1, min(extent, round(n * scale))) for extent, n in ((h, height), (w, width)))
+    top, left = (h - inner_h) // 2, (w - inner_w) // 2
+    middle = image[:, top : top + inner_h, left : left + inner_w]
+    if (inner_h, inner_w) == (height, width):
+        return middle
+    return F.interpolate(middle[None].float(), (height, width), mode="bilinear", antialias=True)[0]
+
+
+def normalised(image: Tensor) -> Tensor:
+    """Values 0..255 of (C, H, W) to about mean 0 and deviation 1."""
+    mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
+    if len(image) != len(MEAN):
+        mean, deviation = mean.mean(), deviation.mean()
+    return (image.float() / 255 - mean.reshape(-1, 1, 1)) / deviation.reshape(-1, 1, 1)
+
+
+# ---- arrays ----------------------------------------------------------------------------------------------------------
+
+
+def opened(path: Path, key: str | None, axes: int) -> Mapping[str, Any]:
+    """The array to read from a file, by name; or the two of encoded pictures. Nothing in it is unpickled."""
+    try:
+        if path.suffix == ".npy":
+            return {path.name: np.load(path, mmap_mode="r", allow_pickle=False)}
+        with np.load(path, allow_pickle=False) as archive:
+            headers = {name: header(archive, name) for name in archive.files[:1000]}
+            chosen = chosen_keys(headers, key, axes, path)
+            return {name: archive[name] for name in chosen}
+    except ProxyError:
+        raise
+    except Exception as problem:  # whatever a damaged file makes numpy and zipfile say
+        raise ProxyError(f"cannot read {path}: {problem}") from None
+
+
+def header(archive: Any, name: str) -> tuple[int, ...]:
+    """The shape of an array in an archive, before any memory is taken for it."""
+    member = name if name in archive.zip.namelist() else f"{name}.npy"
+    with archive.zip.open(member) as file:
+        version = npy.read_magic(file)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(file)
+    if math.prod(shape) * dtype.itemsize > MOST_BYTES:
+        raise ValueError(f"{name} is larger than {MOST_BYTES >> 30} GiB")
+    return shape
+
+
+def chosen_keys(headers: Mapping[str, tuple[int, ...]], key: str | None, axes: int, path: Path) -> list[str]:
+    """Which arrays of an archive hold the samples."""
+    if key is None and {"jpeg", "offset"} <= headers.keys():
+        return ["jpeg", "offset"]
+    fitting = [name for name, shape in headers.items() if (len(shape) == axes if key is None else name == key)]
+    if len(fitting) != 1:
+        listed = ", ".join(f"{name} ({' x '.join(map(str, shape))})" for name, shape in headers.items())
+        wanted = f"one array of {axes} axes" if key is None else f"an array {shown(key)}"
+        raise ProxyError(f"expected {wanted} in {path}, but it has {listed or 'none'}", f"name one: {path.name}:KEY")
+    return fitting
+
+
+def offsets_of(arrays: Mapping[str, Any], path: Path) -> Any:
+    """Where each of the encoded pictures begins. ProxyError unless they are bytes and integers."""
+    data, offsets = arrays["jpeg"], arrays["offset"]
+    flat = data.ndim == offsets.ndim == 1 and len(offsets) > 0
+    if not flat or data.dtype != np.uint8 or offsets.dtype.kind not in "iu":
+        raise ProxyError(f"expected jpeg (bytes) and offset (N + 1 integers) in {path}")
+    return offsets
+
+
+def encoded(arrays: Mapping[str, Any], path: Path, chosen: Sequence[int]) -> Iterator[tuple[int, IO[bytes]]]:
+    """The chosen ones of encoded pictures, by number."""
+    data, offsets = arrays["jpeg"], offsets_of(arrays, path)
+    for n in chosen:
+        yield n, io.BytesIO(data[int(offsets[n]) : int(offsets[n + 1])].tobytes())
+
+
+def as_samples(rows: Tensor, shape: Shape, path: Path) -> Tensor:
+    """Rows of an array as inputs (n, *shape). ProxyError if they cannot be that."""
+    if rows.dtype.is_complex or rows.dtype == torch.bool or not rows.isfinite().all():
+        raise ProxyError(f"expected finite numbers in {path}")
+    if len(shape) == 3:
+        rows = as_images(rows, shape[0])
+    wanted = (len(rows), shape[0], *rows.shape[2:4]) if len(shape) == 3 else (len(rows), *shape)
+    if tuple(rows.shape) != wanted or rows.numel() == 0:
+        raise ProxyError(f"expected samples of shape {tuple(shape)} in {path}, but got {tuple(rows.shape[1:])}")
+    if not rows.is_floating_point() and not 0 <= int(rows.min()) <= int(rows.max()) <= 255:
+        raise ProxyError(f"expected integers from 0 to 255 in {path}, but got {int(rows.min())} to {int(rows.max())}")
+    if len(shape) != 3:
+        return rows.float()
+    images = [fitted(row, shape) for row in rows]
+    return torch.stack(images).float() if rows.is_floating_point() else torch.stack([normalised(i) for i in images])
+
+
+def as_images(rows: Tensor, channels: int) -> Tensor:
+    """Images with the channels first. Where both ends could be channels, they are taken to be first."""
+    if rows.ndim == 3 and channels == 1:
+        return rows[:, None]
+    last = rows.ndim == 4 and rows.shape[1] != channels == rows.shape[3]
+    return rows.movedim(3, 1) if last else rows

@@ -1,0 +1,97 @@
+"""Scores of the weights and their gradients: how much the loss feels each weight, before any training.
+
+With w the weights, L the mean cross-entropy of the batch, g = dL/dw and H the Hessian of L by w:
+
+    l2_norm    sum over tensors of ||w||
+    grad_norm  sum over tensors of ||g||
+    plain      sum of w g
+    snip       sum of |w g|            (Lee et al., ICLR 2019, equation 4 without its normalisation)
+    grasp      sum of -w (H g)         (Wang et al., ICLR 2020, equation 8)
+
+These are the conventions of Abdelfattah et al. (ICLR 2021) and NAS-Bench-Suite-Zero (Krishnakumar et al. 2022): one
+sum over all filters and matrices, and grasp with the sign of the paper, which counts as better where it is higher.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from uninas.proxies.activations import prepare
+from uninas.proxies.base import Inputs, Measured, proxy
+from uninas.proxies.gradients import Labels, derivatives, loss, weights_of
+
+
+@proxy("l2_norm")
+def l2_norm(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, min_ndim: int = 2) -> Measured:
+    """Sum over the weight tensors of their Euclidean norms (Abdelfattah et al. 2021); the batch is not used."""
+    return sum(float(weight.detach().double().norm()) for weight in weights_of(module, min_ndim)), {}
+
+
+@proxy("grad_norm")
+def grad_norm(
+    module: nn.Module, inputs: Inputs, generator: torch.Generator, *, labels: Labels = None, min_ndim: int = 2
+) -> Measured:
+    """Sum over the weight tensors of the Euclidean norms of the loss gradient (Abdelfattah et al. 2021).
+
+    Loss, `labels` (random by default), weights (`min_ndim`) and mode are those of `snip`.
+    """
+    _, gradients = _pairs(module, inputs, generator, labels, min_ndim)
+    return sum(float(gradient.norm()) for gradient in gradients), {}
+
+
+@proxy("plain")
+def plain(
+    module: nn.Module, inputs: Inputs, generator: torch.Generator, *, labels: Labels = None, min_ndim: int = 2
+) -> Measured:
+    """Sum of weight times loss gradient (Mozer & Smolensky, NeurIPS 1988; Abdelfattah et al. 2021).
+
+    Loss, `labels` (random by default), weights (`min_ndim`) and mode are those of `snip`. Where the function does not
+    change with the scale of its weights, as before a batch norm, the sum over them is zero: what remains comes from
+    the last layers.
+    """
+    pairs = zip(*_pairs(module, inputs, generator, labels, min_ndim), strict=True)
+    return sum(float((weight * gradient).sum()) for weight, gradient in pairs), {}
+
+
+@proxy("snip")
+def snip(
+    module: nn.Module, inputs: Inputs, generator: torch.Generator, *, labels: Labels = None, min_ndim: int = 2
+) -> Measured:
+    """Sum of the magnitudes of weight times loss gradient, the connection sensitivity (Lee et al., ICLR 2019).
+
+    The loss is the mean cross-entropy against `labels` (N integers), by default drawn uniformly from the generator.
+    Weights are trainable parameters of at least `min_ndim` axes. Batch norms use the statistics of the batch, as in
+    training; dropout is off. Raises ProxyError unless the output is finite logits (N, K), K > 1.
+    """
+    pairs = zip(*_pairs(module, inputs, generator, labels, min_ndim), strict=True)
+    return sum(float((weight * gradient).abs().sum()) for weight, gradient in pairs), {}
+
+
+@proxy("grasp")
+def grasp(
+    module: nn.Module, inputs: Inputs, generator: torch.Generator, *, labels: Labels = None, min_ndim: int = 2
+) -> Measured:
+    """Sum of -w (H g): how much removing the weights would change the flow of gradients (Wang et al., ICLR 2020).
+
+    H g is the derivative of g . stop(g), a second backward pass; logits are not divided by a temperature. Loss,
+    `labels` (random by default), weights (`min_ndim`) and mode are those of `snip`. Raises ProxyError also where an
+    operation of the module has no second derivative.
+    """
+    weights = weights_of(module, min_ndim)
+    with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+        entropy = loss(module, prepare(module, inputs), generator, labels)
+        gradients = derivatives(entropy, weights, differentiable=True)
+    flow = torch.stack([(gradient * gradient.detach()).sum() for gradient in gradients]).sum()
+    products = derivatives(flow, weights)
+    return -sum(float((w.detach() * product).sum()) for w, product in zip(weights, products, strict=True)), {}
+
+
+def _pairs(
+    module: nn.Module, inputs: Inputs, generator: torch.Generator, labels: Labels, min_ndim: int
+) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+    """The weights and their gradients."""
+    weights = weights_of(module, min_ndim)
+    gradients = derivatives(loss(module, prepare(module, inputs), generator, labels), weights)
+    return [weight.detach() for weight in weights], gradients

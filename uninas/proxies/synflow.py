@@ -1,0 +1,61 @@
+"""SynFlow: the flow through all paths of a network, without data (Tanaka et al., NeurIPS 2020).
+
+R is the sum of the outputs for an input of ones, with every parameter replaced by its absolute value. Of a network
+without biases R is the sum over all paths of the product of the weights on them, and
+
+    score = sum of |w dR/dw|      (equations 3 and 4 of the paper, summed as by Abdelfattah et al., ICLR 2021).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from uninas.proxies.activations import run
+from uninas.proxies.base import Inputs, Measured, proxy
+from uninas.proxies.gradients import derivatives, weights_of
+
+
+@proxy("synflow")
+def synflow(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, min_ndim: int = 2) -> Measured:
+    """Sum of weight times gradient of the total flow through absolute weights (Tanaka et al. 2020).
+
+    One sample of ones, in float64 and evaluation mode. Batch norms are made the identity, as in the literature: they
+    would divide the flow by itself. Other norms stay. Of the batch only the shape counts, and integer inputs keep
+    their first sample. Weights are trainable parameters of at least `min_ndim` axes; biases take part in R, with their
+    absolute values. A flow beyond float64, as of the deepest networks, is a ProxyError: begin with smaller weights.
+    """
+    module.eval()
+    _absolute(module)
+    weights = weights_of(module, min_ndim)
+    for layer in module.modules():
+        if isinstance(layer, _BatchNorm):
+            _neutral(layer, weights[0])
+    ones = tuple(torch.ones_like(part[:1]).double() if part.is_floating_point() else part[:1] for part in inputs)
+    flows = derivatives(run(module, ones).sum(), weights)
+    return sum(float((w.detach() * flow).abs().sum()) for w, flow in zip(weights, flows, strict=True)), {}
+
+
+def _absolute(module: nn.Module) -> None:
+    """Replace parameters by their absolute values, and them and all buffers by float64; shared ones stay shared."""
+    made: dict[nn.Parameter, nn.Parameter] = {}
+    for layer in module.modules():
+        for name, parameter in layer._parameters.items():
+            if parameter is not None:
+                positive = nn.Parameter(parameter.detach().double().abs(), parameter.requires_grad)
+                layer._parameters[name] = made.setdefault(parameter, positive)
+        for name, buffer in layer._buffers.items():
+            if buffer is not None and buffer.is_floating_point():
+                layer._buffers[name] = buffer.double()
+
+
+@torch.no_grad()
+def _neutral(norm: _BatchNorm, like: Tensor) -> None:
+    """Statistics and scales with which a batch norm in evaluation mode is the identity, also one fused with more."""
+    for name, fill in (("running_mean", 0.0), ("running_var", 1 - norm.eps)):
+        tracked = norm._buffers[name]
+        norm._buffers[name] = like.new_full((norm.num_features,) if tracked is None else tracked.shape, fill)
+    for scale, fill in ((norm.weight, 1.0), (norm.bias, 0.0)):
+        if scale is not None:
+            scale.fill_(fill)

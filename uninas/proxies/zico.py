@@ -1,0 +1,61 @@
+"""ZiCo: large and steady gradients, measured over several batches (Li et al., ICLR 2023).
+
+With g_b the gradient of the loss of mini-batch b by a weight,
+
+    score = sum over layers l of ln( sum over weights w of l of  E_b |g_b| / sqrt(Var_b g_b) )      (equation 17).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from uninas.proxies.activations import prepare
+from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
+from uninas.proxies.gradients import Labels, derivatives, integers, loss, weights_of
+
+
+@proxy("zico")
+def zico(
+    module: nn.Module,
+    inputs: Inputs,
+    generator: torch.Generator,
+    *,
+    labels: Labels = None,
+    min_ndim: int = 2,
+    batches: int = 2,
+    absolute: bool = False,
+) -> Measured:
+    """Sum over layers of the log of their summed ratio of mean magnitude to deviation of gradients (Li et al. 2023).
+
+    The batch is cut into `batches` equal mini-batches, 2 as published; what is left over is not used. A layer is a
+    weight tensor; weights whose gradient is the same in all mini-batches have no ratio and are left out. With
+    `absolute` the variance is that of |g|, as the paper writes it, instead of g, as its code has it. Batch norms use
+    the statistics of a mini-batch. Loss, `labels` (random by default) and weights (`min_ndim`) are those of `snip`.
+    """
+    if not 2 <= batches <= len(inputs[0]):
+        raise ProxyError(f"expected batches from 2 to the {len(inputs[0])} samples, but got {batches}")
+    weights = weights_of(module, min_ndim)
+    size = len(inputs[0]) // batches
+    given = None if labels is None else integers(labels, len(inputs[0]))
+    prepared = prepare(module, inputs)
+    runs: list[tuple[Tensor, ...]] = []
+    for start in range(0, batches * size, size):
+        part = slice(start, start + size)
+        batch = tuple(value[part] for value in prepared)
+        entropy = loss(module, batch, generator, None if given is None else given[part])
+        runs.append(derivatives(entropy, weights))
+    ratios = [ratio(torch.stack(gradients), absolute) for gradients in zip(*runs, strict=True)]
+    layers = [math.log(number) for number in ratios if number > 0]
+    if not layers:
+        raise ProxyError("the gradients of no weight differ between the mini-batches", "are all samples equal?")
+    return sum(layers), {"layers": float(len(layers))}
+
+
+def ratio(gradients: Tensor, absolute: bool = False) -> float:
+    """Sum over the weights of mean |g| over deviation, of the gradients (B x ...) of a layer; 0 if none differs."""
+    magnitudes = gradients.double().abs()
+    deviation = (magnitudes if absolute else gradients.double()).std(0, correction=0)
+    return float((magnitudes.mean(0) / deviation)[deviation > 0].sum())
