@@ -20,9 +20,10 @@ from uninas.op import FAMILIES, REGISTRY
 from uninas.ops.activation import Relu
 from uninas.ops.conv import Conv
 from uninas.ops.merge import Add
-from uninas.render import DIRECTIONS, LEVELS, dot, render, style, svg, to_dot
+from uninas.render import DIRECTIONS, LEVELS, Options, dot, mermaid, render, style, svg
+from uninas.render.layout import MAX_LAID
 from uninas.render.letters import Letters
-from uninas.render.pages import periods
+from uninas.render.sections import periods
 from uninas.render.simplify import simplified, skips
 
 TEXT = """
@@ -74,7 +75,7 @@ def graph_of(name: str, text: str = TEXT, **arguments: int) -> Graph:
 
 
 def drawn(graph: Graph, level: str = "network", **options: str) -> pygraphviz.AGraph:
-    return pygraphviz.AGraph(string=dot(graph, level, **options))
+    return pygraphviz.AGraph(string=dot(graph, level=level, **options))
 
 
 def words(label: str) -> str:
@@ -101,7 +102,7 @@ def clusters(picture: pygraphviz.AGraph) -> dict[str, str]:
 
 @pytest.mark.parametrize(("name", "level"), [("Gate", "full"), ("Heads", "full"), ("tiny", "network")])
 def test_pictures_as_text(golden, name, level):
-    golden(f"{name.lower()}.{level}.dot", dot(graph_of(name), level))
+    golden(f"{name.lower()}.{level}.dot", dot(graph_of(name), level=level))
 
 
 # -- what is drawn -------------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ def test_a_skip_connection_is_a_marked_edge_from_a_fork():
     assert set(picture.edges()) == {
         ("in", "in/0"), ("in/0", "sigmoid"), ("in/0", "multiply"), ("sigmoid", "multiply"), ("multiply", "out"),
     }  # fmt: skip
-    assert {edge for edge in picture.edges() if edge.attr["color"] == style.SKIP} == {("in/0", "multiply")}
+    assert {edge for edge in picture.edges() if edge.attr["color"] == style.LIGHT.skip} == {("in/0", "multiply")}
 
 
 def test_merge_points_are_circles_with_a_sign():
@@ -199,8 +200,8 @@ def test_block_draws_every_distinct_block_once_and_says_where_it_occurs():
     assert sorted(sheets) == [
         "Down stages.1",
         "Heads in Residual 2",
-        "Mlp in Residual 1 C = 16, 32 H = W = 16, 8",
-        "Residual 1 stages.0 ×3, stages.1 ×2 C = 16, 32 H = W = 16, 8",
+        "Mlp in Residual 1 C = 16, 32; H = W = 16, 8",
+        "Residual 1 stages.0 ×3, stages.1 ×2 C = 16, 32; H = W = 16, 8",
         "Residual 2 stages.1",
         "head",
         "stem",
@@ -228,18 +229,23 @@ def test_direction_and_title_are_set():
     assert "parameters, 0 FLOPs" not in dot(graph_of("Gate"), title="")
 
 
-@pytest.mark.parametrize("options", [{"level": "blok"}, {"direction": "up"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"level": "blok"}, {"direction": "up"}, {"theme": "grey"}, {"show": "size"}, {"width": 1.0}, {"depth": -1}],
+)
 def test_unknown_levels_and_directions_are_refused(options):
     with pytest.raises(UninasError) as caught:
-        to_dot(graph_of("Gate"), **options)
+        Options(**options)
     assert caught.value.code == "UNI015"
 
 
 def test_a_picture_that_nobody_could_read_is_refused():
-    nodes = [Node(f"relu_{n}", Relu(), (Wire(f"relu_{n - 1}" if n else INPUT),)) for n in range(2000)]
-    with pytest.raises(UninasError, match="at most 1,000 nodes") as caught:
-        to_dot(Graph(((8,),), tuple(nodes), (Wire("relu_1999"),)))
+    nodes = [Node(f"relu_{n}", Relu(), (Wire(f"relu_{n - 1}" if n else INPUT),)) for n in range(MAX_LAID)]
+    graph = Graph(((8,),), tuple(nodes), (Wire(nodes[-1].name),))
+    with pytest.raises(UninasError, match="at most 3,000 nodes") as caught:
+        svg(graph)
     assert caught.value.code == "UNI030"
+    assert len(drawn(graph).nodes()) == len(nodes) + 2, "text has no such limit"
 
 
 # -- all that is shipped -------------------------------------------------------------------------------------
@@ -257,11 +263,10 @@ def test_every_shipped_network_can_be_drawn_in_every_way(name):
     for level in LEVELS:
         for direction in DIRECTIONS:
             picture = drawn(graph, level, direction=direction)
-            ends = set(picture.nodes())
-            assert {"in", "out"} <= ends
+            assert {node.rpartition(".")[2] for node in picture.nodes()} >= {"in", "out"}
             assert networkx.is_directed_acyclic_graph(networkx.DiGraph(picture.edges()))
-            dangling = {node for node in ends if node != "in" and not picture.predecessors(node)}
-            assert all(node.endswith(".in") for node in dangling), "a node that nothing reaches"
+            dangling = {node for node in picture.nodes() if not picture.predecessors(node)}
+            assert all(node.rpartition(".")[2] == "in" for node in dangling), "a node that nothing reaches"
 
 
 @pytest.mark.parametrize("name", shipped_networks())
@@ -290,7 +295,7 @@ def test_pdf_holds_no_time_of_day(tmp_path):
 
 
 def test_text_does_not_depend_on_the_process():
-    program = "import uninas, uninas.render as r; print(r.dot(uninas.load('coatnet'), 'block'))"
+    program = "import uninas, uninas.render as r; print(r.dot(uninas.load('coatnet'), level='block'))"
     texts = {
         subprocess.run(
             [sys.executable, "-c", program],
@@ -339,9 +344,49 @@ def test_no_name_breaks_out_of_a_label(name, level):
     hostile = drawn(named(name), level, title=name)
     assert hostile.nodes() == plain.nodes()
     assert hostile.edges() == plain.edges()
-    tree = elements(svg(named(name), level=level, title=name))
-    allowed = {"svg", "g", "title", "polygon", "path", "text", "ellipse", "a"}
-    assert {element.tag.rpartition("}")[2] for element in tree.iter()} <= allowed
+    for outlines in (False, True):
+        check_svg(svg(named(name), level=level, title=name, caption=name, outlines=outlines))
+
+
+ALLOWED = {
+    "svg": {"role", "aria-label", "width", "height", "viewBox", "font-family"},
+    "g": {"class", "transform", "id"},
+    "title": set(), "desc": set(), "defs": set(),
+    "text": {"x", "y", "font-size", "font-weight", "fill", "text-anchor"},
+    "use": {"{http://www.w3.org/1999/xlink}href", "x", "transform", "fill"},
+    "path": {"d", "id", "transform"}, "polygon": {"points"}, "polyline": {"points"},
+    "ellipse": {"cx", "cy", "rx", "ry"},
+}  # fmt: skip
+PAINT = {"fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity"}
+VALUE = re.compile(r"#?[\w ,.()+-]*|DejaVu Sans, Verdana, sans-serif")
+
+
+def check_svg(text: str) -> ElementTree.Element:
+    """Nothing but what is on the list: no script, no style, no link out of the picture."""
+    tree = elements(text)
+    for element in tree.iter():
+        tag = element.tag.removeprefix("{http://www.w3.org/2000/svg}")
+        assert tag in ALLOWED
+        assert set(element.keys()) <= ALLOWED[tag] | (
+            PAINT if tag in ("path", "polygon", "polyline", "ellipse") else set()
+        )
+        values = {key: value for key, value in element.items() if key != "aria-label"}
+        assert all(VALUE.fullmatch(value) for value in values.values()), values
+        href = values.get("{http://www.w3.org/1999/xlink}href", "#")
+        assert href.startswith("#")
+    return tree
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_no_name_breaks_out_of_mermaid(name):
+    plain = mermaid(named("plain"), level="full").splitlines()
+    hostile = mermaid(named(name), level="full", title=name).splitlines()
+    assert len(hostile) == len(plain)
+    for line in hostile:
+        unquoted = re.sub(r'"[^"]*"', "", line)
+        assert re.fullmatch(r"[\w :()\[\]|=<>.,#&-]*", unquoted), line
+        quoted = re.findall(r'"([^"]*)"', line)
+        assert all(re.fullmatch(r"(?:[^\"<>&`]|<br/>|#\d+;)*", text) for text in quoted), line
 
 
 def test_markup_in_a_title_is_shown_as_it_was_written():
@@ -362,7 +407,7 @@ def test_any_title_makes_a_label_that_graphviz_can_read(title):
 
 
 def test_png_svg_and_pdf_are_what_they_say(tmp_path):
-    starts = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "dot": b"digraph"}
+    starts = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<svg", "dot": b"digraph", "mmd": b"---\ntitle"}
     for kind, start in starts.items():
         assert render(graph_of("Gate"), tmp_path / f"gate.{kind}").read_bytes().startswith(start)
 
@@ -370,7 +415,7 @@ def test_png_svg_and_pdf_are_what_they_say(tmp_path):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("picture.gif", "expected a file that ends in .svg, .png, .pdf, .dot, but got 'picture.gif'"),
+        ("picture.gif", "expected a file that ends in .svg, .png, .pdf, .dot, .mmd, but got 'picture.gif'"),
         ("picture", "but got 'picture'"),
         ("nowhere/picture.svg", "cannot write .*: No such file"),
     ],
@@ -397,13 +442,23 @@ def luminance(color: str) -> float:
 
 
 def test_every_family_has_a_colour_that_dark_text_can_be_read_on():
-    assert set(style.PALETTE) == set(FAMILIES)
-    ink = luminance(style.INK)
-    assert all((luminance(color) + 0.05) / (ink + 0.05) > 7 for color in style.PALETTE.values())
+    for theme in style.THEMES.values():
+        assert set(theme.palette) == set(FAMILIES)
+        fills = [*theme.palette.values(), *theme.fills.values(), theme.heat(0), theme.heat(0.5), theme.paper, theme.box]
+        assert min(contrast(theme.ink, color) for color in fills) > 7
+        assert min(contrast(theme.faint, color) for color in (theme.paper, theme.panel, theme.card, theme.box)) > 5
+        assert min(contrast(color, theme.paper) for color in theme.marks.values()) > 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    """Between 1 and 21 (WCAG 2.2)."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
 
 
 def test_in_grey_the_families_that_do_the_work_are_the_darkest():
-    by_darkness = sorted(style.PALETTE, key=lambda family: luminance(style.PALETTE[family]))
+    palette = style.LIGHT.palette
+    by_darkness = sorted(palette, key=lambda family: luminance(palette[family]))
     assert set(by_darkness[:3]) == {"conv", "linear", "attention"}
 
 

@@ -1,13 +1,27 @@
-"""Graph -> DOT -> SVG, PNG or PDF, without a Graphviz installation: the wheels of `pygraphviz` carry it.
+"""Graphs, spaces and what lies between two graphs as pictures: SVG, PNG, PDF, DOT, Mermaid.
+
+No Graphviz needs to be installed: the wheels of `pygraphviz` carry it.
 
 >>> from uninas.elaborate import build
 >>> from uninas.library import load_text
 >>> gate = build(load_text("block Gate { out = in * (in -> conv(C, 1) -> sigmoid) }"), "Gate")
->>> print(to_dot(gate).source.splitlines()[0])
-digraph G {
+>>> print(mermaid(gate, title="").split("classDef")[0].rstrip())
+flowchart TB
+    n0["in  64×56×56"]
+    n1((" "))
+    n2("conv 1×1"):::conv
+    n3("sigmoid"):::activation
+    n4(("×"))
+    n5["out  64×56×56"]
+    n0 --- n1
+    n1 --> n2
+    n2 --> n3
+    n1 ==> n4
+    n3 --> n4
+    n4 --> n5
 """
 
-from uninas.render.files import FORMATS, render, svg
-from uninas.render.pages import DIRECTIONS, LEVELS, dot, to_dot
+from uninas.render.files import FORMATS, dot, mermaid, render, svg
+from uninas.render.options import DIRECTIONS, LEVELS, SHOWN, THEMES, Options
 
-__all__ = ["DIRECTIONS", "FORMATS", "LEVELS", "dot", "render", "svg", "to_dot"]
+__all__ = ["DIRECTIONS", "FORMATS", "LEVELS", "SHOWN", "THEMES", "Options", "dot", "mermaid", "render", "svg"]

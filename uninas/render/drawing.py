@@ -1,4 +1,4 @@
-"""Graphs as nodes, edges and clusters of a Digraph. Several graphs that differ only in sizes are drawn as one."""
+"""Graphs as items, edges and clusters of a scene. Several graphs that differ only in sizes are drawn as one."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
 
-from graphviz import Digraph
-
 from uninas.errors import error
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
-from uninas.op import Attr, Cost, Op, Shape, show_value
+from uninas.op import Cost, Op, Shape
 from uninas.render import style
+from uninas.render.captions import FEW, brief, caption, chained, spanned, tooltip
 from uninas.render.letters import Letters
+from uninas.render.options import USUAL, Options
+from uninas.render.scene import Cluster, Edge, Item, Line, Panel, Word, line
 from uninas.render.simplify import skips
-from uninas.summary import NAMELESS, Run, human, runs
+from uninas.summary import NAMELESS, Run, named_blocks, runs
 
-MAX_DRAWN = 1000  # nodes in one picture; more take minutes to lay out and cannot be read
-
-FEW = 3  # as many parallel wires are drawn one by one
+MAX_ITEMS = 50_000  # in one scene, as text; what is laid out is bounded again, by `layout`
 
 Variants = tuple[Graph, ...]
 
@@ -28,11 +27,11 @@ Variants = tuple[Graph, ...]
 class End:
     """Where a wire comes from in the picture."""
 
-    node: str
+    item: str
     shapes: tuple[Shape, ...]
     """In every variant."""
     port: str = ""
-    """Which of the node's outputs it is, where the node does not say."""
+    """Which of the item's outputs it is, where the item does not say."""
     ports: int = 1
     """How many outputs lead away from the same place."""
     skip: bool = False
@@ -66,51 +65,56 @@ def bundles(node: Node, graph: Graph) -> list[Bundle]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where something is drawn, what its nodes are called, and how its sizes are written."""
+    """Where something is drawn: in which cluster and below which path, and what holds there."""
 
-    into: Digraph
+    into: Cluster
     path: str
     letters: Letters
+    times: tuple[int, ...]
+    """How often each variant occurs in the whole picture."""
+    depth: int = 0
+    """How many blocks are open around it."""
 
 
 class Drawing:
-    """What is drawn so far. Edges are written last, by `finish`, because an edge inside a cluster would move nodes."""
+    """Draws graphs into clusters, and gathers their edges and the families of operations that occur."""
 
-    def __init__(self, root: Digraph, expand: bool, call: Callable[[Graph], str] | None = None):
-        """`expand` draws what is inside blocks; else `call` gives the name that a block goes by."""
-        self.root = root
-        self.expand = expand
-        self.call = call or (lambda graph: graph.name or "block")
-        self.edges: list[tuple[str, str, dict[str, str]]] = []
+    def __init__(self, options: Options, flops: int, call: Callable[[Graph], str] | None = None):
+        """`flops` of the whole picture, for shares; `call` gives the name of the panel that draws a closed block."""
+        self.options = options
+        self.flops = flops
+        self.call = call
+        self.edges: list[Edge] = []
         self.families: dict[str, None] = {}
         self.drawn = 0
 
-    def node(self, into: Digraph, name: str, label: str, **attributes: str) -> None:
+    def panel(self, body: Cluster) -> Panel:
+        """A panel with the edges drawn since the last one."""
+        panel, self.edges = Panel(body, self.edges), []
+        return panel
+
+    def item(self, into: Cluster, item: Item) -> None:
         self.drawn += 1
-        if self.drawn > MAX_DRAWN:
+        if self.drawn > MAX_ITEMS:
             raise error(
                 "UNI030",
-                f"expected at most {MAX_DRAWN:,} nodes in one picture, but there are more",
+                f"expected at most {MAX_ITEMS:,} nodes in one picture, but there are more",
                 None,
-                "draw less detail: level network or block, or a single block",
+                "draw less detail: --level network or block, a --depth, or a single block",
             )
-        into.node(name, label, **attributes)
-
-    def finish(self) -> None:
-        for tail, head, attributes in self.edges:
-            self.root.edge(tail, head, **attributes)
+        into.members.append(item)
 
     # ---- graphs --------------------------------------------------------------------------------------------------
 
     def alone(self, at: Place, graphs: Variants) -> None:
-        """Graphs with their inputs and outputs as nodes."""
+        """Graphs with their inputs and outputs as items."""
         inputs, outputs = graphs[0].inputs, graphs[0].outputs
         ends = []
         for port in range(len(inputs)):
             name = port_name("in", port, len(inputs))
             shapes = tuple(graph.inputs[port] for graph in graphs)
             self.terminal(at, name, at.letters.shape(shapes))
-            ends.append(End(at.path + name, shapes))
+            ends.append(End(at.path + name, shapes, told=True))
         skipping = skips(graphs[0])
         for port, end in enumerate(self.inside(at, graphs, ends)):
             name = port_name("out", port, len(outputs))
@@ -119,8 +123,8 @@ class Drawing:
 
     def terminal(self, at: Place, word: str, shape: str) -> None:
         """The word `in` or `out` and a shape."""
-        markup = style.small(style.bold(word), style.INK, 10) + (f"&#160; {style.small(shape)}" if shape else "")
-        self.node(at.into, at.path + word, style.label(markup), **TERMINAL)
+        said = (Word(word, "note"), Word(f"  {shape}", "small")) if shape else (Word(word, "note"),)
+        self.item(at.into, Item(at.path + word, "terminal", (said,)))
 
     def inside(self, at: Place, graphs: Variants, ends: Sequence[End]) -> list[End]:
         """The nodes of graphs that get their inputs from `ends`. Returns where their outputs come from."""
@@ -143,12 +147,12 @@ class Drawing:
             known.update((Wire(run.last.name, port), end) for port, end in enumerate(made))
         return [known[wire] for wire in graph.outputs]
 
-    def fork(self, into: Digraph, name: str, ends: Sequence[End]) -> End:
+    def fork(self, into: Cluster, name: str, ends: Sequence[End]) -> End:
         """A dot at which one wire becomes several, or several become one."""
-        self.node(into, name, "", **DOT)
+        self.item(into, Item(name, "fork"))
         for end in ends:
             self.edge(end, name, arrow=False)
-        return End(name, ends[0].shapes)
+        return End(name, ends[0].shapes, told=ends[0].told)
 
     # ---- nodes ---------------------------------------------------------------------------------------------------
 
@@ -160,47 +164,79 @@ class Drawing:
         name, op = at.path + run.first.name, nodes[0].op
         if isinstance(op, Each):
             return self.each(at, name, nodes, incoming)
-        if isinstance(op, Block) and self.expand:
-            inner = self.cluster(name, style.heading(name_plate(op.graph, run)), FRAME)
-            blocks = tuple(node.op.graph for node in nodes if isinstance(node.op, Block))
-            ends = self.inside(Place(inner, f"{name}.", at.letters), blocks, incoming)
-            at.into.subgraph(inner)
-            return ends
-        tip = tooltip(name, nodes, graphs[0].costs[run.first.name] * run.count)
+        costs = [graph.costs[node.name] * run.count for graph, node in zip(graphs, nodes, strict=True)]
         if isinstance(op, Block):
-            lines = [style.bold(style.text(self.call(op.graph))) + f" ×{run.count}" * (run.count > 1)]
-            if brief(op.graph):
-                lines.append(style.small(style.escaped(" → ".join(captions(nodes, at.letters)))))
-            self.node(at.into, name, style.label(*lines), tooltip=tip, **CALL)
+            blocks = tuple(node.op.graph for node in nodes if isinstance(node.op, Block))
+            if self.opens(op.graph, name, at.depth):
+                return self.opened(at, name, blocks, run, incoming)
+            lines = self.closed(at, blocks, run)
         else:
-            self.operation(at, name, [node.op for node in nodes if isinstance(node.op, Op)], tip)
+            ops = [node.op for node in nodes if isinstance(node.op, Op)]
+            lines = (line(caption(ops, at.letters, self.shows("attributes"))),)
+        self.node(at, name, op, lines, costs, run)
         for end in incoming:
             self.edge(end, name)
         made = [graph.shapes(graph.nodes[position].name) for graph in graphs]
         return self.outputs(at, name, made, [end.shapes for end in incoming], joined)
 
-    def operation(self, at: Place, name: str, ops: Sequence[Op], tip: str) -> None:
-        """A box in the colour of the family, or a circle with a symbol."""
-        symbol = style.SYMBOLS.get(ops[0].name)
-        if symbol:
-            self.node(at.into, name, style.label(symbol), tooltip=tip, **CIRCLE)
-        else:
-            self.families[ops[0].family] = None
-            label = style.label(style.escaped(caption(ops, at.letters)))
-            self.node(at.into, name, label, tooltip=tip, fillcolor=style.PALETTE[ops[0].family])
+    def shows(self, part: str) -> bool:
+        return self.options.shows(part, USUAL)
+
+    def opens(self, graph: Graph, path: str, depth: int) -> bool:
+        """Whether the inside of a block is drawn where the block stands."""
+        return depth < self.options.opened or graph.name in self.options.expand or path in self.options.expand
+
+    def opened(self, at: Place, name: str, blocks: Variants, run: Run, incoming: Sequence[End]) -> list[End]:
+        """A frame with everything that is in the blocks."""
+        inner = Cluster(name, "frame", (name_plate(blocks[0], run),))
+        at.into.members.append(inner)
+        times = tuple(times * run.count for times in at.times)
+        return self.inside(Place(inner, f"{name}.", at.letters, times, at.depth + 1), blocks, incoming)
+
+    def closed(self, at: Place, blocks: Variants, run: Run) -> tuple[Line, ...]:
+        """What stands in the box of a block."""
+        name = self.call(blocks[0]) if self.call else blocks[0].name or "block"
+        title = (Word(name, "bold"), *[Word(f" ×{run.count}")] * (run.count > 1))
+        if not self.shows("attributes"):
+            return (title,)
+        if brief(blocks[0]):
+            return title, line(chained(blocks, at.letters), "small")
+        inner = () if self.call else named_blocks(blocks[0])  # with a drawing of its own elsewhere, the name is enough
+        return (title, line(", ".join(inner), "small")) if inner else (title,)
+
+    def node(
+        self, at: Place, name: str, op: Op | Block, lines: tuple[Line, ...], costs: Sequence[Cost], run: Run
+    ) -> None:
+        """A box in the colour of the family, or a circle with a sign."""
+        tip = tooltip(name, op, costs[0])
+        family = op.family if isinstance(op, Op) else ""
+        if isinstance(op, Op) and op.name in style.SYMBOLS:
+            self.item(at.into, Item(name, "merge", (line(style.SYMBOLS[op.name]),), family, tip))
+            return
+        share = sum(cost.flops * times for cost, times in zip(costs, at.times, strict=True)) / (self.flops or 1)
+        if self.shows("name"):
+            lines += (line(run.name, "small"),)
+        said = [spanned([cost.params for cost in costs], "params") if self.shows("params") else "",
+                spanned([cost.flops for cost in costs], "FLOPs") if self.shows("flops") else "",
+                f"{share:.1%}" if self.shows("share") and share else ""]  # fmt: skip
+        if any(said):
+            lines += (line(", ".join(filter(None, said)), "small"),)
+        heat = share if self.shows("share") else None
+        if heat is None and family:
+            self.families[family] = None
+        self.item(at.into, Item(name, "operation" if family else "block", lines, family, tip, heat))
 
     def each(self, at: Place, name: str, nodes: Sequence[Node], incoming: Sequence[End]) -> list[End]:
         """A card with two borders, like a stack of cards, for one copy of a body."""
         bodies = tuple(node.op.body for node in nodes if isinstance(node.op, Each))
         parts = tuple(len(node.inputs) for node in nodes)
-        times = at.letters.size(parts)
-        outer = self.cluster(name, style.label(""), CARD | {"margin": "3"})
-        inner = self.cluster(f"{name}/card", style.heading(f"each {style.bold(f'×{times}')}"), CARD)
+        written = at.letters.size(parts)
+        inner = Cluster(f"{name}/card", "card", ((Word("each "), Word(f"×{written}", "bold")),))
+        at.into.members.append(Cluster(name, "stack", (), [inner]))
         end = incoming[0] if len(incoming) == 1 else self.fork(inner, f"{name}.in", incoming)
-        out = self.inside(Place(inner, f"{name}.", at.letters), bodies, [end])[0]
-        outer.subgraph(inner)
-        at.into.subgraph(outer)
-        return self.bundle(at, out.node, f"{name}/0", times, [out.shapes] * parts[0])
+        times = tuple(outer * copies for outer, copies in zip(at.times, parts, strict=True))
+        out = self.inside(Place(inner, f"{name}.", at.letters, times, at.depth), bodies, [end])[0]
+        return self.bundle(at, out.item, f"{name}/0", written, [out.shapes] * parts[0])
 
     # ---- what leaves a node --------------------------------------------------------------------------------------
 
@@ -213,74 +249,42 @@ class Drawing:
             return self.bundle(at, name, f"{name}/0", at.letters.size(tuple(map(len, made))), shapes)
         ends = []
         for port, shape in enumerate(shapes):
-            told = len(shapes) > 1 or shape not in before
+            number = f"[{port}]" if len(shapes) > 1 else ""
+            told = bool(number) or (shape not in before and self.shows("shape"))
             if told:
-                number = f"[{port}] " if len(shapes) > 1 else ""
-                self.shape_below(at.into, name, f"{name}/{port}", number + at.letters.shape(shape))
+                written = at.letters.shape(shape) if self.shows("shape") else ""
+                self.shape_below(at.into, name, f"{name}/{port}", f"{number} {written}".strip())
             ends.append(End(f"{name}/{port}" if told else name, shape, told=told))
         return ends
 
-    def bundle(self, at: Place, tail: str, written: str, times: str, shapes: Sequence[tuple[Shape, ...]]) -> list[End]:
+    def bundle(self, at: Place, tail: str, name: str, times: str, shapes: Sequence[tuple[Shape, ...]]) -> list[End]:
         """Ends for many outputs that are drawn as one wire: '12 of 32×14×14'."""
-        equal = f"{times} of {at.letters.shape(shapes[0])}" if len(set(shapes)) == 1 else f"{times} parts"
-        self.shape_below(at.into, tail, written, equal if len(shapes) > 1 else at.letters.shape(shapes[0]))
         several = len(shapes) > 1
-        return [End(written, s, f"[{port}]" * several, len(shapes), told=True) for port, s in enumerate(shapes)]
+        equal = len(set(shapes)) == 1 and self.shows("shape")
+        written = at.letters.shape(shapes[0]) if equal else ""
+        if several:
+            written = f"{times} of {written}" if equal else f"{times} parts"
+        self.shape_below(at.into, tail, name, written)
+        return [End(name, s, f"[{port}]" * several, len(shapes), told=True) for port, s in enumerate(shapes)]
 
-    def shape_below(self, into: Digraph, tail: str, written: str, text: str) -> None:
+    def shape_below(self, into: Cluster, tail: str, name: str, written: str) -> None:
         """A shape on the wire that leaves a node. Not the label of an edge: Graphviz bends edges around those."""
-        self.node(into, written, style.label(style.small(style.escaped(text))), **TERMINAL)
-        self.edges.append((tail, written, {"arrowhead": "none"}))
-
-    @staticmethod
-    def cluster(name: str, label: str, look: dict[str, str]) -> Digraph:
-        inner = Digraph(f"cluster_{name}")
-        inner.attr(label=label, **look)
-        return inner
+        self.item(into, Item(name, "shape", (line(written, "small"),)))
+        self.edges.append(Edge(tail, name, arrow=False))
 
     # ---- edges ---------------------------------------------------------------------------------------------------
 
     def edge(self, end: End, head: str, arrow: bool = True, skip: bool = False) -> None:
-        attributes: dict[str, str] = {}
-        if end.port:
-            attributes["label"] = style.label(style.escaped(f" {end.port}"))
-        if end.skip or skip:
-            attributes.update(SKIP)
-        if not arrow:
-            attributes["arrowhead"] = "none"
-        self.edges.append((end.node, head, attributes))
+        self.edges.append(Edge(end.item, head, end.port, end.skip or skip, arrow))
 
 
-TERMINAL = {"shape": "plain", "style": "", "margin": "0.02", "height": "0.14"}
-DOT = {"shape": "point", "width": "0.05", "height": "0.05", "style": "filled", "fillcolor": style.INK}
-CIRCLE = {
-    "shape": "circle", "fixedsize": "true", "width": "0.27", "height": "0.27", "margin": "0",
-    "style": "filled", "fillcolor": style.PALETTE["merge"], "fontsize": "13",
-}  # fmt: skip
-CALL = {"style": "filled", "fillcolor": style.PLAIN, "penwidth": "1.4"}
-FRAME = {
-    "style": "rounded",
-    "color": "#8a8a8a",
-    "bgcolor": "#00000008",
-    "fontsize": "11",
-    "margin": "10",
-    "labeljust": "l",
-}
-CARD = {
-    "style": "rounded", "color": "#5c5c5c", "bgcolor": "#ffffffa0", "fontsize": "11", "margin": "10", "labeljust": "l",
-}  # fmt: skip
-SKIP = {"color": style.SKIP, "penwidth": "1.5", "weight": "1"}
-
-
-def name_plate(graph: Graph, run: Run) -> str:
+def name_plate(graph: Graph, run: Run) -> Line:
     """'MBConv ×4  blocks.1-4'"""
     nameless = graph.name in NAMELESS
-    parts = [style.bold(style.text(run.name if nameless else graph.name))]
-    if run.count > 1:
-        parts.append(style.bold(f"×{run.count}"))
-    if not nameless:
-        parts.append(style.small(f"&#160;{style.text(run.name)}"))
-    return " ".join(parts)
+    times = [Word(f" ×{run.count}", "bold")] * (run.count > 1)
+    if nameless:
+        return (Word(run.name, "bold"), *times)
+    return (Word(graph.name, "bold"), *times, Word(f"  {run.name}", "small"))
 
 
 def port_name(name: str, port: int, ports: int) -> str:
@@ -292,81 +296,3 @@ def users(graph: Graph, port: int) -> int:
     """How many edges leave an input of the graph."""
     wires = [node.inputs[bundle.first] for node in graph.nodes for bundle in bundles(node, graph)]
     return sum(wire == Wire(INPUT, port) for wire in [*wires, *graph.outputs])
-
-
-def brief(graph: Graph) -> bool:
-    """Whether a box can say all that is in a block: a short chain in which one operation at most sets channels."""
-    ops = [node.op for node in graph.nodes if isinstance(node.op, Op)]
-    chain = all(
-        node.inputs == (Wire(before),)
-        for before, node in zip([INPUT, *(node.name for node in graph.nodes)], graph.nodes, strict=False)
-    )
-    setting = sum(any(attribute.channels for attribute in op.attrs) for op in ops)
-    return chain and 0 < len(ops) == len(graph.nodes) <= FEW and setting <= 1
-
-
-def captions(nodes: Sequence[Node], letters: Letters) -> list[str]:
-    """The operations of a brief block, in all variants."""
-    chains = [
-        [n.op for n in node.op.graph.nodes if isinstance(n.op, Op)] for node in nodes if isinstance(node.op, Block)
-    ]
-    return [caption(ops, letters) for ops in zip(*chains, strict=True)]
-
-
-def caption(ops: Sequence[Op], letters: Letters) -> str:
-    """An operation as people say it: 'conv 3×3, stride 2'. What the shapes at its edges say is left out."""
-    op = ops[0]
-    words = op.name.replace("_", " ")
-    spread = {attribute.name for attribute in op.attrs}
-    if "kernel" in spread:
-        words += " {}×{}".format(*window(op))
-    if "n" in spread:
-        words += f" {getattr(op, 'n', '')}"
-    details = []
-    if {"height", "width"} <= spread:
-        sides = [tuple(getattr(one, side) for one in ops) for side in ("height", "width")]
-        if any(map(any, sides)):
-            details.append("×".join(letters.size(side, axis) for side, axis in zip(sides, "HW", strict=True)))
-    details += [detail(a, getattr(op, a.name)) for a in op.attrs if named(a, getattr(op, a.name), spread)]
-    return ", ".join([words, *details])
-
-
-def window(op: Op) -> tuple[int, int]:
-    """Height and width of a kernel."""
-    kernel = getattr(op, "kernel", 1)
-    return kernel, getattr(op, "width", 0) or kernel
-
-
-SAID_OTHERWISE = {"kernel", "n", "bias", "padding", "ceil", "eps", "momentum"}  # or of no interest in a picture
-
-
-def named(attribute: Attr, value: object, spread: set[str]) -> bool:
-    """Whether a caption names the attribute."""
-    if attribute.channels or attribute.name in SAID_OTHERWISE:
-        return False
-    if attribute.name in ("height", "width") and ("kernel" in spread or {"height", "width"} <= spread):
-        return False
-    return attribute.required or value != attribute.default
-
-
-def detail(attribute: Attr, value: object) -> str:
-    """'stride 2', or 'row wise' and 'no affine' for a switch."""
-    words = attribute.name.replace("_", " ")
-    if value is True:
-        return words
-    return f"no {words}" if value is False else f"{words} {show_value(value)}"
-
-
-def flexible(attribute: Attr, spread: set[str]) -> bool:
-    """Whether variants of one drawing may differ in the attribute, because it is written as a size or not at all."""
-    return attribute.channels or (attribute.name in ("height", "width") and {"height", "width"} <= spread)
-
-
-def tooltip(name: str, nodes: Sequence[Node], cost: Cost) -> str:
-    """What a browser shows over a node: its path, the whole operation, its cost."""
-    parts = [name, str(nodes[0].op)]
-    if cost.params:
-        parts.append(f"{cost.params:,} parameters")
-    if cost.flops:
-        parts.append(f"{human(cost.flops)}FLOPs")
-    return style.plain(" | ".join(parts))

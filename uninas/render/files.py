@@ -1,43 +1,76 @@
-"""DOT -> SVG, PNG or PDF, by the Graphviz that pygraphviz carries."""
+"""Pictures as text and as files."""
 
 from __future__ import annotations
 
-import os
 import re
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from uninas.errors import did_you_mean, error, shown
 from uninas.graph import Graph
 from uninas.render import style
-from uninas.render.pages import to_dot
+from uninas.render.dot import digraph
+from uninas.render.layout import drawn, lay_out
+from uninas.render.mermaid import mermaid as mermaid_text
+from uninas.render.options import Options
+from uninas.render.pages import scene_of
+from uninas.render.scene import Scene, plain
+from uninas.render.vector import clean_svg
 
-FORMATS = ("svg", "png", "pdf", "dot")
-PNG_DPI = "160"
+FORMATS = ("svg", "png", "pdf", "dot", "mmd")
+DPI = {True: "300", False: "144"}  # of a PNG whose width in millimetres is given, or not
 
 
-def render(
-    graph: Graph, path: str | Path, *, level: str = "network", direction: str = "TB", title: str | None = None
-) -> Path:
-    """Draw a graph into a file, in the format of its suffix; see `to_dot` for the rest. Returns the path.
+def dot(graph: Graph, **options: Any) -> str:
+    """The picture of a graph as DOT text, for any Graphviz. Keywords are those of `Options`."""
+    return as_text(scene_of(graph, chosen := Options(**options)), chosen, "dot")
+
+
+def mermaid(graph: Graph, **options: Any) -> str:
+    """The picture of a graph as a Mermaid flowchart. Keywords are those of `Options`."""
+    return as_text(scene_of(graph, chosen := Options(**options)), chosen, "mmd")
+
+
+def svg(graph: Graph, *, outlines: bool = False, **options: Any) -> str:
+    """The picture of a graph as SVG text. Keywords are those of `Options`.
+
+    Text stays text, so that a page can be searched; with `outlines` it is drawn and looks the same everywhere.
+    """
+    return scene_svg(scene_of(graph, chosen := Options(**options)), chosen, outlines)
+
+
+def render(graph: Graph, path: str | Path, **options: Any) -> Path:
+    """Draw a graph into a file, in the format of its suffix. Keywords are those of `Options`. Returns the path.
 
     The same graph gives the same bytes. Raises UninasError UNI100 for a suffix that is no format and for a path that
-    cannot be written.
+    cannot be written, UNI015 for an unknown option and UNI030 for a picture of too many nodes.
     """
-    target = Path(path)
-    kind = target.suffix.removeprefix(".").lower()
+    kind = format_of(path)  # before anything is drawn
+    del kind
+    return write(scene_of(graph, chosen := Options(**options)), path, chosen)
+
+
+# ---- scenes ----------------------------------------------------------------------------------------------------------
+
+
+def format_of(path: str | Path) -> str:
+    """The format that a file's suffix asks for."""
+    kind = Path(path).suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise error(
             "UNI100",
-            f"expected a file that ends in .{', .'.join(FORMATS)}, but got {shown(target.name)!r}",
+            f"expected a file that ends in .{', .'.join(FORMATS)}, but got {shown(Path(path).name)!r}",
             None,
             did_you_mean(kind, FORMATS),
         )
-    source = to_dot(graph, level, direction, title).source
-    data = source.encode() if kind == "dot" else picture(source, kind)
+    return kind
+
+
+def write(scene: Scene, path: str | Path, options: Options) -> Path:
+    """A scene as a file, in the format of its suffix."""
+    target = Path(path)
+    kind = format_of(target)
+    data = drawing(scene, options, kind) if kind in ("png", "pdf") else as_text(scene, options, kind, True).encode()
     try:
         target.write_bytes(data)
     except OSError as problem:
@@ -45,49 +78,29 @@ def render(
     return target
 
 
-def svg(
-    graph: Graph, *, level: str = "network", direction: str = "TB", title: str | None = None, theme: str = "light"
-) -> str:
-    """The picture as SVG text. `theme` is light or dark; see `to_dot` for the rest."""
-    if theme not in style.THEMES:
-        raise error("UNI015", f"expected theme to be light or dark, but got {shown(theme)!r}", None,
-                    did_you_mean(theme, style.THEMES))  # fmt: skip
-    text = picture(to_dot(graph, level, direction, title).source, "svg").decode()
-    if theme == "dark":
-        pattern = r'(fill|stroke)="(#[0-9a-f]{6})"'
-        text = re.sub(pattern, lambda m: f'{m[1]}="{style.DARK.get(m[2], m[2])}"', text)
-    return text
+def as_text(scene: Scene, options: Options, kind: str, outlines: bool = False) -> str:
+    """A scene in one of the formats that are text."""
+    if kind == "mmd":
+        return mermaid_text(scene)
+    if kind == "dot":
+        return str(digraph(scene, style.THEMES[options.theme]).source)
+    return scene_svg(scene, options, outlines)
 
 
-def picture(source: str, kind: str) -> bytes:
-    """DOT text, laid out and drawn."""
-    import pygraphviz  # here, because it takes longer to load than everything else together
+def scene_svg(scene: Scene, options: Options, outlines: bool = False) -> str:
+    """A scene as SVG text."""
+    laid = lay_out(scene, style.THEMES[options.theme], options.width)
+    title, about = (
+        style.plain(text) for text in (scene.title, ". ".join(filter(None, [plain(scene.notes), scene.caption])))
+    )
+    return clean_svg(drawn(laid, "svg"), laid.width, laid.height, laid.scale, title, about, outlines)
 
-    with quiet_fonts():
-        graph = pygraphviz.AGraph(string=source)
-        if kind == "png":
-            graph.graph_attr["dpi"] = PNG_DPI
-        data = bytes(graph.draw(format=kind, prog="dot"))
+
+def drawing(scene: Scene, options: Options, kind: str) -> bytes:
+    """A scene as PNG or PDF."""
+
+    laid = lay_out(scene, style.THEMES[options.theme], options.width)
+    size = f"{laid.width * laid.scale / 72:.4f},{laid.height * laid.scale / 72:.4f}!"
+    data = drawn(laid, kind, size=size, **({"dpi": DPI[options.width is not None]} if kind == "png" else {}))
     # Cairo writes the time; a date of the same length keeps the offsets of the file right.
     return re.sub(rb"/CreationDate \(D:\d{14}", b"/CreationDate (D:20000101000000", data) if kind == "pdf" else data
-
-
-@contextmanager
-def quiet_fonts() -> Iterator[None]:
-    """Keep the warnings of an older Fontconfig about newer settings of the system from the terminal.
-
-    They come from C, so the file descriptor itself is turned aside; everything else is passed on.
-    """
-    with tempfile.TemporaryFile() as aside:
-        sys.stderr.flush()
-        kept = os.dup(2)
-        os.dup2(aside.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            aside.seek(0)
-            for line in aside.read().decode(errors="replace").splitlines():
-                if not line.startswith("Fontconfig warning"):
-                    sys.stderr.write(f"{line}\n")

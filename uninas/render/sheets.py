@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from uninas.graph import INPUT, Block, Each, Graph, Node
 from uninas.op import show_value
-from uninas.render.drawing import brief, bundles, flexible
+from uninas.render.captions import brief, flexible
+from uninas.render.drawing import bundles
 from uninas.summary import describe, is_row, runs
 
 
@@ -24,8 +26,9 @@ class Sheet:
 class Sheets:
     """All sheets of a simplified graph."""
 
-    def __init__(self, graph: Graph, sections: bool):
-        """`sections`: the nodes of `graph` are the sections of a network."""
+    def __init__(self, graph: Graph, sections: bool, expand: Sequence[str] = ()):
+        """`sections`: the nodes of `graph` are the sections of a network. Blocks to expand get no sheet."""
+        self.expand = expand
         self.known: dict[tuple[str, str], Sheet] = {}
         self.builds: dict[int, tuple[Graph, str]] = {}
         self.numbers: dict[str, int] = {}
@@ -55,7 +58,10 @@ class Sheets:
             self.nested(run.first, key if new else None, run.count)
 
     def nested(self, node: Node, owner: tuple[str, str] | None, times: int) -> None:
-        if isinstance(node.op, Block) and not brief(node.op.graph):
+        if isinstance(node.op, Block) and node.op.graph.name in self.expand:
+            for run in runs(node.op.graph):
+                self.nested(run.first, owner, times)
+        elif isinstance(node.op, Block) and not brief(node.op.graph):
             place = "\0".join(owner) if owner else ""  # the owner gets its name later
             self.visit(node.op.graph, node.op.graph.name or "block", place, times)
         elif isinstance(node.op, Each):
