@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from uninas.proxies import ProxyError, jacobian
+from uninas.proxies import ProxyError, jacobian, sweep
 from uninas.proxies.jacobian import Weight, logit_jacobian
 
 
@@ -216,6 +216,57 @@ def test_every_rule_equals_reverse_mode(name: str, monkeypatch: pytest.MonkeyPat
     torch.testing.assert_close(found.logits, module(x), rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("name", [name for name in ZOO if name != "batch statistics"])
+def test_rows_pulled_through_waists_equal_reverse_mode(name: str, monkeypatch: pytest.MonkeyPatch):
+    module, x = example(name)
+    x = torch.cat([x, 2 * x, x[:1]])  # seven samples: no other dimension looks like that one
+    weights = some_weights(module)
+    monkeypatch.setattr(jacobian, "_by_columns", None)  # neither that nor a second thought
+    found = logit_jacobian(module, (x,), weights, dtype=torch.float64, way="rows")
+    assert_exact(found.values, reverse_mode(module, x, weights))
+
+
+def deep(classes: int, width: int = 4) -> nn.Module:
+    """Residual blocks, so that there are waists; as narrow in the end as `width`."""
+    block = [Net(lambda net, x: x + F.relu(net.conv(x)), conv=nn.Conv2d(6, 6, 3, padding=1)) for _ in range(6)]
+    tail = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, width), nn.Tanh(), nn.Linear(width, classes)]
+    return nn.Sequential(nn.Conv2d(4, 6, 3), *block, *tail).double()
+
+
+@pytest.mark.parametrize("classes", [2, 30])
+def test_few_rows_are_pulled_where_that_is_cheaper(classes: int, monkeypatch: pytest.MonkeyPatch):
+    module, x = deep(classes), example("gate")[1]
+    weights = some_weights(module)
+    monkeypatch.setattr(jacobian, "_by_columns", None)
+    found = logit_jacobian(module, (x,), weights, dtype=torch.float64)
+    assert_exact(found.values, reverse_mode(module, x, weights))
+
+
+def test_columns_are_pushed_where_classes_are_many(monkeypatch: pytest.MonkeyPatch):
+    module, x = deep(40, width=40), example("gate")[1]
+    monkeypatch.setattr(jacobian, "_by_rows", None)
+    logit_jacobian(module, (x,), some_weights(module))
+
+
+def test_samples_that_seem_to_stand_first_but_do_not_are_noticed():
+    module, x = example("transformer")  # its queries, keys and values are as many as its samples
+    weights = some_weights(module)
+    found = logit_jacobian(module, (x,), weights, dtype=torch.float64, way="rows")
+    assert_exact(found.values, reverse_mode(module, x, weights))
+
+
+def test_samples_that_mix_are_noticed():
+    def batch_statistics(net: Net, x: Tensor) -> Tensor:
+        x = net.body(x)
+        return net.head(x - x.mean(0, keepdim=True))
+
+    parts = dict(enumerate(deep(2)))
+    module = Net(batch_statistics, body=nn.Sequential(*list(parts.values())[:-1]), head=nn.Linear(4, 2)).double()
+    x, weights = example("gate")[1], some_weights(module)
+    found = logit_jacobian(module, (x,), weights, dtype=torch.float64, way="rows")
+    assert_exact(found.values, reverse_mode(module, x, weights))
+
+
 @pytest.mark.parametrize("name", ["residual graph", "batch norm", "fused attention", "shared layer"])
 @pytest.mark.parametrize("memory", [1, 20_000, 100_000])
 def test_chunks_do_not_change_the_result(name: str, memory: int, monkeypatch: pytest.MonkeyPatch):
@@ -223,8 +274,8 @@ def test_chunks_do_not_change_the_result(name: str, memory: int, monkeypatch: py
     weights = some_weights(module)[::-1]
     whole = logit_jacobian(module, (x,), weights, dtype=torch.float64)
     walks = []
-    walk = jacobian._walk
-    monkeypatch.setattr(jacobian, "_walk", lambda *args: (walks.append(args[3]), walk(*args))[1])
+    walk = sweep._walk
+    monkeypatch.setattr(sweep, "_walk", lambda *args: (walks.append(args[3]), walk(*args))[1])
     parts = logit_jacobian(module, (x,), weights, dtype=torch.float64, memory=memory)
     assert len(walks) > 1
     assert_exact(parts.values, whole.values)
@@ -234,15 +285,15 @@ def test_running_out_of_memory_halves_the_chunk(monkeypatch: pytest.MonkeyPatch)
     module, x = example("residual graph")
     weights = some_weights(module)
     sizes = []
-    walk = jacobian._walk
+    walk = sweep._walk
 
-    def scarce(program, env, start, seeds):
+    def scarce(program, env, steps, seeds):
         sizes.append(sum(map(len, seeds.values())))
         if sizes[-1] > 5:
             raise torch.OutOfMemoryError
-        return walk(program, env, start, seeds)
+        return walk(program, env, steps, seeds)
 
-    monkeypatch.setattr(jacobian, "_walk", scarce)
+    monkeypatch.setattr(sweep, "_walk", scarce)
     found = logit_jacobian(module, (x,), weights, dtype=torch.float64)
     assert sizes[:2] == [16, 8]
     assert_exact(found.values, reverse_mode(module, x, weights))
@@ -252,7 +303,7 @@ def test_running_out_of_memory_with_one_weight_is_an_error(monkeypatch: pytest.M
     def scarce(*_: object):
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(jacobian, "_walk", scarce)
+    monkeypatch.setattr(sweep, "_walk", scarce)
     module, x = example("gate")
     with pytest.raises(ProxyError, match="memory runs out even for the tangent of one weight"):
         logit_jacobian(module, (x,), some_weights(module))

@@ -1,0 +1,132 @@
+"""Forward mode: tangents of many weights, carried through a program together.
+
+A weight deep in the network has no tangent above it, so a sweep walks the steps in order with stacks of those tangents
+only that are alive. Weights are taken in chunks, in the order in which the program meets them, as many as the memory
+allows; a chunk starts at its first weight, and what lies before is computed once for all chunks.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from uninas.proxies.base import ProxyError
+from uninas.proxies.program import Program, advance, call
+from uninas.proxies.tangents import Call, Tangent, push
+
+Place = tuple[fx.Node, int]  # a parameter of a program, and an element of it
+Env = dict[fx.Node, Any]
+Seeds = Mapping[fx.Node, Mapping[int, int]]  # parameter -> {column of the Jacobian: element of the parameter}
+
+
+def sweep(
+    program: Program, env: Env, places: Sequence[Place], steps: range, memory: int, *, keep: bool
+) -> Iterator[tuple[Any, Tangent | None]]:
+    """The value that the last of `steps` computes, and its tangents by the scalars at `places`, chunk by chunk.
+
+    Only what the scalars do within `steps` counts. Columns of a tangent are positions in `places`; those without
+    influence come in no chunk, but there is always one chunk. `env` holds the values known before the first step;
+    with `keep` it holds those of all steps already. `memory` bounds the tangents held at once, in bytes.
+    """
+    first = {leaf: i for i in reversed(steps) for leaf in program.leaves[program.steps[i]]}
+    origin = {column: first[node] for column, (node, _) in enumerate(places) if node in first}
+    waiting = sorted(origin, key=origin.__getitem__)
+    step, most, once = steps.start, max(1, len(waiting)), True
+    while waiting or once:
+        start = origin[waiting[0]] if waiting else step
+        if not keep:
+            advance(program, env, range(step, start))
+        step, rest = start, range(start, steps.stop)
+        count = _fitting(
+            program, rest, [_seeds(places, waiting[: n + 1]) for n in range(min(most, len(waiting)))], memory
+        )
+        try:
+            found = _walk(program, dict(env), rest, _seeds(places, waiting[:count]))
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if count <= 1:
+                raise ProxyError("memory runs out even for the tangent of one weight", "use a smaller batch") from error
+            most = count // 2
+            continue
+        yield found
+        del found
+        waiting, once = waiting[count:], False
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether torch, on whatever device, or Python failed for want of memory."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
+
+
+def _seeds(places: Sequence[Place], columns: Sequence[int]) -> Seeds:
+    chosen: dict[fx.Node, dict[int, int]] = {}
+    for column in sorted(columns):
+        node, element = places[column]
+        chosen.setdefault(node, {})[column] = element
+    return chosen
+
+
+def _walk(program: Program, env: Env, steps: range, seeds: Seeds) -> tuple[Any, Tangent | None]:
+    """The value of the last step and its tangents."""
+    tangents: dict[fx.Node, Tangent] = {}
+    last = program.steps[steps.stop - 1]
+    for i in steps:
+        node = program.steps[i]
+        done = call(program, node, env)
+        for leaf in program.leaves[node]:
+            if leaf in seeds and leaf not in tangents:
+                tangents[leaf] = one_hot(env[leaf], seeds[leaf])
+        alive = {slot: tangents[leaf] for slot, leaf in enumerate(program.leaves[node]) if leaf in tangents}
+        if alive and program.size[node]:
+            pushed = _push(done, alive)
+            if pushed is not None:
+                tangents[node] = pushed
+        del done, alive
+        for dead in program.dying[i]:
+            del env[dead]
+            tangents.pop(dead, None)
+    return env[last], tangents.get(last)
+
+
+def _push(done: Call, alive: Mapping[int, Tangent]) -> Tangent | None:
+    try:
+        return push(done, alive)
+    except NotImplementedError as error:
+        raise ProxyError(f"torch has no forward derivative of {done.op}") from error
+
+
+def one_hot(value: Tensor, elements: Mapping[int, int]) -> Tangent:
+    """Tangents of some elements of a parameter by themselves."""
+    stack = value.new_zeros(len(elements), value.numel())
+    stack[range(len(elements)), list(elements.values())] = 1
+    return Tangent(tuple(elements), stack.reshape(len(elements), *value.shape))
+
+
+def _fitting(program: Program, steps: range, prefixes: Sequence[Seeds], memory: int) -> int:
+    """The largest number of weights whose tangents stay below `memory` bytes together; at least one."""
+    return max(1, bisect_right(prefixes, memory, key=lambda seeds: _peak(program, steps, seeds)))
+
+
+def _peak(program: Program, steps: range, seeds: Seeds) -> int:
+    """The most bytes that a walk holds in tangents; it follows which weights reach which node, as bit sets."""
+    reach: dict[fx.Node, int] = {}
+    held = peak = 0
+    for i in steps:
+        node, columns = program.steps[i], 0
+        for leaf in program.leaves[node]:
+            if leaf in seeds and leaf not in reach:
+                reach[leaf] = sum(1 << column for column in seeds[leaf])
+                held += len(seeds[leaf]) * program.size[leaf]
+            columns |= reach.get(leaf, 0)
+        if columns:
+            reach[node] = columns
+            held += columns.bit_count() * program.size[node]
+            peak = max(peak, held)
+        for dead in program.dying[i]:
+            held -= reach.pop(dead, 0).bit_count() * program.size[dead]
+    return peak
