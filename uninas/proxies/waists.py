@@ -80,7 +80,7 @@ def column_work(program: Program, places: Sequence[Place], steps: range) -> floa
 
 def through_waists(program: Program, env: Env, places: Sequence[Place], way: Route, memory: int) -> Tensor:
     """The Jacobian (N, K, P) of the logits by the scalars at `places`; `env` holds the values of all steps."""
-    logits = env[program.output]
+    logits: Tensor = env[program.output]
     samples, classes = logits.shape
     values = logits.new_zeros(samples, classes, len(places))
     rows = torch.eye(classes, dtype=logits.dtype, device=logits.device)[:, None].expand(classes, samples, classes)
