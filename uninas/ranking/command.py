@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from uninas.ranking.progress import Watcher
     from uninas.ranking.run import Settings
 
+REPORTED = {"proxies", "datasets", "limit", "seeds"}  # what a report may take a part of
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
 
 
@@ -73,7 +74,9 @@ def _options(context: click.Context, parameter: click.Parameter, given: Sequence
 @click.option("--accuracy", default="", help="Columns of the accuracies, as {}_test.  [default: found by the names]")
 @click.option("--index", default="index", show_default=True, help="Column of the keys.")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Random images.")
-@click.option("--init", default="kaiming_fan_in", show_default=True, help="Scheme of the initial weights.")
+@click.option(
+    "--init", default="kaiming_normal_fan_in", show_default=True, help="Initial weights; own for what the networks say."
+)
 @click.option(
     "--option", "options", multiple=True, callback=_options, metavar="PROXY.NAME=VALUE", help="Option of a proxy."
 )
@@ -113,19 +116,19 @@ def rank(
     Without SPACE the table holds .uni files or names of shipped networks. Everything is kept in the folder given by -o.
     The same command run again goes on where it stopped; with more networks, proxies or seeds it adds what is missing.
     """
-    settings = _settings(output, resume or metrics_only, options)
+    settings = _settings(output, resume, metrics_only, options)
     status = 0 if metrics_only else _score(output, settings, workers, as_json)
     _report(output, settings, bootstrap, compare, as_json)
     sys.exit(status)
 
 
-def _settings(output: Path, resume: bool, options: dict[str, Any]) -> Settings:
-    """The settings asked for; with `resume` those that are not given are as the ranking was begun."""
+def _settings(output: Path, resume: bool, report: bool, options: dict[str, Any]) -> Settings:
+    """The settings asked for; to resume or report, those that are not given are as the ranking was begun."""
     from uninas.errors import error
     from uninas.ranking.run import Settings
     from uninas.ranking.store import FILE, Store
 
-    if not resume:
+    if not (resume or report):
         if not options["table"]:
             raise click.UsageError("name a table: uninas rank nasbench201 --table cells.csv -o ranks/first")
         return Settings(**options)
@@ -141,6 +144,8 @@ def _settings(output: Path, resume: bool, options: dict[str, Any]) -> Settings:
         for name, value in options.items()
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     }
+    if report and given.keys() - REPORTED:
+        raise click.UsageError(f"with --metrics-only, only {', '.join(sorted(REPORTED))} may be chosen anew")
     names = [field.name for field in dataclasses.fields(Settings) if field.name in stored]
     return Settings.of({name: given.get(name, stored[name]) for name in names})
 

@@ -41,7 +41,7 @@ KNOWN = {"c10": _C10, "cifar10": _C10, "c100": _C100, "cifar100": _C100, "in16":
 
 def dataset(text: str) -> Dataset:
     """'c10', or 'mine:3x64x64:5' with the shape of an image and the number of classes. Raises UNI110."""
-    found = re.fullmatch(r"(\w+)(?::(\d{1,5})x(\d{1,5})x(\d{1,5}))?(?::(\d{1,6}))?", text)
+    found = re.fullmatch(r"([\w.-]+)(?::(\d{1,5})x(\d{1,5})x(\d{1,5}))?(?::(\d{1,6}))?", text)
     if not found:
         raise error("UNI110", f"expected a data set like c10 or mine:3x64x64:5, but got {shown(text)}")
     name, *sizes, classes = found.groups()

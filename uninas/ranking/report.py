@@ -106,6 +106,10 @@ def results(
     store: Store, settings: Settings, samples: int, compare: Mapping[str, Sequence[Path]], seed: int = 0
 ) -> tuple[list[Result], dict[str, Scores]]:
     """The metrics of every proxy on every data set, with bootstrap intervals from `samples` drawings (0: none)."""
+    unknown = set(settings.components) - store.directions.keys()
+    if unknown:
+        raise error("UNI070", f"there are no scores of {', '.join(sorted(unknown))} here", None,
+                    f"there are scores of {', '.join(store.directions)}")  # fmt: skip
     gathered = {name: Scores(store, settings, name) for name in settings.names}
     return [
         _result(scores, proxy, samples, compare.get(dataset, ()), seed)
@@ -133,7 +137,7 @@ def _result(scores: Scores, proxy: str, samples: int, compare: Sequence[Path], s
 
 # ---- beside published scores -----------------------------------------------------------------------------------------
 
-PUBLISHED = {"nwot": "naswot", "grad_norm": "gradnorm"}
+PUBLISHED = {"nwot": "naswot"}
 """Columns of published scores that we call differently."""
 
 
@@ -207,12 +211,12 @@ def _remarks(scores: Scores) -> Iterator[str]:
 
 
 def _shown(figure: Figure, digits: int) -> str:
-    """0.618 ±0.004 [0.601, 0.634]"""
+    """0.618 ±0.004, and below it 0.601..0.634"""
     text = f"{figure.mean:.{digits}f}"
     if len(figure.per_seed) > 1:
         text += f" ±{figure.deviation:.{digits}f}"
     if figure.interval is not None:
-        text += f" [{figure.interval.low:.{digits}f}, {figure.interval.high:.{digits}f}]"
+        text += f"\n{figure.interval.low:.{digits}f}..{figure.interval.high:.{digits}f}"
     return text
 
 

@@ -36,10 +36,16 @@ class Settings:
     accuracy: str = ""
     index: str = "index"
     batch_size: int = 64
-    init: str = "kaiming_fan_in"
+    init: str = "kaiming_normal_fan_in"
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Options of each proxy, by its name."""
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if not self.proxies or not self.datasets:
+            raise error("UNI110", "expected at least one proxy and one data set")
+        if len(set(self.names)) < len(self.names):
+            raise error("UNI110", f"expected different names of data sets, but got {', '.join(self.names)}")
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:

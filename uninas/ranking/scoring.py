@@ -92,8 +92,7 @@ class Scorer:
             for option in options.keys() - proxy.options.keys():
                 raise error("UNI010", f"the proxy {name} has no option {option}", None,
                             f"it has {', '.join(proxy.options) or 'none'}")  # fmt: skip
-        if self.init not in layers.SCHEMES:
-            raise error("UNI060", f"expected init to be {', '.join(layers.SCHEMES)}, but got {shown(self.init)}")
+        proxies.initialise(torch.nn.Identity(), self.init, torch.Generator())
         try:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as problem:
@@ -108,7 +107,7 @@ class Scorer:
         began = time.perf_counter()
         try:
             graph = builder(self.space, self.folder)(job.text, dataset)
-            model = compile(graph, init=self.init).to(self.device).eval()
+            model = compile(graph).to(self.device).eval()
         except Exception as problem:
             return failed(job, reason(problem), time.perf_counter() - began)
         return Outcome(job, graph.cost.params, graph.cost.macs, list(self._scores(job, dataset, graph, model)))
@@ -116,7 +115,7 @@ class Scorer:
     def _scores(self, job: Job, dataset: Dataset, graph: Graph, model: Model) -> Iterator[Scored]:
         counted: dict[str, Scored] = {}
         for seed, wanted in groupby(sorted(job.wanted), key=itemgetter(0)):
-            self._initialise(model, seed)
+            self._initialise(model, graph.init, seed)
             batch = self._batch(dataset, graph, seed)
             for _, proxy in wanted:
                 score = counted.get(proxy) or self._score(proxy, seed, model, batch)
@@ -133,10 +132,12 @@ class Scorer:
         components = {name: float(number) for name, number in found.components.items() if math.isfinite(number)}
         return Scored(seed, proxy, found.value, components, None, found.seconds)
 
-    def _initialise(self, model: Model, seed: int) -> None:
+    def _initialise(self, model: Model, own: str, seed: int) -> None:
         """The weights of a seed; drawn on the CPU, so that they are the same on every device."""
         model.to("cpu")
-        layers.initialise(model, self.init, _generator(seed, "weights"))
+        generator = _generator(seed, "weights")
+        layers.initialise(model, own, generator)  # also for what the scheme leaves alone: offset tables, layer scales
+        proxies.initialise(model, self.init, generator)
         model.to(self.device)
 
     def _batch(self, dataset: Dataset, graph: Graph, seed: int) -> tuple[Tensor, ...]:
