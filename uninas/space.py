@@ -7,9 +7,10 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
-from uninas.errors import Span, did_you_mean, error, shown
+from uninas.errors import Span, UninasError, did_you_mean, error, shown
 from uninas.graph import Graph
 
 METRICS: dict[str, Callable[[Graph], int]] = {
@@ -190,6 +191,14 @@ class MoveRule:
                 raise error("UNI012", f"{self.name} has no values called {shown(name)}", self.span, hint)
 
 
+class Member(NamedTuple):
+    """An architecture of a space of choices: the answers behind it, and the choices that were asked for it."""
+
+    graph: Graph
+    answers: dict[str, int]
+    choices: tuple[Choice, ...]
+
+
 @dataclass(frozen=True)
 class Space:
     """A set of architectures. Either open choices (`build` asks), or a start with moves, or both."""
@@ -207,8 +216,7 @@ class Space:
 
     def count(self) -> int:
         """Number of assignments, exactly. Raises UNI042 where inner choices depend on outer ones."""
-        if self.nested:
-            raise error("UNI042", f"cannot count {self.name}: the number of its choices depends on their answers")
+        self._flat("count")
         return math.prod(len(choice.options) for choice in self.choices)
 
     def member(self, answers: Mapping[str, int] | Sequence[int]) -> Graph:
@@ -239,19 +247,75 @@ class Space:
 
     def sample(self, generator: random.Random) -> tuple[Graph, dict[str, int]]:
         """A member with every choice answered uniformly, and its answers."""
-        answers: dict[str, int] = {}
+        return self.completed({}, generator)[:2]
 
-        def decide(choice: Choice) -> int:
-            return answers.setdefault(choice.path, generator.randrange(len(choice.options)))
-
-        return self._built(decide), answers
+    def draw(self, generator: random.Random) -> dict[str, int]:
+        """Random answers, each option equally likely. Nothing is built, unless inner choices depend on outer ones."""
+        if self.nested:
+            return self.sample(generator)[1]
+        if self.build is None:
+            raise self._no_choices()
+        randrange = generator.randrange
+        return {path: randrange(options) for path, options in self._sizes}
 
     def assignments(self) -> Iterator[tuple[int, ...]]:
         """All answers, the last choice varying fastest."""
-        self.count()
+        self._flat("enumerate")
         yield from itertools.product(*(range(len(choice.options)) for choice in self.choices))
+
+    def encode(self, answers: Mapping[str, int]) -> tuple[int, ...]:
+        """Answers as a vector, in the order of `choices`. Raises UNI042 where inner choices depend on outer ones."""
+        self._flat("encode")
+        if answers.keys() != {choice.path for choice in self.choices}:
+            raise error("UNI042", f"expected an answer for each of the {len(self.choices)} choices of {self.name}")
+        return tuple(answers[choice.path] for choice in self.choices)
+
+    def decode(self, vector: Sequence[int]) -> dict[str, int]:
+        """The answers that `encode` wrote. Raises UNI042 when the vector is none of this space."""
+        self._flat("decode")
+        fits = len(vector) == len(self.choices) and all(
+            0 <= answer < len(choice.options) for answer, choice in zip(vector, self.choices, strict=True)
+        )
+        if not fits:
+            limits = ", ".join(str(len(choice.options) - 1) for choice in self.choices)
+            raise error("UNI042", f"expected {len(self.choices)} numbers of at most {shown(limits)}, from 0 on")
+        return {choice.path: int(answer) for answer, choice in zip(vector, self.choices, strict=True)}
+
+    def completed(self, answers: Mapping[str, int], generator: random.Random | None = None) -> Member:
+        """The member with these answers, as far as they are asked for.
+
+        What is asked besides is answered at random or, without a generator, by the first option.
+        """
+        given: dict[str, int] = {}
+        choices: dict[str, Choice] = {}
+
+        def decide(choice: Choice) -> int:
+            if choice.path not in given:
+                answer = answers.get(choice.path, -1)
+                if not 0 <= answer < len(choice.options):
+                    answer = generator.randrange(len(choice.options)) if generator else 0
+                given[choice.path], choices[choice.path] = answer, choice
+            return given[choice.path]
+
+        return Member(self._built(decide), given, tuple(choices.values()))
+
+    @cached_property
+    def _sizes(self) -> list[tuple[str, int]]:
+        return [(choice.path, len(choice.options)) for choice in self.choices]
+
+    def _flat(self, what: str) -> None:
+        if self.nested:
+            raise error(
+                "UNI042",
+                f"cannot {what} {self.name}: which choices it has depends on their answers",
+                None,
+                "sample it, or ask every choice outside of blocks: choose ... in, with ... in",
+            )
 
     def _built(self, decide: Decide) -> Graph:
         if self.build is None:
-            raise error("UNI042", f"{self.name} has no open choices", None, "it has a start and moves: use search")
+            raise self._no_choices()
         return self.build(decide)
+
+    def _no_choices(self) -> UninasError:
+        return error("UNI042", f"{self.name} has no open choices", None, "it has a start and moves: use search")

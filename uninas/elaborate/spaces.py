@@ -14,6 +14,8 @@ from uninas.op import REGISTRY, Shape
 from uninas.scope import Callee, Scope, Symbol, Value
 from uninas.space import Budget, Choice, Decide, Facts, Limit, MoveOption, MoveRule, Space
 
+MAX_KEPT = 10_000  # blocks and sections kept for the next member of a space
+
 
 def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Space:
     """The space that a `space` (or a network with open choices) describes. Raises UninasError."""
@@ -47,8 +49,18 @@ def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Spa
     if problems:
         raise UninasError(problems)
 
+    kept: list[Elaborator] = []
+
     def build(decide: Decide) -> Graph:
-        return _top(Elaborator(decide), module, network, shape)
+        """A member. Members share many blocks, so what was elaborated for one is kept for the next."""
+        run = kept.pop() if kept else Elaborator(decide)
+        run.decide = decide
+        run.asked.clear()
+        run.steps = 0
+        graph = _top(run, module, network, shape)
+        if len(run.memory) < MAX_KEPT:
+            kept.append(run)
+        return graph
 
     return Space(
         name=name.text,

@@ -13,6 +13,7 @@ One file for each family of moves; what they share is in `edits` (records), `sit
 graph is made) and `resolve` (channels for other shapes). `walk` is the face that a search sees.
 """
 
+from uninas.mutate.choices import ChoiceWalk, Choose, member_of
 from uninas.mutate.edits import KINDS, Edit, Port, Reason, Refusal, read_edit, record
 from uninas.mutate.graft import Graft
 from uninas.mutate.heads import Own, Share
@@ -24,13 +25,13 @@ from uninas.mutate.rows import Delete, Depth, Duplicate, Move, Swap
 from uninas.mutate.sites import Site, blocks, places, region, sites, transparent
 from uninas.mutate.skip import Skip, Unskip
 from uninas.mutate.stages import Resolution, Strides, Width
-from uninas.mutate.walk import MoveWalk, Walk
+from uninas.mutate.walk import MoveWalk, Walk, walk_of
 from uninas.mutate.wrap import Wrap
 from uninas.space import Budget
 
 __all__ = [
-    "KINDS", "PATIENCE", "Budget", "Delete", "Depth", "Duplicate", "Edit", "Graft", "Insert", "Move", "MoveWalk",
-    "Moves", "Own", "Port", "Proposal", "Reason", "Refusal", "Remove", "Replace", "Resolution", "SetAttribute", "Share",
-    "Site", "Skip", "Strides", "Swap", "Unskip", "Walk", "Width", "Wrap", "apply", "attempt", "blocks", "places",
-    "propose", "read_edit", "record", "region", "sites", "transparent",
+    "KINDS", "PATIENCE", "Budget", "ChoiceWalk", "Choose", "Delete", "Depth", "Duplicate", "Edit", "Graft", "Insert",
+    "Move", "MoveWalk", "Moves", "Own", "Port", "Proposal", "Reason", "Refusal", "Remove", "Replace", "Resolution",
+    "SetAttribute", "Share", "Site", "Skip", "Strides", "Swap", "Unskip", "Walk", "Width", "Wrap", "apply", "attempt",
+    "blocks", "member_of", "places", "propose", "read_edit", "record", "region", "sites", "transparent", "walk_of",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Walks: one interface to architectures and their neighbours, whether a space is made of moves or of choices.
 
-    walk = walk_of(space)
+    walk = walk_of(space(*find("UniNAS")))
     graph = walk.sample(rng)
     proposal = walk.propose(graph, rng, seen={graph.key})
     child = walk.crossover(graph, proposal.graph, rng, seen)
@@ -17,12 +17,14 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from uninas.errors import error
 from uninas.graph import Graph
+from uninas.mutate.choices import ChoiceWalk
 from uninas.mutate.edits import Edit, Refusal
 from uninas.mutate.graft import draw_graft
 from uninas.mutate.moves import Moves
 from uninas.mutate.propose import PATIENCE, Proposal, allowed, apply, attempt, first_allowed, propose
-from uninas.space import Budget
+from uninas.space import Budget, Space
 
 
 class Walk(Protocol):
@@ -83,3 +85,21 @@ class MoveWalk:
             if not isinstance(other, Refusal):
                 seen.add(other.key)
                 yield Proposal(other, edit)
+
+
+def walk_of(space: Space, start: Graph | None = None, budget: Budget | None = None) -> Walk:
+    """How to move in a space: by its moves from its start (or another one), or else by its choices.
+
+    `budget` takes the place of the space's own; percent are relative to the start. Raises UNI023 when there are
+    neither moves nor choices.
+    """
+    limits = space.budget if budget is None else budget
+    if space.moves:
+        if start is None:
+            if space.start is None:
+                raise error("UNI023", f"expected {space.name} to have a start", None, "write: start NETWORK")
+            start = space.start()
+        return MoveWalk(Moves([rule for rule in space.moves if rule.weight > 0]), limits.against(start), start)
+    if space.build is None or not (space.choices or space.nested):
+        raise error("UNI023", f"expected {space.name} to have moves or choices", None, "moves insert 0.7 { ... }, ...")
+    return ChoiceWalk(space, limits)

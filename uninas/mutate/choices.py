@@ -1,0 +1,181 @@
+"""Walks in a space of open choices: neighbours differ in one answer, a child takes each answer from one parent."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass
+
+from uninas.errors import error
+from uninas.graph import Graph
+from uninas.mutate.edits import Edit, Refusal
+from uninas.mutate.moves import Moves
+from uninas.mutate.propose import PATIENCE, Proposal, allowed, first_allowed
+from uninas.op import Op
+from uninas.space import Budget, Member, Space
+
+KEPT = 4096  # architectures whose answers are remembered
+
+
+@dataclass(frozen=True)
+class Choose(Edit, kind="choose", level="network"):
+    """Answer some choices anew; each change is 'choice=number of the option'. A child has a second parent, `mate`."""
+
+    changes: tuple[str, ...]
+    mate: str = ""
+
+    def __str__(self) -> str:
+        listed = ", ".join(self.changes[:6]) + (f" and {len(self.changes) - 6} more" if len(self.changes) > 6 else "")
+        return f"choose {listed}" + (f" as in {self.mate[:8]}" if self.mate else "")
+
+    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+        return Refusal("site", "choices belong to a space of choices")
+
+    def answers(self, before: Mapping[str, int]) -> dict[str, int]:
+        """All answers after the edit. Raises UNI080 for changes that cannot be read."""
+        after = dict(before)
+        for change in self.changes:
+            name, _, option = change.rpartition("=")
+            if not name or not option.isdecimal():
+                raise error("UNI080", f"expected a choice and the number of an option, but got {change}")
+            after[name] = int(option)
+        return after
+
+
+def _difference(before: Mapping[str, int], after: Mapping[str, int], mate: str = "") -> Choose:
+    return Choose((), tuple(f"{name}={n}" for name, n in after.items() if before.get(name) != n), mate)
+
+
+class ChoiceWalk:
+    """The members of a space of choices. The answers behind an architecture are remembered, or else found again."""
+
+    def __init__(self, space: Space, budget: Budget):
+        self.space, self.budget = space, budget
+        self._members: OrderedDict[str, Member] = OrderedDict()
+
+    def sample(self, rng: random.Random) -> Graph:
+        """A random member that keeps the budget. Raises UNI080 when a thousand in a row do not."""
+        return self.draw(rng, ()).graph
+
+    def draw(self, rng: random.Random, seen: Container[str], patience: int = PATIENCE) -> Proposal:
+        """A random new member; its edit answers all choices."""
+        return self._first(dict, {}, rng, seen, patience)
+
+    def propose(self, graph: Graph, rng: random.Random, seen: Container[str], patience: int = PATIENCE) -> Proposal:
+        """A member with one answer changed; where that opens new choices, these are answered at random."""
+        member = self.member(graph)
+        if not member.choices:
+            raise error("UNI080", f"expected a space with choices, but {self.space.name} leaves nothing open")
+
+        def other() -> dict[str, int]:
+            choice = member.choices[rng.randrange(len(member.choices))]
+            step = rng.randrange(1, len(choice.options))
+            return {**member.answers, choice.path: (member.answers[choice.path] + step) % len(choice.options)}
+
+        return self._first(other, member.answers, rng, seen, patience)
+
+    def crossover(
+        self, a: Graph, b: Graph, rng: random.Random, seen: Container[str], patience: int = PATIENCE
+    ) -> Proposal:
+        """A member that has each answer from one of two, as a change of the first."""
+        first, second = self.member(a).answers, self.member(b).answers
+
+        def child() -> dict[str, int]:
+            return {**first, **{name: option for name, option in second.items() if rng.random() < 0.5}}
+
+        return self._first(child, first, rng, seen, patience, b.key)
+
+    def apply(self, graph: Graph, edit: Edit, mate: Graph | None = None) -> Graph:
+        """The member after an edit. Raises UNI080 when it is no edit of choices, or does not fit."""
+        if not isinstance(edit, Choose):
+            raise error("UNI080", f"cannot {edit}: {self.space.name} is a space of choices")
+        return self._remember(self.space.completed(edit.answers(self.member(graph).answers)))
+
+    def neighbours(self, graph: Graph) -> Iterator[Proposal]:
+        """Every member that differs in one answer and keeps the budget, each once."""
+        member, seen = self.member(graph), {graph.key}
+        for choice in member.choices:
+            for option in range(len(choice.options)):
+                other = self.space.completed({**member.answers, choice.path: option})
+                outcome = allowed(self._remember(other), self.budget, seen)
+                if isinstance(outcome, Graph):
+                    seen.add(outcome.key)
+                    yield Proposal(outcome, _difference(member.answers, other.answers))
+
+    def member(self, graph: Graph) -> Member:
+        """The graph as a member of the space. Raises UNI042 when it is none, or that cannot be found out."""
+        known = self._members.get(graph.key)
+        if known is None:
+            known = member_of(self.space, graph)
+            self._remember(known)
+        return known
+
+    def _first(
+        self, draw: Callable[[], dict[str, int]], before: Mapping[str, int], rng: random.Random, seen: Container[str],
+        patience: int, mate: str = "",
+    ) -> Proposal:  # fmt: skip
+        """The first of the answers drawn whose member is allowed."""
+        drawn: list[Graph] = []
+
+        def edit() -> Edit | Refusal:
+            member = self.space.completed(draw(), rng)
+            drawn.append(self._remember(member))
+            found = _difference(before, member.answers, mate)
+            return found if found.changes else Refusal("known", "nothing would change")
+
+        return first_allowed(edit, lambda _: drawn[-1], self.budget, seen, patience)
+
+    def _remember(self, member: Member) -> Graph:
+        self._members[member.graph.key] = member
+        if len(self._members) > KEPT:
+            self._members.popitem(last=False)
+        return member.graph
+
+
+# ---- membership ----------------------------------------------------------------------------------------------------
+
+
+def member_of(space: Space, graph: Graph) -> Member:
+    """The graph as a member of the space, with the answers that lead to it. Raises UNI042 when none are found.
+
+    Choices are answered in turn, each by the option under which most of the graph appears, and again until nothing
+    gets better. What is found is right: its graph has the same key. In a space where several answers must change
+    together to come nearer, a member may be missed.
+    """
+    wanted = _traits(graph)
+    best = space.completed({})
+    alike = _alike(best.graph, wanted)
+    improved = True
+    while improved:
+        improved = False
+        for path in [choice.path for choice in best.choices]:
+            if best.graph.key == graph.key:
+                return best
+            options = next((choice.options for choice in best.choices if choice.path == path), ())
+            for option in range(len(options)):
+                if option != best.answers[path]:
+                    other = space.completed({**best.answers, path: option})
+                    score = _alike(other.graph, wanted)
+                    if score > alike:
+                        best, alike, improved = other, score, True
+    if best.graph.key == graph.key:
+        return best
+    raise error("UNI042", f"expected a member of {space.name}, but no answers lead to {graph.name or 'this graph'}")
+
+
+def _traits(graph: Graph) -> set[object]:
+    """What can be seen at each place of a network: that it is there, its shapes, its operation, and each attribute."""
+    found: set[object] = {graph.inputs}
+    for path, inner, node in graph.walk():
+        found |= {path, (path, inner.shapes(node.name))}
+        if isinstance(node.op, Op):
+            found.add((path, node.op.name))
+            found.update((path, attribute.name, getattr(node.op, attribute.name)) for attribute in node.op.attrs)
+    return found
+
+
+def _alike(graph: Graph, wanted: set[object]) -> tuple[int, int]:
+    """How much of what is wanted is there, and then how little else."""
+    traits = _traits(graph)
+    return len(traits & wanted), -len(traits)
