@@ -21,7 +21,8 @@ from uninas.search.command import count, search
 from uninas.search.store import Store
 
 FILES = {
-    "best.svg", "best.uni", "candidates.csv", "report.html", "run.sqlite", "score_vs_params.png", "score_vs_params.svg",
+    "best.svg", "best.uni", "candidates.csv", "config.yaml", "report.html", "resolved.yaml", "run.sqlite",
+    "score_vs_params.png", "score_vs_params.svg",
 }  # fmt: skip
 
 
@@ -110,9 +111,9 @@ def test_interrupting_writes_the_report_and_says_how_to_go_on(arguments, folder,
         return score
 
     with monkeypatch.context() as patch:
-        patch.setattr("uninas.search.run.cost_score", interrupted)
+        patch.setattr("uninas.search.tasks.cost_score", interrupted)
         output = run(*arguments, "--batch-size", 3, code=130)
-    assert f"interrupted: to go on, uninas search --resume -o {folder}" in output
+    assert f"interrupted: to go on, uninas resume {folder}" in output
     assert {path.name for path in folder.iterdir()} == FILES
     run("--resume", "-o", folder)
     assert (folder / "best.uni").read_text() == (whole / "best.uni").read_text()
@@ -120,7 +121,7 @@ def test_interrupting_writes_the_report_and_says_how_to_go_on(arguments, folder,
 
 TERMINATED = """
 import os, signal, sys
-import uninas.search.run as run
+import uninas.search.tasks as tasks
 from uninas.search.command import search
 
 def cost_score(metric):
@@ -129,7 +130,7 @@ def cost_score(metric):
         return {"score": 1.0}
     return score
 
-run.cost_score = cost_score
+tasks.cost_score = cost_score
 search.main(sys.argv[1:])
 """
 
@@ -149,9 +150,9 @@ def test_a_polite_kill_stops_like_ctrl_c(arguments, folder, root):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--proxy", "vkdwn"], "did you mean 'vkdnw'?"),
-        (["--proxy", "vkdnw", "--option", "max_tensor=3"], "did you mean 'max_tensors'?"),
-        (["--proxy", "vkdnw", "--device", "toaster"], "cannot use the device toaster"),
+        (["--proxy", "vkdwn", "-j", 0], "did you mean 'vkdnw'?"),
+        (["--proxy", "vkdnw", "--option", "max_tensor=3", "-j", 0], "did you mean 'max_tensors'?"),
+        (["--proxy", "vkdnw", "--device", "toaster", "-j", 0], "cannot use the device toaster"),
         (["--strategy", "fly"], "there is no strategy fly"),
         (["--start", "nowhere"], "nowhere"),
         (["--params-max", "1k"], "the start tiny breaks the budget"),
@@ -201,6 +202,15 @@ def test_a_search_by_a_proxy_builds_every_candidate(space_file, folder):
 
 def test_a_score_depends_on_the_seed_alone(make):
     start = make().start
-    score = scoring.ProxyScore("vkdnw", 2)
+    score = scoring.ModuleScore(["vkdnw"], 2)
     assert score(start, 1) == score(start, 1) != score(start, 2)
-    assert scoring.ProxyScore("params", 2)(start, 1)["score"] == start.cost.params
+    assert scoring.ModuleScore(["params"], 2)(start, 1)["score"] == start.cost.params
+
+
+def test_further_objectives_are_measured_on_the_same_module(make):
+    start = make().start
+    alone, both = scoring.ModuleScore(["vkdnw"], 2), scoring.ModuleScore(["vkdnw", "flops", "latency", "jacov"], 2)
+    found = both(start, 1)
+    assert found["score"] == alone(start, 1)["score"]
+    assert found["flops"] == start.cost.flops and found["latency"] > 0 and found["jacov"] < 0
+    assert both.directions == {"vkdnw": "higher", "jacov": "higher"}

@@ -14,15 +14,19 @@ import pytest
 from uninas.elaborate import build
 from uninas.errors import UninasError, error
 from uninas.library import load_text
+from uninas.search.executor import Inline
 from uninas.search.report import write_report
-from uninas.search.run import Run, cost_score, evaluated
+from uninas.search.run import Run
 from uninas.search.store import FILE, Store
+from uninas.search.tasks import Task, cost_score, evaluated
 
 COUNT = 25
 
 
-def finish(folder, plan, score, count=COUNT, **options):
-    with Run(folder, plan, score, **options) as run:
+def finish(folder, plan, score, count=COUNT, direction="higher"):
+    executor = Inline(score)
+    executor.directions = {"test": direction}
+    with Run(folder, plan, executor) as run:
         for _ in run.candidates(count):
             pass
         return rows(run.store), run.best and run.best.number
@@ -66,8 +70,8 @@ def test_equal_seeds_give_equal_runs_and_others_do_not(reference, tmp_path, make
 
 @pytest.mark.parametrize("strategy", ["climb", "evolution"])
 def test_the_best_candidate_follows_the_direction_of_the_score(strategy, tmp_path, make, score):
-    for lower, choose in ((False, max), (True, min)):
-        found, best = finish(tmp_path / str(lower), make(strategy=strategy), score, 40, lower_is_better=lower)
+    for direction, choose in (("higher", max), ("lower", min)):
+        found, best = finish(tmp_path / direction, make(strategy=strategy), score, 40, direction)
         assert found[best][0].score == choose(candidate.score for candidate, _ in found)
 
 
@@ -94,15 +98,24 @@ def test_a_candidate_that_fails_is_recorded_and_the_walk_steps_back(give, reason
         return give
 
     failing.calls = 0
-    found, best = finish(tmp_path / "run", make(), failing, 5)
+    found, best = finish(tmp_path / "run", make(ahead=1), failing, 5)
     assert [candidate.parent for candidate, _ in found] == [None, 0, 1, 1, 1, 4]
     for candidate, _ in found[2:4]:
         assert candidate.score is None and reason in candidate.failure and len(candidate.failure) <= 500
     assert best not in (2, 3)
 
 
-def test_components_that_are_no_numbers_are_left_out():
-    assert evaluated(lambda graph, seed: {"score": 1, "a": 2, "b": math.nan}, None, 0) == (1.0, {"a": 2.0}, None, None)
+def test_components_that_are_no_numbers_are_left_out(make):
+    task = Task(3, "tiny", "", 0, graph=make().start)
+    result = evaluated(task, lambda graph, seed: {"score": 1, "a": 2, "b": math.nan}, "me")
+    assert (result.number, result.score, result.components, result.failure) == (3, 1.0, {"a": 2.0}, None)
+
+
+def test_an_objective_that_is_no_number_is_a_failure(make):
+    task = Task(3, "tiny", "", 0, graph=make().start)
+    for found in ({"score": 1, "b": math.nan}, {"score": 1}):
+        result = evaluated(task, lambda graph, seed, found=found: found, "me", ["b"])
+        assert (result.score, result.reason, result.failure) == (None, "nan", "the objective b is nan")
 
 
 def test_a_start_that_cannot_be_scored_ends_the_run(tmp_path, make):
@@ -133,7 +146,7 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(strategy, stop, t
     interrupted.calls = 0
     with pytest.raises(KeyboardInterrupt):
         finish(tmp_path / "run", plan, interrupted)
-    with Run(tmp_path / "run", make(strategy=strategy), score) as run:
+    with Run(tmp_path / "run", make(strategy=strategy), Inline(score)) as run:
         assert run.resumed == len(run) == stop
     assert finish(tmp_path / "run", make(strategy=strategy), score) == whole
 
@@ -141,6 +154,7 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(strategy, stop, t
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from uninas.search.executor import Inline
 from uninas.search.plan import Settings, make_plan
 from uninas.search.run import Run
 
@@ -152,7 +166,7 @@ def score(graph, seed):
     return {"score": graph.cost.params % 977 + seed % 1000 / 1000, "depth": graph.operations}
 
 calls = 0
-with Run(Path(sys.argv[2]), make_plan(Settings(space=sys.argv[1], proxy="test", seed=1)), score) as run:
+with Run(Path(sys.argv[2]), make_plan(Settings(space=sys.argv[1], proxy="test", seed=1)), Inline(score)) as run:
     for _ in run.candidates(25):
         pass
 """
@@ -168,7 +182,7 @@ def test_a_process_killed_again_and_again_loses_only_the_candidate_in_flight(
             env={**os.environ, "PYTHONPATH": str(root)},
         )
         assert done.returncode == -signal.SIGKILL
-        with Run(folder, make(), score) as run:
+        with Run(folder, make(), Inline(score)) as run:
             assert len(run) == 6 * round_
     assert finish(folder, make(), score) == reference
 
@@ -178,7 +192,7 @@ def test_the_report_of_a_resumed_run_is_that_of_an_uninterrupted_one(tmp_path, m
     for name, stops in (("whole", (COUNT,)), ("parts", (4, 11, COUNT))):
         for stop in stops:
             finish(tmp_path / name, make(), score, stop)
-        with Run(tmp_path / name, make(), score) as run:
+        with Run(tmp_path / name, make(), Inline(score)) as run:
             write_report(run)
         names = ("best.uni", "best.svg", "score_vs_params.svg")
         texts.append([(tmp_path / name / file).read_bytes() for file in names])
@@ -196,30 +210,30 @@ def test_a_finished_run_may_go_on_for_longer(reference, tmp_path, make, score):
 def test_another_run_in_the_folder_is_refused_with_what_differs(tmp_path, make, score, space_file):
     finish(tmp_path / "run", make(), score, 2)
     with pytest.raises(UninasError, match="UNI070") as raised:
-        Run(tmp_path / "run", make(seed=9, params_max=15e3), score)
+        Run(tmp_path / "run", make(seed=9, params_max=15e3), Inline(score))
     for part in ("seed was 1, now 9", "params_max was None, now 15000.0", "another folder"):
         assert part in str(raised.value)
     space_file.write_text(space_file.read_text().replace("conv(C, 3)", "conv(C, 5)"))
     with pytest.raises(UninasError, match="start architecture was"):
-        Run(tmp_path / "run", make(), score)
+        Run(tmp_path / "run", make(), Inline(score))
 
 
 def test_an_unknown_strategy_is_refused(tmp_path, make, score):
-    with pytest.raises(UninasError, match="there are walk, climb, evolution"):
-        Run(tmp_path / "run", make(strategy="fly"), score)
+    with pytest.raises(UninasError, match="there is no strategy fly"):
+        Run(tmp_path / "run", make(strategy="fly"), Inline(score))
 
 
 def test_two_writers_cannot_mix(tmp_path, make, score):
-    with Run(tmp_path / "run", make(), score) as run:
+    with Run(tmp_path / "run", make(), Inline(score)) as run:
         with pytest.raises(UninasError, match="another process writes to the run"):
-            Run(tmp_path / "run", make(), score)
+            Run(tmp_path / "run", make(), Inline(score))
         assert [candidate.number for candidate in run.candidates(5)] == list(range(6))
     finish(tmp_path / "run", make(), score, 6)
 
 
 def test_without_a_lock_a_second_writer_is_noticed_at_its_first_candidate(tmp_path, make, score, monkeypatch):
     monkeypatch.setattr(Store, "_alone", lambda self: None)
-    with Run(tmp_path / "run", make(), score) as one, Run(tmp_path / "run", make(), score) as two:
+    with Run(tmp_path / "run", make(), Inline(score)) as one, Run(tmp_path / "run", make(), Inline(score)) as two:
         first, second = one.candidates(5), two.candidates(5)
         next(first)
         with pytest.raises(UninasError, match="another process writes to this run"):
@@ -262,36 +276,38 @@ def test_a_file_that_is_no_run_is_refused(spoil, message, tmp_path, make, score)
     (tmp_path / "run").mkdir()
     spoil(tmp_path / "run" / FILE)
     with pytest.raises(UninasError, match="UNI070") as raised:
-        Run(tmp_path / "run", make(), score)
+        Run(tmp_path / "run", make(), Inline(score))
     assert message in str(raised.value)
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path, make, score):
     (tmp_path / "run").write_text("")
     with pytest.raises(UninasError, match="UNI070"):
-        Run(tmp_path / "run", make(), score)
+        Run(tmp_path / "run", make(), Inline(score))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ("DELETE FROM candidates WHERE number = 0", "candidate 0 is missing"),
         ("DELETE FROM candidates WHERE number = 2", "candidate 2 is missing"),
+        ("UPDATE candidates SET rung = 1 WHERE number = 3", "candidate 3 has no parent"),
         ("UPDATE candidates SET parent = 3 WHERE number = 3", "candidate 3 has no parent"),
         ("UPDATE candidates SET edit = '{\"move\": 1}' WHERE number = 3", "expected the record of an edit"),
         ("UPDATE candidates SET edit = 'x' WHERE number = 3", "candidate 3 cannot be read"),
     ],
 )
 def test_a_run_that_someone_changed_is_refused(change, message, tmp_path, make, score):
-    finish(tmp_path / "run", make(), score, 4)
+    finish(tmp_path / "run", make(ahead=1), score, 4)
     with sqlite3.connect(tmp_path / "run" / FILE) as database:
         database.execute(change)
     database.close()
     with pytest.raises(UninasError, match=message):
-        Run(tmp_path / "run", make(), score)
+        Run(tmp_path / "run", make(ahead=1), Inline(score))
 
 
 def test_a_full_disk_is_explained_and_costs_only_the_candidate_in_flight(tmp_path, make, score):
-    with Run(tmp_path / "run", make(), score) as run:
+    with Run(tmp_path / "run", make(), Inline(score)) as run:
         candidates = run.candidates(200)
         next(candidates)
         pages = run.store._db.execute("PRAGMA page_count").fetchone()[0]

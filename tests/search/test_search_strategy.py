@@ -1,27 +1,39 @@
 """Strategies: which candidate each goes on from."""
 
+import math
 import random
+from collections import Counter
+from itertools import product
 
+import numpy as np
 import pytest
 
 from uninas.errors import UninasError
-from uninas.search import strategy
-from uninas.search.strategy import STRATEGIES, AgeingEvolution, Outcome, Pool
-
-
-def told(kind, pool, merits):
-    """A strategy that has heard these merits, candidate by candidate."""
-    made = STRATEGIES[kind](pool)
-    for number, merit in enumerate(merits):
-        made.tell(Outcome(number, merit))
-    return made
+from uninas.search import pool as pools
+from uninas.search.pool import Birth, Pool
+from uninas.search.strategies import STRATEGIES, crowding, fronts, log_rank_sum, make_strategy, pareto_order
+from uninas.search.strategy import Outcome
 
 
 @pytest.fixture
 def pool(make):
     made = Pool(make())
-    made.add(made.plan.start.key, None)
+    made.add(0, made.plan.start.key, made.plan.start)
     return made
+
+
+def told(kind, pool, merits, rungs=1, **options):
+    """A strategy that has heard these merits, candidate by candidate, each begun from the one before."""
+    made = make_strategy(kind, pool, rungs, options)
+    for number, merit in enumerate(merits):
+        made.begun(number, Birth(pool.graph(0), number - 1 if number else None))
+        several = merit if isinstance(merit, tuple) or merit is None else (merit,)
+        made.tell(Outcome(number, several, rungs - 1, seed=number))
+    return made
+
+
+def parents(strategy, count=300):
+    return Counter(strategy.parent(random.Random(n)) for n in range(count))
 
 
 @pytest.mark.parametrize(
@@ -34,43 +46,203 @@ def pool(make):
         ("climb", [5.0, 7.0, 6.0], 1),
         ("climb", [5.0, 7.0, 7.0], 2),
         ("climb", [-5.0, -7.0], 0),
+        ("anneal", [5.0, 7.0, 7.0], 2),
+        ("anneal", [5.0, None], 0),
     ],
 )
 def test_where_the_next_move_starts(kind, merits, parent, pool):
     assert told(kind, pool, merits).parent(random.Random(0)) == parent
 
 
+def test_a_walk_goes_on_without_scores_and_steps_back_from_what_failed_meanwhile(pool):
+    walk = make_strategy("walk", pool)
+    for number in range(1, 5):
+        assert walk.parent(random.Random(0)) == number - 1
+        walk.begun(number, Birth(pool.graph(0), number - 1))
+    walk.tell(Outcome(1, (1.0,)))
+    walk.tell(Outcome(2, None))
+    assert walk.at == 1
+    walk.tell(Outcome(3, None))
+    assert walk.at == 1
+
+
+def test_a_random_search_does_not_look_at_scores(pool):
+    for number in range(1, 6):
+        pool.add(number, pool.keys[0], pool.graph(0))
+    search = told("random", pool, [0.0] * 6)
+    births = Counter(search.ask(random.Random(n)).parent for n in range(120))
+    assert births.keys() == set(range(6)) and max(births.values()) < 3 * min(births.values())
+
+
+def test_annealing_steps_down_rarely_and_less_with_time_and_loss(pool):
+    def accepted(loss, age, **options):
+        merits = [10.0, 11.0] * (age // 2)
+        runs = 200
+        taken = 0
+        for seed in range(runs):
+            strategy = told("anneal", pool, merits, **options)
+            before = strategy.at
+            strategy.tell(Outcome(age, (before.merit - loss,), seed=seed))
+            taken += strategy.at is not before
+        return taken / runs
+
+    young, old, far = accepted(0.5, 4), accepted(0.5, 300), accepted(2.0, 4)
+    assert young > 0.05 and old == 0 and far < young
+    assert accepted(0.1, 4, temperature=0) == 0
+    assert accepted(0.5, 300, half_life=10**6) > 0.05
+
+
 def test_evolution_starts_broadly_and_then_prefers_the_good_among_the_young(pool):
     few = told("evolution", pool, [1.0] * 5)
-    assert few.parent(random.Random(0)) == 0
-    merits = [1000.0] + [float(n) for n in range(AgeingEvolution.population)]
-    many = told("evolution", pool, merits)
-    parents = [many.parent(random.Random(n)) for n in range(200)]
-    assert min(parents) > 0, "the start is too old, however good it was"
-    middle = sorted(parents)[100]
-    assert middle > 0.75 * AgeingEvolution.population
+    assert few.parent(random.Random(0)) is None
+    many = told("evolution", pool, [1000.0] + [float(n) for n in range(32)])
+    found = sorted(parents(many).elements())
+    assert found[0] > 0, "the start is too old, however good it was"
+    assert found[len(found) // 2] > 0.75 * 32
+    assert parents(told("evolution", pool, [3.0, 1.0, 2.0], population=2, tournament=2)).keys() == {2}
+    assert parents(told("evolution", pool, [-3.0, -1.0], population=2, tournament=2)).keys() == {1}
+
+
+def test_rank_evolution_wants_all_objectives_at_once(pool):
+    merits = [(float(n), float(n)) for n in range(20)] + [(100.0, -5.0), (-5.0, 100.0)]
+    strategy = told("rank", pool, merits, population=4)
+    assert parents(strategy).keys() == {16, 17, 18, 19}
+    strategy.tell(Outcome(22, (50.0, 50.0)))
+    assert 22 in parents(strategy), "the whole history is ranked again"
+
+
+def test_nsga2_keeps_the_front_after_every_generation(pool):
+    best = [(float(n), 10.0 - n) for n in range(4)]
+    strategy = told("nsga2", pool, [(-1.0 - n, -1.0) for n in range(4)] + best + [(9.0, 9.0)], population=4)
+    assert parents(strategy).keys() == {4, 5, 6, 7}
+    assert [one.number for one in strategy.young] == [8]
+    ends = parents(strategy)
+    assert ends[4] > ends[5] or ends[7] > ends[6], "the ends of the front are drawn more often"
+
+
+def test_halving_promotes_the_best_quarter_of_a_rung_once(pool):
+    strategy = make_strategy("halving", pool, 3)
+    assert strategy.ask(random.Random(0)).rung == 0
+    for number in range(1, 9):
+        pool.add(number, pool.keys[0], pool.graph(0))
+        strategy.begun(number, Birth(pool.graph(0), 0))
+        strategy.tell(Outcome(number, (float(-number),), 0))
+    climbed = []
+    for number in (9, 10):
+        birth = strategy.ask(random.Random(number))
+        assert (birth.rung, birth.edit) == (1, None)
+        climbed.append(birth.parent)
+        strategy.begun(number, birth)
+    assert climbed == [1, 2]
+    assert strategy.ask(random.Random(0)).rung == 0
+    strategy.tell(Outcome(9, (1.0,), 1))
+    strategy.tell(Outcome(10, (2.0,), 1))
+    assert parents(strategy).keys() <= {9, 10}, "the highest rung with scores has the parents"
+
+
+@pytest.mark.parametrize(
+    ("kind", "rungs", "options", "message"),
+    [
+        ("fly", 1, {}, "there is no strategy fly"),
+        ("evolve", 1, {}, "there is no strategy evolve"),
+        ("evolution", 1, {"populaton": 3}, "did you mean 'population'?"),
+        ("evolution", 1, {"population": 1}, "expected an integer from 2 to 1e"),
+        ("evolution", 1, {"population": 2.5}, "expected an integer"),
+        ("evolution", 1, {"population": True}, "expected an integer"),
+        ("anneal", 1, {"temperature": "hot"}, "expected a number from 0"),
+        ("walk", 1, {"population": 5}, "it has none"),
+        ("walk", 2, {}, "only halving scores in rungs"),
+        ("halving", 1, {}, "expected a cheap measure"),
+    ],
+)
+def test_what_cannot_be_tuned(kind, rungs, options, message, pool):
+    with pytest.raises(UninasError) as raised:
+        make_strategy(kind, pool, rungs, options)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", STRATEGIES)
+def test_every_strategy_says_what_it_does(kind):
+    assert len(STRATEGIES[kind].summary().split()) > 4
+    assert all(option.least <= option.default <= option.most for option in STRATEGIES[kind].options.values())
+
+
+def test_another_parent_is_tried_where_no_move_is_left(pool, monkeypatch):
+    for number in range(1, 4):
+        pool.add(number, pool.keys[0], pool.graph(0))
+    child = pool.child
+
+    def stuck(parent, rng, rung=0):
+        asked.append(parent)
+        return pools.propose(None, None, None, rng, (), 0) if parent == 2 else child(parent, rng, rung)
+
+    asked = []
+    monkeypatch.setattr(pool, "child", stuck)
+    strategy = told("climb", pool, [1.0, 2.0, 5.0])
+    assert strategy.ask(random.Random(1)).parent != 2
+    assert asked[0] == 2
+    monkeypatch.setattr(pool, "numbers", [2])
+    with pytest.raises(UninasError, match="expected a legal move"):
+        strategy.ask(random.Random(1))
+
+
+# ---- fronts and ranks, against their definitions ---------------------------------------------------------------------
+
+
+def test_fronts_are_what_is_left_when_the_fronts_before_are_gone():
+    rows = np.random.default_rng(1).integers(0, 6, (60, 3)).astype(float)
+    left = set(range(60))
+    for front in fronts(rows):
+        beaten = {a for a, b in product(left, left) if (rows[b] >= rows[a]).all() and (rows[b] > rows[a]).any()}
+        assert set(front) == left - beaten
+        left -= set(front)
+    assert not left
+
+
+def test_crowding_is_the_sum_of_the_gaps_around():
+    rows = np.array([[0.0, 4.0], [1.0, 3.0], [3.0, 1.0], [4.0, 0.0]])
+    assert crowding(rows).tolist() == [math.inf, 3 / 4 + 3 / 4, 3 / 4 + 3 / 4, math.inf]
+    assert crowding(np.ones((3, 1))).tolist() == [math.inf, 0.0, math.inf]
+
+
+def test_the_order_is_by_front_and_then_by_room():
+    rows = np.array([[0.0, 0.0], [1.0, 5.0], [2.0, 4.9], [5.0, 1.0]])
+    assert list(pareto_order(rows)) == [1, 3, 2, 0]
+
+
+def test_one_objective_is_ranked_by_itself():
+    rows = np.array([[3.0], [1.0], [2.0]])
+    assert np.argsort(-log_rank_sum(rows)).tolist() == [0, 2, 1]
+
+
+# ---- the pool --------------------------------------------------------------------------------------------------------
 
 
 def grow(pool, count):
-    """Candidates of a random walk, each the child of the one before."""
-    graphs = [pool.graph(0)]
+    """Candidates of a random walk, each the child of the one before; gives their graphs and origins."""
+    graphs, origins = [pool.graph(0)], [(None, None, None)]
     for number in range(count):
-        proposal = pool.propose(number, random.Random(number))
-        graphs.append(proposal.graph)
-        pool.add(proposal.graph.key, (number, proposal.edit), proposal.graph)
-    return graphs
+        birth = pool.child(number, random.Random(number))
+        graphs.append(birth.graph)
+        origins.append((birth.parent, birth.edit, None))
+        pool.add(number + 1, birth.graph.key, birth.graph)
+    return graphs, origins
 
 
-def test_a_graph_that_is_no_longer_kept_comes_back_from_its_edits(pool, monkeypatch):
-    monkeypatch.setattr(strategy, "KEPT", 3)
-    graphs = grow(pool, 12)
+def test_a_graph_that_is_no_longer_kept_comes_back_from_its_edits(make, monkeypatch):
+    monkeypatch.setattr(pools, "KEPT", 3)
+    pool = Pool(make(), lambda number: origins[number])
+    pool.add(0, pool.plan.start.key)
+    graphs, origins = grow(pool, 12)
     for number in random.Random(0).sample(range(13), 13):
         assert pool.graph(number) == graphs[number]
 
 
-def test_a_graph_that_comes_back_different_is_an_error(pool, monkeypatch):
-    monkeypatch.setattr(strategy, "KEPT", 1)
-    grow(pool, 4)
+def test_a_graph_that_comes_back_different_is_an_error(make, monkeypatch):
+    monkeypatch.setattr(pools, "KEPT", 1)
+    pool = Pool(make(), lambda number: origins[number])
+    pool.add(0, pool.plan.start.key)
+    _, origins = grow(pool, 4)
     pool.keys[2] = "0" * 64
     with pytest.raises(UninasError, match="candidate 2 is another architecture than when it was stored"):
         pool.graph(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -14,6 +15,7 @@ from uninas.errors import error
 from uninas.graph import Graph
 from uninas.library import Module, find
 from uninas.mutate import Moves
+from uninas.search.objectives import Objective, Recipe, ladder
 from uninas.space import Budget, Limit, MoveRule
 
 LARGEST_IMAGE = 4096
@@ -39,6 +41,18 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the proxy."""
     device: str = "cpu"
+    further: tuple[str, ...] = ()
+    """Further objectives besides the proxy, which is the score: params, latency, jacov:higher, ..."""
+    cheap: tuple[str, ...] = ()
+    """Measures of the lower rungs, for successive halving."""
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the strategy."""
+    ahead: int | None = None
+    """How many candidates may be in flight; None leaves it to the strategy. Unlike the number of workers, it decides
+    which candidates there are."""
+    asynchronous: bool = False
+    """Scores count in the order of their coming: no waiting, and no two runs alike."""
+    threads: int = 1
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -56,6 +70,18 @@ class Plan:
     moves: Moves
     budget: Budget
 
+    @cached_property
+    def rungs(self) -> tuple[tuple[Objective, ...], ...]:
+        """The objectives of every rung; the last one counts."""
+        return ladder(self.settings.proxy, self.settings.further, self.settings.cheap)
+
+    @property
+    def recipe(self) -> Recipe:
+        """What a worker is told."""
+        s = self.settings
+        names = tuple(tuple(objective.name for objective in rung) for rung in self.rungs)
+        return Recipe(names, s.batch_size, s.fold, dict(s.options), s.device, s.threads)
+
     @property
     def fingerprint(self) -> dict[str, str]:
         """What the settings stood for when the run began, so that a changed file is noticed."""
@@ -67,8 +93,9 @@ class Plan:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Settings and fingerprint as plain values."""
-        return {**dataclasses.asdict(self.settings), **self.fingerprint}
+        """Settings and fingerprint as values of JSON."""
+        values = {**dataclasses.asdict(self.settings), **self.fingerprint}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def make_plan(settings: Settings) -> Plan:

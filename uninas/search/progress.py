@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -26,6 +26,25 @@ class Watcher(Protocol):
 
     def end(self, run: Run, stopped: str) -> None:
         """The run is over; `stopped` says why, when it came before its end."""
+
+
+class Several:
+    """Tells several watchers."""
+
+    def __init__(self, watchers: Sequence[Watcher]):
+        self.watchers = watchers
+
+    def begin(self, run: Run, iterations: int) -> None:
+        for watcher in self.watchers:
+            watcher.begin(run, iterations)
+
+    def candidate(self, run: Run, candidate: Candidate) -> None:
+        for watcher in self.watchers:
+            watcher.candidate(run, candidate)
+
+    def end(self, run: Run, stopped: str) -> None:
+        for watcher in self.watchers:
+            watcher.end(run, stopped)
 
 
 class Clock:
@@ -55,7 +74,11 @@ class JsonEvents:
             parent=candidate.parent,
             edit=record(candidate.edit) if candidate.edit else None,
             score=candidate.score,
+            components=dict(candidate.components),
+            rung=candidate.rung,
+            reason=candidate.reason,
             failure=candidate.failure,
+            worker=candidate.worker,
             params=candidate.params,
             flops=candidate.flops,
             seconds=round(candidate.seconds, 3),
@@ -112,7 +135,7 @@ class Bar:
     def candidate(self, run: Run, candidate: Candidate) -> None:
         if candidate.failure:
             self.bar.console.print(f"{candidate.number}: {candidate.edit}: {candidate.failure}", markup=False)
-        self.bar.update(self.task, completed=candidate.number, description=_state(run))
+        self.bar.update(self.task, completed=len(run) - 1, description=_state(run))
 
     def end(self, run: Run, stopped: str) -> None:
         self.bar.stop()
@@ -120,12 +143,12 @@ class Bar:
 
 
 @contextmanager
-def watched(watcher: Watcher, run: Run, iterations: int) -> Iterator[None]:
+def watched(watcher: Watcher, run: Run, iterations: int) -> Iterator[Watcher]:
     """Begin and end the watching of a run, however it ends; Ctrl-C passes through."""
     watcher.begin(run, iterations)
     stopped = "failed"
     try:
-        yield
+        yield watcher
         stopped = ""
     except KeyboardInterrupt:
         stopped = "interrupted"
@@ -143,7 +166,7 @@ def _greeting(run: Run, iterations: int) -> str:
 def _farewell(run: Run, stopped: str) -> str:
     done = f"{len(run) - 1} candidates, {run.rejected} moves rejected, {run.failed} failed"
     best = f"; best score {shown_score(run.best)} is number {run.best.number}" if run.best else ""
-    again = f"\n{stopped}: to go on, uninas search --resume -o {run.folder}" if stopped else ""
+    again = f"\n{stopped}: to go on, uninas resume {run.folder}" if stopped else ""
     return f"{done}{best}{again}"
 
 

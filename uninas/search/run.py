@@ -1,73 +1,86 @@
 """A run: ask, score, store, tell, until there are enough candidates. It may stop at any moment and go on later.
 
-Candidate n depends on the settings, the candidates before it and a generator seeded with (seed, n), never on the
-clock. So a run that was killed and resumed ends as if nothing had happened.
+What is in the database is told to the search again when a run is opened; candidates that were in flight when it
+stopped are asked for again and come out the same. So a run that was killed and resumed ends as if nothing had
+happened (but for times, and scores that depend on the clock).
 """
 
 from __future__ import annotations
 
-import math
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping
-from hashlib import sha256
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from platform import python_version
 from typing import Any, Self
 
-from uninas.errors import UninasError, error, shown
+from uninas.errors import error
 from uninas.graph import Graph
-from uninas.mutate import Proposal
 from uninas.printer import dumps
+from uninas.search.ask import Draft, Search
+from uninas.search.executor import Executor
 from uninas.search.plan import Plan
 from uninas.search.store import Candidate, Store
-from uninas.search.strategy import STRATEGIES, Outcome, Pool
-from uninas.space import METRICS
-
-ScoreFunction = Callable[[Graph, int], Mapping[str, float]]
-"""Takes an architecture and a seed; gives 'score' and perhaps components. What it raises is the candidate's failure."""
+from uninas.search.tasks import Result, Task
+from uninas.version import __version__
 
 
 class Run:
-    """A folder in which a search takes place. Opening one that is there continues it."""
+    """A folder in which a search takes place. Opening one that is there continues it.
 
-    def __init__(self, folder: Path, plan: Plan, score: ScoreFunction, *, lower_is_better: bool = False):
-        if plan.settings.strategy not in STRATEGIES:
-            raise error("UNI010", f"there is no strategy {shown(plan.settings.strategy)}", None, _listed(STRATEGIES))
-        self.folder, self.plan, self.score, self.lower_is_better = folder, plan, score, lower_is_better
-        self.pool = Pool(plan)
-        self.strategy = STRATEGIES[plan.settings.strategy](self.pool)
-        self.best: Candidate | None = None
+    Raises UNI070 for a folder that holds something else, or a run with other settings. A run that another version of
+    this software began is refused too, unless `any_version`, as it may go on otherwise than it would have.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, executor: Executor, *, any_version: bool = False):
+        self.folder, self.plan, self.executor = folder, plan, executor
         self.rejected = self.failed = 0
+        self._best: Candidate | None = None
         self.store = Store(folder)
         try:
-            self._compare(self.store.settings)
-            for candidate in self.store:
-                self._learn(candidate, None)
+            self.search = Search(plan, directions=executor.directions, origin=self.store.origin)
+            self._compare(self.store.settings, any_version)
+            order = "started + seconds, number" if plan.settings.asynchronous else "number"
+            past = self.store.select(f"1 ORDER BY {order}")
+            self._lost = self.search.recall(self._counted(candidate) for candidate in past)
         except BaseException:
             self.store.close()
             raise
-        self.resumed = len(self.pool.keys)
+        self.done = self.resumed = len(self.search) - len(self._lost)
+        self._flying: dict[int, tuple[Draft, str]] = {}
 
     def __len__(self) -> int:
-        return len(self.pool.keys)
+        """How many candidates have been scored, the start included."""
+        return self.done
+
+    @property
+    def best(self) -> Candidate | None:
+        """The best candidate so far."""
+        leader = self.search.leader
+        if leader and (self._best is None or self._best.number != leader.number):
+            self._best = self.store[leader.number]
+        return self._best
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Of the score."""
+        return self.search.rungs[-1][0].direction == "lower"
 
     def candidates(self, iterations: int) -> Iterator[Candidate]:
         """Go on until there are `iterations` candidates besides the start; yields each when it is safely stored."""
-        for number in range(len(self), iterations + 1):
-            parent, proposal = (None, None) if number == 0 else self.strategy.ask(self._generator(number))
-            graph = proposal.graph if proposal else self.plan.start
-            candidate = self._scored(number, parent, proposal, graph)
-            if number == 0 and candidate.failure:
-                raise error(
-                    "UNI070", f"the start cannot be scored: {candidate.failure}", None, "try it alone: uninas score"
+        while True:
+            while self.executor.room > 0 and (draft := self._next(iterations)):
+                text = dumps(draft.graph, explicit=True)
+                self._flying[draft.number] = draft, text
+                self.executor.submit(
+                    Task(draft.number, draft.graph.name, text, draft.seed, draft.rung, graph=draft.graph)
                 )
-            self.store.add(candidate, dumps(graph, explicit=True))
-            self._learn(candidate, graph)
-            yield candidate
+            if not self._flying:
+                return
+            for result in self.executor.wait():
+                yield self._finished(result)
 
     def graph(self, candidate: Candidate) -> Graph:
         """The architecture of a candidate."""
-        return self.pool.graph(candidate.number)
+        return self.search.pool.graph(candidate.number)
 
     def __enter__(self) -> Self:
         return self
@@ -75,49 +88,41 @@ class Run:
     def __exit__(self, *failure: object) -> None:
         self.store.close()
 
-    def _scored(self, number: int, parent: int | None, proposal: Proposal | None, graph: Graph) -> Candidate:
-        seed = self._generator(number, "score").getrandbits(63)
-        started, began = time.time(), time.perf_counter()
-        score, components, reason, failure = evaluated(self.score, graph, seed)
-        return Candidate(
-            number, parent, proposal.edit if proposal else None, graph.key, graph.cost.params, graph.cost.macs,
-            graph.operations, score, components, failure, seed, time.perf_counter() - began,
-            proposal.refused if proposal else {}, activations=graph.activations, peak=graph.peak, reason=reason,
-            worker="main", started=started,
-        )  # fmt: skip
+    # ---- how it is done ------------------------------------------------------------------------------------------
 
-    def _learn(self, candidate: Candidate, graph: Graph | None) -> None:
-        """What the run knows after a candidate, whether it was scored now or read from the database."""
-        if candidate.number != len(self):
-            raise error("UNI070", f"candidate {len(self)} is missing from {self.store.path}")
-        origin = None
-        if candidate.number:
-            if candidate.parent is None or candidate.edit is None or candidate.parent >= candidate.number:
-                raise error("UNI070", f"candidate {candidate.number} has no parent in {self.store.path}")
-            origin = candidate.parent, candidate.edit
-        self.pool.add(candidate.key, origin, graph)
-        merit = self._merit(candidate)
-        self.strategy.tell(Outcome(candidate.number, merit))
+    def _next(self, iterations: int) -> Draft | None:
+        """The next candidate to be scored: first those that were lost in flight."""
+        if self._lost and self._lost[0].number <= iterations:
+            return self._lost.pop(0)
+        return self.search.ask() if len(self.search) <= iterations else None
+
+    def _finished(self, result: Result) -> Candidate:
+        draft, text = self._flying.pop(result.number)
+        graph, birth = draft.graph, draft.birth
+        candidate = Candidate(
+            draft.number, birth.parent, birth.edit, graph.key, graph.cost.params, graph.cost.macs, graph.operations,
+            result.score, result.components, result.failure, draft.seed, result.seconds, birth.refused, birth.mate,
+            birth.rung, graph.activations, graph.peak, result.reason, result.worker, result.started,
+        )  # fmt: skip
+        if draft.number == 0 and result.failure:
+            raise error("UNI070", f"the start cannot be scored: {result.failure}", None, "try it alone: uninas score")
+        self.store.add(candidate, None if candidate.promoted else text)
+        score = result.score
+        self.search.tell(draft, None if score is None else {**result.components, "score": score})
+        self.done += 1
+        return self._counted(candidate)
+
+    def _counted(self, candidate: Candidate) -> Candidate:
         self.rejected += sum(candidate.refused.values())
         self.failed += candidate.failure is not None
-        best = None if self.best is None else self._merit(self.best)
-        if merit is not None and (best is None or merit > best):
-            self.best = candidate
+        return candidate
 
-    def _merit(self, candidate: Candidate) -> float | None:
-        """The score, turned so that more is better."""
-        return -candidate.score if candidate.score is not None and self.lower_is_better else candidate.score
-
-    def _generator(self, number: int, purpose: str = "move") -> random.Random:
-        digest = sha256(f"{self.plan.settings.seed}/{number}/{purpose}".encode()).digest()
-        return random.Random(int.from_bytes(digest, "big"))
-
-    def _compare(self, stored: Mapping[str, Any]) -> None:
+    def _compare(self, stored: Mapping[str, Any], any_version: bool) -> None:
         """A new run writes its settings; an old one must have been begun with the same ones."""
         now = self.plan.as_dict()
+        rungs = [[(one.name, one.direction) for one in rung] for rung in self.search.rungs]
         if not stored:
-            direction = "lower" if self.lower_is_better else "higher"
-            self.store.put({**now, "objectives": [[(self.plan.settings.proxy, direction)]]})
+            self.store.put({**now, "objectives": rungs, "version": __version__, "python": python_version()})
             return
         changed = [name for name in now if stored.get(name) != now[name]]
         if changed:
@@ -128,32 +133,12 @@ class Run:
                 *(f"{name} was {stored.get(name)}, now {now[name]}" for name in changed[:8]),
                 "use another folder, or --resume with nothing else to go on as it was begun",
             )
-
-
-def evaluated(
-    score: ScoreFunction, graph: Graph, seed: int
-) -> tuple[float | None, Mapping[str, float], str | None, str | None]:
-    """Score, components, reason and failure: either the score or the last two are None."""
-    try:
-        found = dict(score(graph, seed))
-        value = float(found.pop("score"))
-    except UninasError as problem:
-        return None, {}, "error", shown(problem.diagnostics[0].message, 500)
-    except MemoryError:
-        return None, {}, "memory", "out of memory"
-    except Exception as problem:  # a candidate may fail in any way whatever; the run goes on
-        return None, {}, "error", shown(f"{type(problem).__name__}: {problem}", 500)
-    components = {name: float(number) for name, number in found.items() if math.isfinite(number)}
-    if not math.isfinite(value):
-        return None, components, "nan", f"the score is {value}"
-    return value, components, None, None
-
-
-def cost_score(metric: str) -> ScoreFunction:
-    """Scores by a cost of the graph (params, flops, ...), without building a module: for dry runs."""
-    measure = METRICS[metric]
-    return lambda graph, seed: {"score": float(measure(graph))}
-
-
-def _listed(names: Mapping[str, object]) -> str:
-    return f"there are {', '.join(names)}"
+        if stored.get("version") != __version__ and not any_version:
+            raise error(
+                "UNI070",
+                f"{self.folder} was begun with version {stored.get('version')} of this software, and this is "
+                f"{__version__}",
+                None,
+                "other versions may go on in other ways: use that one, or accept it with --any-version",
+            )
+        self.store.put({"version": __version__})

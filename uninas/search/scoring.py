@@ -1,8 +1,10 @@
-"""How good an architecture is: built through torch.fx, scored by a proxy at initialisation. Imports torch."""
+"""How good an architecture is: built through torch.fx, measured by proxies at initialisation. Imports torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from statistics import median
 from types import MappingProxyType
 from typing import Any
 
@@ -13,51 +15,91 @@ from uninas.create import with_classes
 from uninas.emit import compile
 from uninas.errors import did_you_mean, error
 from uninas.graph import Graph
+from uninas.search.objectives import LATENCY
+from uninas.space import METRICS
 
-__all__ = ["ProxyScore", "with_classes"]
+__all__ = ["ModuleScore", "latency", "with_classes"]
 
 
-class ProxyScore:
-    """Scores graphs: fresh weights and a batch of standard normal images, both drawn from the candidate's seed.
+class ModuleScore:
+    """Measures graphs: fresh weights and a batch of standard normal images, both drawn from the candidate's seed.
 
-    With `fold`, equal heads run as one batch, which is faster; their weights then are one tensor to the proxy.
+    `names` are proxies, costs or 'latency'; the first is the score, whose `options` are given. With `fold`, equal heads
+    run as one batch, which is faster; their weights then are one tensor to the proxy.
     """
 
     def __init__(
         self,
-        proxy: str,
+        names: Sequence[str],
         batch_size: int,
         *,
         fold: bool = False,
         options: Mapping[str, Any] = MappingProxyType({}),
         device: str = "cpu",
+        threads: int = 1,
     ):
-        self.proxy = proxies.get(proxy)
+        self.names = tuple(names)
         self.batch_size, self.fold, self.options = batch_size, fold, dict(options)
-        for option in self.options.keys() - self.proxy.options.keys():
-            known = self.proxy.options
+        self.proxies = {name: proxies.get(name) for name in names if name not in METRICS and name != LATENCY}
+        known = self.proxies[names[0]].options if names[0] in self.proxies else {}
+        for option in self.options.keys() - known.keys():
             hint = did_you_mean(option, known) or f"it has {', '.join(known) or 'none'}"
-            raise error("UNI010", f"the proxy {proxy} has no option {option}", None, hint)
+            raise error("UNI010", f"the proxy {names[0]} has no option {option}", None, hint)
         try:
             self.device = torch.empty(0, device=device).device
         except (RuntimeError, AssertionError) as problem:
             raise error("UNI060", f"cannot use the device {device}: {problem}") from None
+        torch.set_num_threads(threads)
 
     @property
-    def lower_is_better(self) -> bool:
-        """The direction of the proxy."""
-        return self.proxy.direction == "lower"
+    def directions(self) -> dict[str, str]:
+        """Which is better, 'higher' or 'lower', as the proxies declare it."""
+        return {name: proxy.direction for name, proxy in self.proxies.items()}
 
     def __call__(self, graph: Graph, seed: int) -> Mapping[str, float]:
-        """The score under 'score', and its components by name."""
+        """The score under 'score', the further measures by name, and what else was found on the way."""
         generator = torch.Generator().manual_seed(seed)
         module = compile(graph, generator=generator, fold=self.fold).to(self.device)
         batch = tuple(torch.randn(self.batch_size, *shape, generator=generator) for shape in graph.inputs)
+        found: dict[str, float] = {}
         try:
             inputs = tuple(part.to(self.device) for part in batch)
-            found = proxies.score(self.proxy.name, module, inputs, generator=generator, **self.options)
+            for position, name in enumerate(self.names):
+                prefix = f"{name}." if position else ""
+                if name in METRICS:
+                    value = float(METRICS[name](graph))
+                elif name == LATENCY:
+                    value = latency(module, inputs)
+                else:
+                    own = torch.Generator().manual_seed(seed) if position else generator
+                    score = proxies.score(name, module, inputs, generator=own, **({} if position else self.options))
+                    value = score.value
+                    found |= {f"{prefix}{part}": number for part, number in score.components.items()}
+                found[name if position else "score"] = value
         finally:
             del module
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-        return {**found.components, "score": found.value}
+        return found
+
+
+def latency(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], repeats: int = 5) -> float:
+    """The median time of one forward pass of the batch in evaluation mode, in seconds, after a first one to warm up.
+
+    It depends on the machine and on what else that is doing, so a run with it as an objective cannot be repeated
+    exactly.
+    """
+    training = module.training
+    module.eval()
+    seconds = []
+    try:
+        with torch.no_grad():
+            for _ in range(repeats + 1):
+                began = time.perf_counter()
+                module(*inputs)
+                if inputs[0].device.type == "cuda":
+                    torch.cuda.synchronize(inputs[0].device)
+                seconds.append(time.perf_counter() - began)
+    finally:
+        module.train(training)
+    return median(seconds[1:])

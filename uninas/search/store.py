@@ -315,6 +315,11 @@ class Store:
                 at = (self._db.execute(query, (at,)).fetchone() or [None])[0]
         raise error("UNI070", f"there is no candidate {number} in {self.path}")
 
+    def origin(self, number: int) -> tuple[int | None, Edit | None, int | None]:
+        """Parent, edit and mate of a candidate."""
+        found = self[number]
+        return found.parent, found.edit, found.mate
+
     def close(self) -> None:
         """Let go of the file."""
         with suppress(AttributeError):  # it was never opened

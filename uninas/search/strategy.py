@@ -1,157 +1,121 @@
-"""Which architecture comes next. A strategy proposes (`ask`) and learns what came of it (`tell`).
+"""What a strategy is: it proposes the next candidate (`ask`) and learns what came of earlier ones (`tell`).
 
-    strategy = STRATEGIES["walk"](pool)
-    proposal, parent = strategy.ask(random.Random(1))
-    strategy.tell(Outcome(1, score=2.1))
+    strategy = make_strategy("climb", pool)
+    birth = strategy.ask(random.Random(1))
+    strategy.begun(1, birth)
+    strategy.tell(Outcome(1, (2.1,)))
 
-Strategies know numbers and scores; the pool keeps the architectures and makes the moves.
+A strategy is a small class that mostly says from whom to go on (`parent`). It knows numbers and merits only; the pool
+keeps the architectures and makes the moves. What it does follows from what it was told and from the generator it is
+given, so that a run can be resumed by telling it the past again.
 """
 
 from __future__ import annotations
 
+import inspect
 import random
 from abc import ABC, abstractmethod
-from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
-from uninas.errors import error
-from uninas.graph import Graph
-from uninas.mutate import Edit, Proposal, apply, propose
-from uninas.search.plan import Plan
+from uninas.errors import UninasError, did_you_mean, error, shown
+from uninas.search.pool import Birth, Pool
 
-KEPT = 512  # graphs kept ready; the others are made again from their edits
-
-
-class Pool:
-    """Every architecture of a run by its number (0 is the start), as edits of their parents.
-
-    Graphs are kept for a while and otherwise made again by replaying edits, which gives the same graph to the letter.
-    """
-
-    def __init__(self, plan: Plan):
-        self.plan = plan
-        self.keys: list[str] = []
-        self.seen: set[str] = set()
-        self._parents: list[tuple[int, Edit] | None] = []
-        self._graphs: OrderedDict[int, Graph] = OrderedDict()
-
-    def add(self, key: str, origin: tuple[int, Edit] | None, graph: Graph | None = None) -> int:
-        """Number a new architecture by the edit of a parent that made it; the first one is the start."""
-        number = len(self.keys)
-        self.keys.append(key)
-        self.seen.add(key)
-        self._parents.append(origin)
-        if graph is not None:
-            self._keep(number, graph)
-        return number
-
-    def graph(self, number: int) -> Graph:
-        """The architecture of that number. Raises UNI070 when its edits no longer lead to what was stored."""
-        line: list[Edit] = []
-        at = number
-        while at not in self._graphs:
-            origin = self._parents[at]
-            if origin is None:
-                self._keep(at, self.plan.start)
-                break
-            at, edit = origin
-            line.append(edit)
-        graph = self._graphs[at]
-        for edit in reversed(line):
-            graph = apply(graph, edit, self.plan.moves)
-        if line and graph.key != self.keys[number]:
-            raise error(
-                "UNI070",
-                f"candidate {number} is another architecture than when it was stored",
-                None,
-                "a file of the space, or this software, has changed since; begin a new run in another folder",
-            )
-        self._keep(number, graph)
-        return graph
-
-    def propose(self, parent: int, rng: random.Random) -> Proposal:
-        """A new architecture, one move away from `parent`."""
-        return propose(self.graph(parent), self.plan.moves, self.plan.budget, rng, self.seen)
-
-    def _keep(self, number: int, graph: Graph) -> None:
-        self._graphs[number] = graph
-        self._graphs.move_to_end(number)
-        if len(self._graphs) > KEPT:
-            self._graphs.popitem(last=False)
+TRIES = 8  # parents asked for a legal move, before the search gives up
+MOST_AHEAD = 512
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a candidate fared: a number where more is better, or None when it could not be scored."""
+    """How a candidate fared: numbers where more is better, one for each objective, or None when it failed."""
 
     number: int
-    merit: float | None
+    merits: tuple[float, ...] | None
+    rung: int = 0
+    seed: int = 0
+    """For whatever must be drawn while learning."""
+
+    @property
+    def merit(self) -> float | None:
+        """The first objective, the score."""
+        return self.merits[0] if self.merits else None
+
+
+class Option(NamedTuple):
+    """A number that tunes a strategy: its default, and the least and greatest value. Integers stay integers."""
+
+    default: float
+    least: float
+    most: float
 
 
 class Strategy(ABC):
-    """Chooses the parent of the next candidate. Its state follows from what it was told, in that order."""
+    """Chooses where the next candidate comes from."""
 
-    def __init__(self, pool: Pool):
-        self.pool = pool
+    ahead: ClassVar[int] = 8
+    """How many candidates may be in flight unless the user says otherwise: many where scores do not matter."""
+    options: ClassVar[Mapping[str, Option]] = {}
+    """What can be tuned; every option is an attribute of that name."""
 
-    def ask(self, rng: random.Random) -> tuple[int, Proposal]:
-        """The next candidate and the number of its parent. Raises UNI080 when there is no legal move."""
+    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
+        self.pool, self.top = pool, rungs - 1
+        for name, option in self.options.items():
+            setattr(self, name, options.get(name, option.default))
+
+    def ask(self, rng: random.Random) -> Birth:
+        """The next candidate. Raises UNI080 when there is no legal move from several parents in a row."""
         parent = self.parent(rng)
-        return parent, self.pool.propose(parent, rng)
+        stuck: UninasError | None = None
+        for _ in range(TRIES):
+            try:
+                return self.born(parent, random.Random(rng.getrandbits(64)))
+            except UninasError as problem:
+                if problem.code != "UNI080":
+                    raise
+                stuck = problem
+            parent = rng.choice(self.pool.numbers)
+        assert stuck is not None
+        raise stuck
+
+    def born(self, parent: int | None, rng: random.Random) -> Birth:
+        """A candidate from this parent; from nobody, when there is none."""
+        if parent is None:
+            return self.pool.fresh(rng, self.top)
+        return self.pool.child(parent, rng, self.top)
+
+    def begun(self, number: int, birth: Birth) -> None:  # noqa: B027  # most strategies need not know
+        """A candidate got its number and is being scored."""
 
     @abstractmethod
-    def parent(self, rng: random.Random) -> int:
-        """The candidate to move on from."""
+    def parent(self, rng: random.Random) -> int | None:
+        """The candidate to go on from; None for one that owes nothing to any other."""
 
     @abstractmethod
     def tell(self, outcome: Outcome) -> None:
         """Learn how a candidate fared."""
 
-
-class RandomWalk(Strategy):
-    """Goes on from the last candidate, however it scored; only one that cannot be scored is stepped back from."""
-
-    at = 0
-
-    def parent(self, rng: random.Random) -> int:
-        return self.at
-
-    def tell(self, outcome: Outcome) -> None:
-        if outcome.merit is not None:
-            self.at = outcome.number
+    @classmethod
+    def summary(cls) -> str:
+        """The first sentence of its documentation."""
+        return (inspect.getdoc(cls) or "").partition(".")[0].replace("\n", " ")
 
 
-class HillClimb(Strategy):
-    """Goes on from the best candidate so far; equal merit counts as a step, so that plateaus are crossed."""
-
-    best = Outcome(0, None)
-
-    def parent(self, rng: random.Random) -> int:
-        return self.best.number
-
-    def tell(self, outcome: Outcome) -> None:
-        if outcome.merit is not None and (self.best.merit is None or outcome.merit >= self.best.merit):
-            self.best = outcome
-
-
-class AgeingEvolution(Strategy):
-    """Changes the best of a random few of the latest candidates; the oldest die (Real et al. 2019)."""
-
-    population, tournament = 32, 8
-
-    def __init__(self, pool: Pool):
-        super().__init__(pool)
-        self.alive: deque[Outcome] = deque(maxlen=self.population)
-
-    def parent(self, rng: random.Random) -> int:
-        if len(self.alive) < self.population:
-            return 0
-        drawn = rng.sample(range(len(self.alive)), self.tournament)
-        return max((self.alive[index] for index in drawn), key=lambda one: (one.merit or 0.0, -one.number)).number
-
-    def tell(self, outcome: Outcome) -> None:
-        if outcome.merit is not None:
-            self.alive.append(outcome)
-
-
-STRATEGIES: dict[str, type[Strategy]] = {"walk": RandomWalk, "climb": HillClimb, "evolution": AgeingEvolution}
+def checked_options(kind: type[Strategy], name: str, given: Mapping[str, Any]) -> dict[str, float]:
+    """The options given for a strategy. Raises UNI071 for one that it does not have, or out of its range."""
+    found: dict[str, float] = {}
+    for key, value in given.items():
+        option = kind.options.get(key)
+        if option is None:
+            hint = did_you_mean(key, kind.options) or f"it has {', '.join(kind.options) or 'none'}"
+            raise error("UNI071", f"the strategy {name} has no option {shown(key)}", None, hint)
+        wanted = int if isinstance(option.default, int) else (int, float)
+        if not isinstance(value, wanted) or isinstance(value, bool) or not option.least <= value <= option.most:
+            kind_of = "an integer" if wanted is int else "a number"
+            raise error(
+                "UNI071",
+                f"expected {kind_of} from {option.least:g} to {option.most:g} for {key} of {name}, "
+                f"but got {shown(value)}",
+            )
+        found[key] = value
+    return found

@@ -1,0 +1,184 @@
+"""Ask and tell: the same candidates in the same order, whoever scores them and whenever their scores come."""
+
+import random
+
+import pytest
+
+from uninas.errors import UninasError
+from uninas.search.ask import Search
+from uninas.search.executor import Inline
+from uninas.search.run import Run
+from uninas.search.store import Store
+from uninas.search.strategies import STRATEGIES
+
+COUNT = 40
+CHEAP = {"halving": {"cheap": ("params",)}}
+ALL = sorted(STRATEGIES)
+
+
+@pytest.fixture
+def over(make):
+    """A search of the tiny space by a strategy."""
+    return lambda strategy, **changes: Search(
+        make(strategy=strategy, **CHEAP.get(strategy, {}), **changes), iterations=COUNT
+    )
+
+
+def measured(draft):
+    """A score that depends on the architecture, the seed and the rung."""
+    score = draft.graph.cost.params % 977 + draft.seed % 1000 / 1000 + draft.rung
+    return None if draft.number % 7 == 5 else score
+
+
+def described(draft):
+    return draft.number, draft.parent, str(draft.edit), draft.rung, draft.seed, draft.graph.key
+
+
+def one_by_one(search):
+    found = []
+    for draft in search:
+        found.append(described(draft))
+        search.tell(draft, measured(draft))
+    return found, search.best.number
+
+
+def with_workers(search, workers, rng):
+    """As many in flight as there are workers, who finish in any order."""
+    found, flying = [], []
+    while len(search) <= COUNT or flying:
+        while len(flying) < workers and len(search) <= COUNT and (draft := search.ask()):
+            found.append(described(draft))
+            flying.append(draft)
+        done = flying.pop(rng.randrange(len(flying)))
+        search.tell(done, measured(done))
+    return found, search.best.number
+
+
+@pytest.mark.parametrize("strategy", ALL)
+def test_candidates_do_not_depend_on_the_workers(strategy, over):
+    alone = one_by_one(over(strategy))
+    assert len(alone[0]) == COUNT + 1
+    for workers in (2, 5, 100):
+        assert with_workers(over(strategy), workers, random.Random(workers)) == alone
+
+
+@pytest.mark.parametrize("strategy", ALL)
+def test_other_seeds_give_other_candidates(strategy, over):
+    assert one_by_one(over(strategy))[0][1:] != one_by_one(over(strategy, seed=2))[0][1:]
+
+
+def test_the_window_decides_the_candidates_where_scores_do(over):
+    assert one_by_one(over("climb", ahead=1)) != one_by_one(over("climb", ahead=8))
+    assert one_by_one(over("random", ahead=1))[0] == one_by_one(over("random", ahead=64))[0]
+
+
+def test_no_more_than_the_window_is_in_flight(over):
+    search = over("climb", ahead=3)
+    search.tell(search.ask(), 1.0)
+    drafts = [search.ask() for _ in range(4)]
+    assert [draft and draft.number for draft in drafts] == [1, 2, 3, None]
+    search.tell(drafts[1], 1.0)
+    assert search.ask() is None, "candidate 1 is still missing"
+    search.tell(drafts[0], 1.0)
+    assert [search.ask().number, search.ask().number, search.ask()] == [4, 5, None]
+    assert search.in_flight == 3
+
+
+def test_nothing_is_asked_before_the_start_has_its_score(over):
+    search = over("random")
+    assert search.ask().number == 0 and search.ask() is None
+
+
+def test_asynchronous_searches_hear_of_every_score_at_once(over):
+    search = over("climb", asynchronous=True)
+    search.tell(search.ask(), 1.0)
+    drafts = [search.ask() for _ in range(30)]
+    search.tell(drafts[20], 9.0)
+    assert search.ask().parent == drafts[20].number
+
+
+def test_a_loop_that_never_tells_is_told_what_to_do(over):
+    with pytest.raises(UninasError, match="expected the score of candidate 0"):
+        list(over("climb"))
+
+
+def test_telling_is_checked(over):
+    search = over("climb", further=("params",))
+    draft = search.ask()
+    with pytest.raises(UninasError, match="expected a value for the objective params"):
+        search.tell(draft, 1.0)
+    search = over("climb")
+    draft = search.ask()
+    search.tell(draft, 1.0)
+    for wrong in (draft, 5):
+        with pytest.raises(UninasError, match="not asked for, or told before"):
+            search.tell(wrong, 1.0)
+
+
+def test_the_best_has_the_best_score_and_the_lower_number(over):
+    search = over("random")
+    scores = {0: 1.0, 1: 5.0, 2: 5.0, 3: None}
+    drafts = [search.ask()]
+    search.tell(drafts[0], scores[0])
+    drafts += [search.ask() for _ in range(3)]
+    for number in (3, 2, 1):
+        search.tell(drafts[number], scores[number])
+    assert search.best.number == 1 and search.best.graph == drafts[1].graph
+
+
+def test_several_objectives_are_ranked_together_where_the_strategy_does(make):
+    search = Search(make(strategy="rank", proxy="az_nas"))
+    assert [objective.name for objective in search.rungs[-1]] == [
+        "expressivity", "progressivity", "trainability", "complexity",
+    ]  # fmt: skip
+    names = [objective.name for objective in search.rungs[-1]]
+    for number, values in enumerate([(5.0, 5.0, 5.0, 5.0), (9.0, 9.0, 1.0, 1.0), (6.0, 6.0, 6.0, 6.0)]):
+        draft = search.ask()
+        assert draft.number == number
+        search.tell(draft, {"score": values[0], **dict(zip(names[1:], values[1:], strict=True))})
+    assert search.best.number == 2
+    with pytest.raises(UninasError, match="is an aggregate") as raised:
+        Search(make(strategy="climb", proxy="az_nas"))
+    assert "--strategy rank" in str(raised.value)
+
+
+@pytest.mark.parametrize("strategy", ALL)
+def test_a_run_stopped_in_the_middle_of_its_window_goes_on_alike(strategy, tmp_path, make):
+    """Candidates that came in early are stored; those before them that were lost are asked for again."""
+
+    def score(graph, seed):
+        return {"score": graph.cost.params % 977 + seed % 1000 / 1000}
+
+    class Shuffled(Inline):
+        """Has five places, finishes them in any order, and dies after some."""
+
+        def __init__(self, lives):
+            super().__init__(*[score] * (1 + (strategy == "halving")))
+            self.lives, self.rng = lives, random.Random(lives)
+
+        @property
+        def room(self):
+            return 5 - len(self._queue)
+
+        def wait(self):
+            self.lives -= 1
+            if self.lives < 0:
+                raise KeyboardInterrupt
+            self._queue.rotate(self.rng.randrange(5))
+            return super().wait()
+
+    def told(folder, *lives):
+        for some in lives:
+            with Run(folder, make(strategy=strategy, **CHEAP.get(strategy, {})), Shuffled(some)) as run:
+                try:
+                    list(run.candidates(COUNT))
+                except KeyboardInterrupt:
+                    assert some < COUNT
+        with Store(folder, read_only=True) as store:
+            return [
+                (c.number, c.parent, c.edit, c.key, c.score, c.rung, c.seed) for c in store
+            ], run.search.leader.number
+
+    whole = told(tmp_path / "whole", 1000)
+    assert len(whole[0]) == COUNT + 1
+    assert told(tmp_path / "parts", 3, 11, 2, 9, 1000) == whole

@@ -1,0 +1,261 @@
+"""Asking for candidates and telling their scores: a search without a folder, and the heart of one with.
+
+    >>> search = Search.over("UniNAS", start="resnet", strategy="climb", seed=1, iterations=20)
+    >>> for candidate in search:
+    ...     search.tell(candidate, -candidate.graph.cost.params)
+    >>> search.best.graph.cost.params < search.plan.start.cost.params
+    True
+
+**The same candidates in the same order, whatever the number of workers.** A search has a window, `ahead`: candidate n
+is asked for when the strategy has heard of exactly the candidates up to n - ahead, in the order of their numbers,
+however early others came in. So up to `ahead` candidates are in flight at once, and which workers score them, how many
+there are and who is first changes nothing. (A window keeps workers busier than generations would, as nobody waits for
+the last of a generation.) Candidate n draws from generators seeded with (seed, n). A search that hears of the same
+past goes on in the same way; so a run that was killed ends as if nothing had happened.
+
+With `asynchronous` the strategy hears of every score at once, in the order of their coming: nobody ever waits, and
+the candidates depend on who was faster.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Self
+
+import numpy as np
+
+from uninas.aggregate import AGGREGATES
+from uninas.errors import error
+from uninas.graph import Graph
+from uninas.mutate import Edit
+from uninas.search.objectives import Objective, merits
+from uninas.search.plan import Plan, Settings, make_plan
+from uninas.search.pool import CHANGED, Birth, Origin, Pool
+from uninas.search.store import Candidate
+from uninas.search.strategies import RankEvolution, log_rank_sum, make_strategy, strategy_named
+from uninas.search.strategy import MOST_AHEAD, Outcome
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A candidate that waits for its score: an architecture, where it came from, and the seed to score it with."""
+
+    number: int
+    graph: Graph
+    seed: int
+    birth: Birth
+
+    @property
+    def parent(self) -> int | None:
+        return self.birth.parent
+
+    @property
+    def edit(self) -> Edit | None:
+        """What was done to the parent."""
+        return self.birth.edit
+
+    @property
+    def rung(self) -> int:
+        """The fidelity to score it at; the last one unless there are cheap measures."""
+        return self.birth.rung
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best candidate so far: its number, its merits (more is better) and its architecture."""
+
+    number: int
+    merits: tuple[float, ...]
+    graph: Graph
+
+
+class Search:
+    """Candidates by number, in a window. Iterating asks; every candidate must be told before long.
+
+    `directions` says of the measures whose direction is not known from their name whether 'higher' or 'lower' is
+    better (default: higher). `origin` says again where a number came from, and lets the search forget graphs.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        iterations: int | None = None,
+        directions: Mapping[str, str] | None = None,
+        origin: Callable[[int], Origin] | None = None,
+    ):
+        settings = plan.settings
+        self.plan, self.iterations = plan, iterations
+        self.rungs = tuple(tuple(_directed(one, directions or {}) for one in rung) for rung in plan.rungs)
+        self.pool = Pool(plan, origin)
+        if settings.proxy in AGGREGATES and strategy_named(settings.strategy) is not RankEvolution:
+            hint = "it ranks candidates among each other: --strategy rank"
+            raise error("UNI071", f"expected a score of its own, but {settings.proxy} is an aggregate", None, hint)
+        self.strategy = make_strategy(settings.strategy, self.pool, len(self.rungs), settings.tuning)
+        self.ahead = settings.ahead or self.strategy.ahead
+        if not 1 <= self.ahead <= MOST_AHEAD:
+            raise error("UNI071", f"expected a window (--ahead) from 1 to {MOST_AHEAD}, but got {self.ahead}")
+        self._next = 0
+        self._early: dict[int, Outcome] = {}  # told, but the strategy does not know yet
+        self._flying: dict[int, int] = {}
+        """Rung by number."""
+        self._heard = 0  # the strategy has heard of all numbers below, unless asynchronous
+        self._leader: Outcome | None = None
+        self._history: list[Outcome] = []  # where candidates are ranked among each other
+
+    @classmethod
+    def over(cls, space: str, *, iterations: int | None = None, **settings: Any) -> Self:
+        """A search of a space by its name or path, with what `Settings` offers."""
+        return cls(make_plan(Settings(**{"space": space, "proxy": "score", **settings})), iterations=iterations)
+
+    # ---- ask and tell --------------------------------------------------------------------------------------------
+
+    def ask(self) -> Draft | None:
+        """The next candidate, or None as long as the score of an earlier one is needed first."""
+        number = self._next
+        if not self._hear(number):
+            return None
+        birth = self._birth(number)
+        self._begin(number, birth, birth.graph.key, birth.graph)
+        return Draft(number, birth.graph, self._generator(number, "score").getrandbits(63), birth)
+
+    def tell(self, candidate: Draft | Candidate | int, score: float | Mapping[str, float] | None) -> None:
+        """The score of a candidate that was asked for: a number, numbers by name ('score' and the further objectives),
+        or None when it failed. A candidate may be told once, in any order.
+        """
+        number = candidate if isinstance(candidate, int) else candidate.number
+        if number not in self._flying:
+            raise error("UNI071", f"candidate {number} was not asked for, or told before", None, "ask first, then tell")
+        rung = self._flying.pop(number)
+        values = dict(score) if isinstance(score, Mapping) else {} if score is None else {"score": score}
+        found = merits(values.pop("score", None), values, self.rungs[rung])
+        seed = self._generator(number, "score").getrandbits(63)
+        outcome = Outcome(number, found, rung, seed)
+        if self.plan.settings.asynchronous:
+            self.strategy.tell(outcome)
+        else:
+            self._early[number] = outcome
+        self._rank(outcome)
+
+    def __iter__(self) -> Iterator[Draft]:
+        """Candidates until `iterations` besides the start are done. Each must be told before the window is full."""
+        while self.iterations is None or len(self) <= self.iterations:
+            draft = self.ask()
+            if draft is None:
+                raise error(
+                    "UNI071",
+                    f"expected the score of candidate {self._missing()} before another one is asked for",
+                    None,
+                    "for candidate in search: search.tell(candidate, score)",
+                )
+            yield draft
+
+    def __len__(self) -> int:
+        """How many candidates were asked for, the start included."""
+        return len(self.pool)
+
+    @property
+    def in_flight(self) -> int:
+        """How many candidates wait for their score."""
+        return len(self._flying)
+
+    @property
+    def best(self) -> Best | None:
+        """The candidate with the best score at the last rung, the earlier among equals."""
+        best = self.leader
+        return Best(best.number, best.merits, self.pool.graph(best.number)) if best and best.merits else None
+
+    @property
+    def leader(self) -> Outcome | None:
+        """How the best candidate fared. Where the strategy ranks by several objectives together, so does this."""
+        if self._history and self._leader is None:
+            ordered = sorted(self._history, key=lambda outcome: outcome.number)
+            self._leader = ordered[int(np.argmax(log_rank_sum(np.array([one.merits for one in ordered]))))]
+        return self._leader
+
+    # ---- the past ------------------------------------------------------------------------------------------------
+
+    def recall(self, candidates: Iterable[Candidate]) -> list[Draft]:
+        """Hear again of the candidates of a run, in the order of their numbers (asynchronous: of their scores).
+
+        Returns those that were in flight when the run stopped: their scores are missing. (An asynchronous run cannot
+        know them. Their numbers stay empty.)
+        """
+        lost: list[Draft] = []
+        for candidate in candidates:
+            if not self.plan.settings.asynchronous:
+                while self._next < candidate.number:
+                    draft = self.ask()
+                    if draft is None:
+                        raise error("UNI070", f"candidate {self._missing()} is missing from the run")
+                    lost.append(draft)
+                if candidate.number != self._next or not self._hear(candidate.number):
+                    raise error("UNI070", f"candidate {self._missing()} is missing from the run")
+            self._recall(candidate)
+        return lost
+
+    def _recall(self, candidate: Candidate) -> None:
+        origin = candidate.parent, candidate.edit
+        if candidate.number and not self._plausible(candidate):
+            raise error("UNI070", f"candidate {candidate.number} has no parent in the run", None, CHANGED)
+        graph = self.plan.start if candidate.number == 0 else None
+        birth = Birth(self.plan.start, *origin, candidate.mate, candidate.rung)
+        self._begin(candidate.number, birth, candidate.key, graph)
+        found = None if candidate.score is None else {**candidate.components, "score": candidate.score}
+        self.tell(candidate, found)
+
+    def _plausible(self, candidate: Candidate) -> bool:
+        if not 0 <= candidate.rung < len(self.rungs):
+            return False
+        parent = candidate.parent
+        known = parent is not None and (self.plan.settings.asynchronous or parent in self.pool.keys)
+        return known if candidate.edit is not None or candidate.promoted else candidate.parent is None
+
+    # ---- how it is done ------------------------------------------------------------------------------------------
+
+    def _hear(self, number: int) -> bool:
+        """Tell the strategy what it may know when this number is asked for; False if that is not known yet."""
+        if self.plan.settings.asynchronous:
+            return number == 0 or 0 not in self._flying
+        while self._heard <= max(number - self.ahead, 0 if number else -1):
+            outcome = self._early.pop(self._heard, None)
+            if outcome is None:
+                return False
+            self.strategy.tell(outcome)
+            self._heard += 1
+        return True
+
+    def _birth(self, number: int) -> Birth:
+        if number == 0:
+            return Birth(self.plan.start, rung=len(self.rungs) - 1)
+        return self.strategy.ask(self._generator(number, "move"))
+
+    def _begin(self, number: int, birth: Birth, key: str, graph: Graph | None) -> None:
+        self.pool.add(number, key, graph)
+        self.strategy.begun(number, birth)
+        self._flying[number] = birth.rung
+        self._next = max(self._next, number + 1)
+
+    def _missing(self) -> int:
+        return min(self._flying, default=self._next) if self._next else 0
+
+    def _rank(self, outcome: Outcome) -> None:
+        if outcome.merit is None or outcome.rung < len(self.rungs) - 1:
+            return
+        best = self._leader
+        if isinstance(self.strategy, RankEvolution):
+            self._history.append(outcome)
+            self._leader = None  # to be ranked anew
+        elif best is None or best.merit is None or (outcome.merit, -outcome.number) > (best.merit, -best.number):
+            self._leader = outcome
+
+    def _generator(self, number: int, purpose: str) -> random.Random:
+        digest = sha256(f"{self.plan.settings.seed}/{number}/{purpose}".encode()).digest()
+        return random.Random(int.from_bytes(digest, "big"))
+
+
+def _directed(objective: Objective, directions: Mapping[str, str]) -> Objective:
+    return Objective(objective.name, objective.direction or directions.get(objective.name, "higher"))

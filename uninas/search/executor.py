@@ -1,0 +1,94 @@
+"""Who scores candidates: this process, worker processes, or a cluster."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from uninas.errors import error, shown
+from uninas.search.objectives import Recipe
+from uninas.search.tasks import Result, ScoreFunction, Task, evaluated, score_functions
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How candidates are scored: what changes the time that a run takes, and nothing else."""
+
+    jobs: int | None = None
+    """Worker processes; 0 scores in this process; None: one worker where a module has to be built, else none."""
+    executor: str = "local"
+    address: str = ""
+    """Of a Ray cluster; '' starts one on this machine."""
+    time_limit: float | None = None
+    """Seconds for one candidate."""
+    memory_limit: float | None = None
+    """Bytes for one worker process."""
+
+
+class Executor(Protocol):
+    """Scores tasks, several at once."""
+
+    directions: Mapping[str, str]
+    """'higher' or 'lower' for measures that know which is better."""
+
+    @property
+    def room(self) -> int:
+        """How many more tasks it would take now without letting anybody wait."""
+
+    def submit(self, task: Task) -> None:
+        """Take a task."""
+
+    def wait(self) -> Sequence[Result]:
+        """Results that have come, at least one, in any order; blocks until then."""
+
+    def close(self) -> None:
+        """Give up what is being done, and end."""
+
+
+class Inline:
+    """Scores in this process, one after the other, by one function for each rung."""
+
+    def __init__(self, *functions: ScoreFunction, required: Sequence[Sequence[str]] = ()):
+        self.functions, self.required = functions, required or [()] * len(functions)
+        self.directions: Mapping[str, str] = {}
+        self._queue: deque[Task] = deque()
+
+    @property
+    def room(self) -> int:
+        return 1 - len(self._queue)
+
+    def submit(self, task: Task) -> None:
+        self._queue.append(task)
+
+    def wait(self) -> list[Result]:
+        task = self._queue.popleft()
+        return [evaluated(task, self.functions[task.rung], "main", self.required[task.rung])]
+
+    def close(self) -> None:
+        self._queue.clear()
+
+
+def make_executor(recipe: Recipe, execution: Execution) -> Executor:
+    """The executor asked for. Raises UNI071 where it cannot be had."""
+    if execution.executor == "ray":
+        from uninas.search.ray_executor import RayExecutor
+
+        return RayExecutor(
+            recipe, execution.jobs, address=execution.address, time_limit=execution.time_limit,
+            memory_limit=execution.memory_limit,
+        )  # fmt: skip
+    if execution.executor != "local":
+        raise error("UNI071", f"there is no executor {shown(execution.executor)}", None, "there are local and ray")
+    jobs = execution.jobs if execution.jobs is not None else int(recipe.needs_torch)
+    if jobs:
+        from uninas.search.workers import Workers
+
+        return Workers(recipe, jobs, time_limit=execution.time_limit, memory_limit=execution.memory_limit)
+    if execution.time_limit or execution.memory_limit:
+        raise error("UNI071", "expected a worker (-j 1) for a limit of time or memory", None, "-j 0 has none to end")
+    functions, directions = score_functions(recipe)
+    inline = Inline(*functions, required=[names[1:] for names in recipe.rungs])
+    inline.directions = directions
+    return inline

@@ -1,0 +1,111 @@
+"""Every architecture of a run by its number, and the moves from one to the next."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from uninas.errors import error
+from uninas.graph import Graph
+from uninas.mutate import Edit, apply, propose
+from uninas.search.plan import Plan
+
+KEPT = 2048  # graphs kept ready; the others are made again from their edits
+CHANGED = "the database, or this software, has changed since; begin a new run in another folder"
+PATIENCE = 300  # draws in a row that may be refused before another parent is tried
+
+
+@dataclass(frozen=True)
+class Birth:
+    """A new architecture and where it came from; without an edit, it is its parent's at a higher rung."""
+
+    graph: Graph
+    parent: int | None = None
+    edit: Edit | None = None
+    mate: int | None = None
+    rung: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+
+
+Origin = tuple[int | None, Edit | None, int | None]
+"""Parent, edit and mate of a candidate."""
+
+
+class Pool:
+    """Architectures by number; 0 is the start.
+
+    `origin` says again where a number came from. A pool that has it forgets graphs that were not used for long, and
+    makes them again by replaying edits, which gives the same graph to the letter (a text would lose names of blocks).
+    """
+
+    def __init__(self, plan: Plan, origin: Callable[[int], Origin] | None = None):
+        self.plan, self.origin = plan, origin
+        self.keys: dict[int, str] = {}
+        self.numbers: list[int] = []
+        self.seen: set[str] = set()
+        self._graphs: OrderedDict[int, Graph] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def draws(self) -> bool:
+        """Whether the space has open choices, so that members can be drawn from nowhere."""
+        return False
+
+    def add(self, number: int, key: str, graph: Graph | None = None) -> None:
+        """Remember an architecture, so that it is not proposed again."""
+        self.keys[number] = key
+        self.numbers.append(number)
+        self.seen.add(key)
+        if graph is not None:
+            self._keep(number, graph)
+
+    def graph(self, number: int) -> Graph:
+        """The architecture of that number. Raises UNI070 when its edits no longer lead to what was stored."""
+        line: list[Edit] = []
+        at = number
+        while at not in self._graphs:
+            if at == 0:
+                self._keep(0, self.plan.start)
+                break
+            assert self.origin is not None
+            parent, edit, _ = self.origin(at)
+            if parent is None or parent >= at:
+                raise error("UNI070", f"candidate {at} has no parent in the run", None, CHANGED)
+            if edit is not None:
+                line.append(edit)
+            at = parent
+        graph = self._graphs[at]
+        for edit in reversed(line):
+            graph = apply(graph, edit, self.plan.moves)
+        if graph.key != self.keys[number]:
+            raise error(
+                "UNI070",
+                f"candidate {number} is another architecture than when it was stored",
+                None,
+                CHANGED,
+            )
+        self._keep(number, graph)
+        return graph
+
+    def child(self, parent: int, rng: random.Random, rung: int = 0) -> Birth:
+        """A new architecture, one move away from `parent`. Raises UNI080 when there seems to be none."""
+        found = propose(self.graph(parent), self.plan.moves, self.plan.budget, rng, self.seen, PATIENCE)
+        return Birth(found.graph, parent, found.edit, rung=rung, refused=dict(found.refused))
+
+    def fresh(self, rng: random.Random, rung: int = 0) -> Birth:
+        """A new architecture that owes nothing to any score."""
+        return self.child(0, rng, rung)
+
+    def promoted(self, number: int, rung: int) -> Birth:
+        """The same architecture at a higher rung."""
+        return Birth(self.graph(number), number, rung=rung)
+
+    def _keep(self, number: int, graph: Graph) -> None:
+        self._graphs[number] = graph
+        self._graphs.move_to_end(number)
+        if self.origin is not None and len(self._graphs) > KEPT:
+            self._graphs.popitem(last=False)

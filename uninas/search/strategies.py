@@ -1,0 +1,321 @@
+"""The strategies. Each is a few lines: from whom to go on, and what to remember of a score.
+
+| name | idea | source |
+|---|---|---|
+| walk | a move from the last candidate, whatever its score | |
+| random | moves from any candidate at even odds; in a space of choices, even draws | |
+| climb | a move from the best so far | |
+| anneal | climbing that also steps down, less and less | Kirkpatrick et al. 1983 |
+| evolution | a move from the best of a random few of the latest | Real et al. 2019 |
+| rank | a move from the best of the whole history by the sum of log ranks over all objectives | Lee & Ham 2024 |
+| nsga2 | the best by Pareto front, then by distance from their neighbours on it | Deb et al. 2002 |
+| halving | a cheap score for all, the dear one for the best of them | Li et al. 2020 (ASHA) |
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from uninas.aggregate import ranked
+from uninas.errors import did_you_mean, error, shown
+from uninas.search.pool import Birth, Pool
+from uninas.search.strategy import Option, Outcome, Strategy, checked_options
+
+
+class RandomWalk(Strategy):
+    """Goes on from the last candidate, however it scored; only one that cannot be scored is stepped back from."""
+
+    ahead = 64
+
+    def __init__(self, pool: Pool, rungs: int = 1):
+        super().__init__(pool, rungs)
+        self.at = 0
+        self._parents: dict[int, int] = {}
+        self._failed: set[int] = set()
+
+    def parent(self, rng: random.Random) -> int:
+        return self.at
+
+    def begun(self, number: int, birth: Birth) -> None:
+        self._parents[number] = birth.parent or 0
+        self.at = number
+
+    def tell(self, outcome: Outcome) -> None:
+        if outcome.merits is None:
+            self._failed.add(outcome.number)
+            self.at = outcome.number
+        while self.at in self._failed and self.at:
+            self.at = self._parents.get(self.at, 0)
+
+
+class RandomSearch(Strategy):
+    """Draws without regard to scores: moves from any earlier candidate, or members of a space of choices."""
+
+    ahead = 64
+
+    def parent(self, rng: random.Random) -> int | None:
+        return None
+
+    def born(self, parent: int | None, rng: random.Random) -> Birth:
+        if self.pool.draws:
+            return super().born(parent, rng)
+        return self.pool.child(rng.choice(self.pool.numbers), rng, self.top)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Scores do not matter."""
+
+
+class HillClimb(Strategy):
+    """Goes on from the best candidate so far; equal merit counts as a step, so that plateaus are crossed."""
+
+    def __init__(self, pool: Pool, rungs: int = 1):
+        super().__init__(pool, rungs)
+        self.best = Outcome(0, None)
+
+    def parent(self, rng: random.Random) -> int:
+        return self.best.number
+
+    def tell(self, outcome: Outcome) -> None:
+        if outcome.merit is not None and (self.best.merit is None or outcome.merit >= self.best.merit):
+            self.best = outcome
+
+
+class Annealing(Strategy):
+    """Steps up always, and down with a probability that falls with the loss and with time (simulated annealing).
+
+    A step down by d is taken with probability exp(-d / T). T begins at `temperature` standard deviations of the scores
+    so far, and halves every `half_life` candidates, so it does not depend on how long the run is to be.
+    """
+
+    options: ClassVar = {"temperature": Option(0.5, 0.0, 1e6), "half_life": Option(50, 1, 10**9)}
+    temperature: float
+    half_life: int
+
+    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
+        super().__init__(pool, rungs, **options)
+        self.at = Outcome(0, None)
+        self._count, self._mean, self._squares = 0, 0.0, 0.0
+
+    def parent(self, rng: random.Random) -> int:
+        return self.at.number
+
+    def tell(self, outcome: Outcome) -> None:
+        merit = outcome.merit
+        if merit is None:
+            return
+        self._count += 1
+        from_mean = merit - self._mean
+        self._mean += from_mean / self._count
+        self._squares += from_mean * (merit - self._mean)  # Welford's running variance
+        deviation = math.sqrt(self._squares / self._count)
+        heat = self.temperature * deviation * 0.5 ** (self._count / self.half_life)
+        gain = math.inf if self.at.merit is None else merit - self.at.merit
+        if gain >= 0 or (heat > 0 and random.Random(outcome.seed).random() < math.exp(gain / heat)):
+            self.at = outcome
+
+
+class AgeingEvolution(Strategy):
+    """Changes the best of a random few of the latest candidates; the oldest die (regularised evolution)."""
+
+    options: ClassVar = {"population": Option(32, 2, 10**6), "tournament": Option(8, 1, 10**6)}
+    population: int
+    tournament: int
+
+    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
+        super().__init__(pool, rungs, **options)
+        self.alive: deque[tuple[float, int]] = deque(maxlen=self.population)
+
+    def parent(self, rng: random.Random) -> int | None:
+        if len(self.alive) < self.population:
+            return None
+        drawn = rng.sample(range(self.population), min(self.tournament, self.population))
+        _, number = max(self.alive[index] for index in drawn)
+        return -number
+
+    def tell(self, outcome: Outcome) -> None:
+        if outcome.merit is not None:
+            self.alive.append((outcome.merit, -outcome.number))  # among equals, the earlier
+
+
+class RankEvolution(Strategy):
+    """Changes one of the best of the whole history, by the sum of log ranks over all objectives (AZ-NAS).
+
+    Every candidate is ranked anew among all others whenever one is added, rank 1 for the worst, by the sum of ln rank.
+    One objective that is poor costs more than another that is good brings.
+    """
+
+    options: ClassVar = {"population": Option(32, 1, 10**6)}
+    population: int
+
+    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
+        super().__init__(pool, rungs, **options)
+        self._numbers: list[int] = []
+        self._merits: list[tuple[float, ...]] = []
+        self._best: list[int] = []
+
+    def parent(self, rng: random.Random) -> int | None:
+        if len(self._numbers) < self.population:
+            return None
+        if not self._best:
+            order = np.argsort(-log_rank_sum(np.array(self._merits)), kind="stable")
+            self._best = [self._numbers[index] for index in order[: self.population]]
+        return rng.choice(self._best)
+
+    def tell(self, outcome: Outcome) -> None:
+        if outcome.merits is not None:
+            self._numbers.append(outcome.number)
+            self._merits.append(outcome.merits)
+            self._best = []
+
+
+class NSGA2(Strategy):
+    """Keeps a population of the best by Pareto front, and on a front those far from others (NSGA-II).
+
+    After every `population` candidates these and their elders compete for as many places; parents are the better of
+    two drawn at random. Own code rather than pymoo's: that one moves whole generations and keeps its state in objects
+    that would have to be pickled, while a run here goes on from the told scores alone.
+    """
+
+    options: ClassVar = {"population": Option(32, 4, 10**5)}
+    population: int
+
+    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
+        super().__init__(pool, rungs, **options)
+        self.elders: list[Outcome] = []
+        """The survivors of the last generation, the best first."""
+        self.young: list[Outcome] = []
+
+    def parent(self, rng: random.Random) -> int | None:
+        if not self.elders:
+            return None
+        return self.elders[min(rng.randrange(len(self.elders)) for _ in range(2))].number
+
+    def tell(self, outcome: Outcome) -> None:
+        if outcome.merits is None:
+            return
+        self.young.append(outcome)
+        if len(self.young) >= self.population:
+            both = self.elders + self.young
+            order = pareto_order(np.array([one.merits for one in both]))
+            self.elders, self.young = [both[index] for index in order[: self.population]], []
+
+
+class SuccessiveHalving(Strategy):
+    """Scores every candidate by a cheap measure, and the best 1 in `eta` of a rung by the next one (ASHA).
+
+    A candidate climbs as soon as it is among the best 1 / `eta` of those told at its rung, so no rung has to be
+    complete. New candidates are moves from the best `parents` of the highest rung that has scores.
+    """
+
+    options: ClassVar = {"eta": Option(4, 2, 1000), "parents": Option(8, 1, 10**6)}
+    eta: int
+    parents: int
+
+    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
+        super().__init__(pool, rungs, **options)
+        if rungs < 2:
+            raise error("UNI071", "expected a cheap measure for halving", None, "name one or more: --cheap synflow")
+        self._told: list[list[tuple[float, int]]] = [[] for _ in range(rungs)]
+        self._climbed: set[int] = set()
+
+    def ask(self, rng: random.Random) -> Birth:
+        for rung in reversed(range(self.top)):
+            told = sorted(self._told[rung], reverse=True)
+            for _, number in told[: len(told) // self.eta]:
+                if -number not in self._climbed:
+                    return self.pool.promoted(-number, rung + 1)
+        return super().ask(rng)
+
+    def born(self, parent: int | None, rng: random.Random) -> Birth:
+        return self.pool.fresh(rng) if parent is None else self.pool.child(parent, rng)
+
+    def begun(self, number: int, birth: Birth) -> None:
+        if birth.rung and birth.parent is not None:
+            self._climbed.add(birth.parent)
+
+    def parent(self, rng: random.Random) -> int | None:
+        known = next((told for told in reversed(self._told) if len(told) > 1), None)
+        if known is None:
+            return None
+        return -rng.choice(sorted(known, reverse=True)[: self.parents])[1]
+
+    def tell(self, outcome: Outcome) -> None:
+        if outcome.merit is not None:
+            self._told[outcome.rung].append((outcome.merit, -outcome.number))
+
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    "walk": RandomWalk,
+    "random": RandomSearch,
+    "climb": HillClimb,
+    "anneal": Annealing,
+    "evolution": AgeingEvolution,
+    "rank": RankEvolution,
+    "nsga2": NSGA2,
+    "halving": SuccessiveHalving,
+}
+
+
+def strategy_named(name: str) -> type[Strategy]:
+    """The strategy of that name. Raises UNI010."""
+    if name not in STRATEGIES:
+        hint = did_you_mean(name, STRATEGIES) or f"there are {', '.join(STRATEGIES)}"
+        raise error("UNI010", f"there is no strategy {shown(name)}", None, hint)
+    return STRATEGIES[name]
+
+
+def make_strategy(name: str, pool: Pool, rungs: int = 1, options: Mapping[str, Any] | None = None) -> Strategy:
+    """A new strategy, tuned by its options. Raises UNI010 and UNI071."""
+    kind = strategy_named(name)
+    if rungs > 1 and kind is not SuccessiveHalving:
+        raise error("UNI071", f"expected no cheap measure for {name}", None, "only halving scores in rungs")
+    return kind(pool, rungs, **checked_options(kind, name, options or {}))
+
+
+# ---- ranks and fronts ------------------------------------------------------------------------------------------------
+
+
+def log_rank_sum(merits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The sum over columns of ln(rank), rank 1 for the worst; equal values share their mean rank."""
+    total: np.ndarray[Any, Any] = np.log([ranked(column) for column in merits.T]).sum(axis=0)
+    return total
+
+
+def fronts(merits: np.ndarray[Any, Any]) -> list[list[int]]:
+    """Rows by Pareto front: first those that no other beats (at least as good in all columns, better in one)."""
+    no_worse = np.all(merits[:, None] >= merits[None], axis=2)
+    beats = no_worse & ~no_worse.T
+    left = np.arange(len(merits))
+    found = []
+    while len(left):
+        beaten = np.any(beats[np.ix_(left, left)], axis=0)
+        found.append(left[~beaten].tolist())
+        left = left[beaten]
+    return found
+
+
+def crowding(merits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """For each row of a front, how far its two neighbours are apart, summed over columns scaled to 1; ends: inf."""
+    distance = np.zeros(len(merits))
+    for column in merits.T:
+        order = np.argsort(column, kind="stable")
+        extent = column[order[-1]] - column[order[0]]
+        distance[order[[0, -1]]] = np.inf
+        if extent > 0:
+            distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / extent
+    return distance
+
+
+def pareto_order(merits: np.ndarray[Any, Any]) -> Sequence[int]:
+    """Rows from best to worst: by front, then by crowding distance, then by number."""
+    order: list[int] = []
+    for front in fronts(merits):
+        far = crowding(merits[front])
+        order += [front[index] for index in np.argsort(-far, kind="stable")]
+    return order

@@ -1,0 +1,120 @@
+"""Tasks go out, results come back; and what happens in between, wherever that is.
+
+A task is text and numbers, so it can go anywhere; a worker keeps nothing from one task to the next.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from uninas.elaborate import build
+from uninas.errors import UninasError, shown
+from uninas.graph import Graph
+from uninas.library import load_text
+from uninas.search.objectives import Recipe
+from uninas.space import METRICS
+
+ScoreFunction = Callable[[Graph, int], Mapping[str, float]]
+"""Takes an architecture and a seed; gives 'score', further objectives by name, and perhaps more. What it raises is the
+candidate's failure."""
+
+REASONS = ("error", "nan", "memory", "time", "crash")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One candidate to score: its number, the canonical text and the name of its network, and the seed."""
+
+    number: int
+    network: str
+    text: str
+    seed: int
+    rung: int = 0
+    graph: Graph | None = field(default=None, compare=False, repr=False)
+    """The same as the text, where it need not travel."""
+
+    def lean(self) -> Task:
+        """Only what has to travel."""
+        return Task(self.number, self.network, self.text, self.seed, self.rung)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a task: a score, or a reason (one of REASONS) and a sentence why there is none."""
+
+    number: int
+    score: float | None
+    components: Mapping[str, float]
+    reason: str | None
+    failure: str | None
+    worker: str
+    started: float
+    seconds: float
+
+
+def score_functions(recipe: Recipe) -> tuple[list[ScoreFunction], dict[str, str]]:
+    """A score function for every rung, and the directions of their measures. Loads torch if it has to."""
+    if not recipe.needs_torch:
+        return [cost_score(*names) for names in recipe.rungs], {}
+    from uninas.search.scoring import ModuleScore
+
+    scores = [
+        ModuleScore(names, recipe.batch_size, fold=recipe.fold, options=recipe.options if last else {},
+                    device=recipe.device, threads=recipe.threads)
+        for names, last in zip(recipe.rungs, [False] * (len(recipe.rungs) - 1) + [True], strict=True)
+    ]  # fmt: skip
+    return list(scores), {name: direction for score in scores for name, direction in score.directions.items()}
+
+
+def cost_score(*metrics: str) -> ScoreFunction:
+    """Scores by costs of the graph (params, flops, ...), without building a module."""
+
+    def score(graph: Graph, seed: int) -> dict[str, float]:
+        values = [float(METRICS[metric](graph)) for metric in metrics]
+        return {**dict(zip(metrics[1:], values[1:], strict=True)), "score": values[0]}
+
+    return score
+
+
+def evaluated(task: Task, score: ScoreFunction, worker: str, required: Sequence[str] = ()) -> Result:
+    """Score a task, whatever happens. `required` are further objectives that must be finite, too."""
+    started, began = time.time(), time.perf_counter()
+    value, components, reason, failure = _measured(task, score, required)
+    return Result(task.number, value, components, reason, failure, worker, started, time.perf_counter() - began)
+
+
+def failed(task: Task, reason: str, failure: str, worker: str, started: float, seconds: float) -> Result:
+    """A result without a score."""
+    return Result(task.number, None, {}, reason, failure, worker, started, seconds)
+
+
+_Measured = tuple[float | None, Mapping[str, float], str | None, str | None]
+
+
+def _measured(task: Task, score: ScoreFunction, required: Sequence[str]) -> _Measured:
+    try:
+        graph = task.graph or build(load_text(task.text), task.network)
+        found: dict[str, Any] = dict(score(graph, task.seed))
+        value = float(found.pop("score"))
+        numbers = {name: float(number) for name, number in found.items()}
+    except UninasError as problem:
+        return None, {}, "error", shown(problem.diagnostics[0].message, 500)
+    except MemoryError:
+        return None, {}, "memory", "out of memory"
+    except Exception as problem:  # a candidate may fail in any way whatever; the run goes on
+        reason = "memory" if _out_of_memory(problem) else "error"
+        return None, {}, reason, shown(f"{type(problem).__name__}: {problem}", 500)
+    components = {name: number for name, number in numbers.items() if math.isfinite(number)}
+    for name, number in {"score": value, **{name: numbers.get(name, math.nan) for name in required}}.items():
+        if not math.isfinite(number):
+            return None, components, "nan", f"the {'score' if name == 'score' else f'objective {name}'} is {number}"
+    return value, components, None, None
+
+
+def _out_of_memory(problem: Exception) -> bool:
+    """torch says it in its own ways: an OutOfMemoryError on a GPU, a RuntimeError elsewhere."""
+    return type(problem).__name__ == "OutOfMemoryError" or "allocate memory" in str(problem)
