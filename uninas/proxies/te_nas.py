@@ -69,16 +69,21 @@ def ntk(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, memory
     """
     if memory < 1:
         raise ProxyError(f"expected memory of at least 1 byte, but got {memory}")
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ProxyError("the module has no trainable parameters to take derivatives by")
     prepared = prepare(module, inputs)
     module.eval()
     with stored_statistics(module), torch.no_grad():
         run(module, prepared)
-    eigenvalues = torch.linalg.eigvalsh(tangent_kernel(module, prepared, memory))
+    kernel = tangent_kernel(module, prepared, memory)
+    if not kernel.isfinite().all():
+        raise ProxyError("the module's gradients are not finite", "check its initialisation and the batch")
+    eigenvalues = torch.linalg.eigvalsh(kernel)
     smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])
     if smallest <= largest * len(eigenvalues) * torch.finfo(torch.float32).eps ** 2:
         raise ProxyError(
             f"the tangent kernel of {len(eigenvalues)} samples is singular",
-            "use fewer samples, and none twice; a network must have trainable weights that its output depends on",
+            "use fewer samples, and none twice",
         )
     return largest / smallest, {"largest": largest, "smallest": smallest}
 
