@@ -25,7 +25,8 @@ def weights_of(module: nn.Module, min_ndim: int = 2) -> list[nn.Parameter]:
     """The weights that count. ProxyError if there is none."""
     found = [parameter for parameter in module.parameters() if parameter.requires_grad and parameter.ndim >= min_ndim]
     if not found:
-        raise ProxyError(f"the module has no trainable parameters of at least {min_ndim} axes")
+        kind = f" of at least {min_ndim} axes" if min_ndim > 0 else ""
+        raise ProxyError(f"the module has no trainable parameters{kind}")
     return found
 
 

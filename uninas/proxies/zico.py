@@ -56,6 +56,6 @@ def zico(
 
 def ratio(gradients: Tensor, absolute: bool = False) -> float:
     """Sum over the weights of mean |g| over deviation, of the gradients (B x ...) of a layer; 0 if none differs."""
-    magnitudes = gradients.double().abs()
-    deviation = (magnitudes if absolute else gradients.double()).std(0, correction=0)
-    return float((magnitudes.mean(0) / deviation)[deviation > 0].sum())
+    magnitudes = gradients.abs()
+    deviation = (magnitudes if absolute else gradients).std(0, correction=0)
+    return float((magnitudes.mean(0) / deviation)[deviation > 0].sum(dtype=torch.float64))
