@@ -61,7 +61,7 @@ HOUSE = {
     # search
     "mutate":      f"{GRAPH} builder space",
     "ranking":     f"{GRAPH} {TEXT} {TORCH} space nasbench201 aggregate",
-    "search":      f"{GRAPH} {TEXT} {TORCH} space render mutate",
+    "search":      f"version {GRAPH} {TEXT} {TORCH} space render mutate aggregate",
     "__init__":    f"version {GRAPH} {TEXT} {TORCH}",
     "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space interop export mutate ranking search __init__",
     "__main__":    "cli",
