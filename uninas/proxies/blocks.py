@@ -4,8 +4,8 @@ Any `nn.Module` has blocks, by the first of these rules that finds two:
 
 1. In a network compiled by UniNAS, what its text calls blocks: `stages.N.blocks.M`.
 2. Members of rows. A row is an `nn.Sequential`, `ModuleList` or `ModuleDict` of which at least half the members are
-   compound; a compound has modules of its own and is no mere sequence of plain layers (convolution, norm, activation).
-   A member that holds a row itself is a stage, and its blocks are those of that row. So timm's and torchvision's
+   compound, that is, hold two filters or matrices or more; a layer, a convolution with its norm and activation, has
+   one. A member that holds a row itself is a stage, and its blocks are those of that row. So timm's and torchvision's
    ResNets, MobileNets, ConvNeXts, ViTs and Swins have the blocks their authors call so.
 3. Otherwise the module's own children, or what a compiled graph calls: each that has a filter or matrix begins a block,
    and those without (norms, activations, pooling) belong to the block before them.
@@ -93,7 +93,7 @@ def _blocks(module: nn.Module) -> Mapping[nn.Module, int]:
         return {member: number for number, member in enumerate(members)}
     number, blocks = 0, {}
     for child in _children(module):
-        number += any(parameter.ndim > 1 for parameter in child.parameters())
+        number += _filters(child) > 0
         blocks[child] = number
     return blocks
 
@@ -116,14 +116,20 @@ def _is_row(module: nn.Module) -> bool:
 
 
 def _is_compound(module: nn.Module) -> bool:
-    members = list(module.children())
-    plain = isinstance(module, nn.Sequential) and not any(list(member.children()) for member in members)
-    return bool(members) and not plain
+    return _filters(module) > 1
 
 
-def _children(module: nn.Module) -> list[nn.Module]:
+def _filters(module: nn.Module) -> int:
+    return sum(parameter.ndim > 1 for parameter in module.parameters())
+
+
+def _children(module: nn.Module) -> Iterator[nn.Module]:
+    """What rule 3 looks at; sequences inside sequences are opened, and so is a wrapper around one module."""
     if isinstance(module, fx.GraphModule):
-        calls = [node.target for node in module.graph.nodes if node.op == "call_module"]
-        return [module.get_submodule(str(target)) for target in dict.fromkeys(calls)]
+        calls = (str(node.target) for node in module.graph.nodes if node.op == "call_module")
+        yield from map(module.get_submodule, dict.fromkeys(calls))
+        return
     children = list(module.children())
-    return _children(children[0]) if len(children) == 1 else children
+    for child in children:
+        opened = isinstance(child, nn.Sequential) or (len(children) == 1 and any(child.children()))
+        yield from _children(child) if opened else [child]

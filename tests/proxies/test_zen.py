@@ -1,0 +1,90 @@
+"""The Zen score against what a linear network does to noise, and where its features are found."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from uninas.proxies import ProxyError, score
+from uninas.proxies.activations import LastMap, run
+
+
+def images(n: int = 4, channels: int = 3, size: int = 8) -> Tensor:
+    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_without_layers_the_score_is_the_log_norm_of_the_noise():
+    x = images(n=200)
+    result = score("zen", nn.Sequential(nn.Identity(), nn.Upsample(scale_factor=1)), x)
+    assert result.value == pytest.approx(math.log(0.01 * math.sqrt(3 * 8 * 8)), abs=0.01)
+    assert result.components["scale"] == 0
+
+
+def test_a_convolution_adds_half_the_log_of_its_fan_in():
+    """N(0, 1) weights multiply the variance by the fan-in, here 16 channels of one position."""
+    x = images(n=50, channels=16)
+    result = score("zen", nn.Conv2d(16, 16, 1).double(), x, repeats=40)
+    assert result.value == pytest.approx(math.log(0.01 * math.sqrt(16 * 8 * 8)) + math.log(16) / 2, abs=0.05)
+
+
+def test_batch_norm_gives_back_the_scale_it_takes():
+    """Batch norms in a linear network do not change the score, up to how much channels differ."""
+    x = images(n=50, channels=16)
+    plain = nn.Sequential(nn.Conv2d(16, 16, 1), nn.Conv2d(16, 16, 1)).double()
+    norms = [nn.BatchNorm2d(16, eps=0) for _ in range(2)]
+    normed = nn.Sequential(plain[0], norms[0], plain[1], norms[1]).double()
+    one, two = score("zen", plain, x, repeats=20), score("zen", normed, x, repeats=20)
+    assert two.value == pytest.approx(one.value, abs=0.1)
+    assert two.components["scale"] > 2
+
+
+def test_the_module_s_own_weights_do_not_matter():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3)).double()
+    before = score("zen", model, images()).value
+    for parameter in model.parameters():
+        parameter.data.fill_(3)
+    assert score("zen", model, images()).value == before
+    assert (model[0].weight == 3).all()
+
+
+def test_the_score_depends_on_the_generator_alone():
+    model, x = nn.Conv2d(3, 4, 3).double(), images()
+    one = score("zen", model, x, torch.Generator().manual_seed(1)).value
+    assert score("zen", model, x, torch.Generator().manual_seed(1)).value == one
+    assert score("zen", model, x, torch.Generator().manual_seed(2)).value != one
+
+
+class Functional(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * 2).mean((2, 3)).relu()
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(5, 2, 1), nn.Flatten()), (4, 5, 6, 6)),
+        (nn.Sequential(nn.Conv2d(3, 5, 3), nn.AvgPool2d(6), nn.Flatten(), nn.Linear(5, 2)), (4, 5, 6, 6)),
+        (nn.Sequential(nn.Conv2d(3, 5, 3), nn.Flatten(), nn.Linear(180, 2)), (4, 5, 6, 6)),
+        (nn.Sequential(nn.Flatten(2), nn.LayerNorm(64), nn.AdaptiveAvgPool1d(1), nn.Flatten()), (4, 3, 1, 64)),
+        (Functional(), (4, 3, 8, 8)),
+    ],
+)
+def test_the_features_are_what_global_pooling_reduces(module: nn.Module, shape: tuple[int, ...]):
+    last = LastMap(4)
+    with torch.no_grad():
+        run(module, (images().float(),), last)
+    assert last.value is not None and last.value.shape == shape
+
+
+@pytest.mark.parametrize(
+    ("module", "x", "options", "message"),
+    [
+        (nn.Linear(3, 2), torch.ones(2, 3), {}, "computes no feature map"),
+        (nn.Threshold(100, 0.0), torch.ones(2, 3, 4, 4), {}, "features do not depend on its input"),
+        (nn.Identity(), torch.ones(2, 3, 4, 4), {"noise": 0}, "positive noise, but got"),
+    ],
+)
+def test_where_there_is_no_score_the_error_says_why(module, x: Tensor, options: dict[str, float], message: str):
+    with pytest.raises(ProxyError, match=message):
+        score("zen", module, x, **options)
