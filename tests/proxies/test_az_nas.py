@@ -134,3 +134,17 @@ def test_complexity_is_another_name_for_flops():
 def test_without_feature_maps_there_is_no_score(name: str, module: nn.Module):
     with pytest.raises(ProxyError, match="blocks with feature maps between them, but found 0"):
         score(name, module, torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("name", ["expressivity", "progressivity"])
+def test_features_that_overflow_are_an_error(name: str):
+    module = nn.Sequential(*[nn.Conv2d(3, 3, 1, bias=False) for _ in range(3)])
+    for parameter in module.parameters():
+        parameter.data.fill_(1e30)
+    with pytest.raises(ProxyError, match="features or their gradients are not finite"):
+        score(name, module, 1e30 * noise(2, 3, 4, 4).float())
+
+
+def test_half_precision_is_summed_in_full():
+    x = noise(64, 3, 32, 32)
+    assert spectral_entropy(x.bfloat16()) == pytest.approx(spectral_entropy(x), rel=1e-3)

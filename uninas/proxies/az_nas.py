@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from uninas.proxies.activations import prepare
-from uninas.proxies.base import Inputs, Measured, proxy
+from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
 from uninas.proxies.blocks import block_features
 from uninas.proxies.counts import flops
 
@@ -46,7 +46,7 @@ def spectral_entropy(x: Tensor) -> float:
     """The entropy of the normalised eigenvalues of the covariance of features; 0 for constant ones, at most ln C."""
     rows = vectors(x.detach()).flatten(0, -2)
     rows = rows - rows.mean(0)
-    eigenvalues = torch.linalg.eigvalsh((rows.T @ rows).double() / len(rows)).clamp(min=0)
+    eigenvalues = torch.linalg.eigvalsh(_product(rows, rows)).clamp(min=0)
     total = eigenvalues.sum()
     return max(0.0, float(torch.special.entr(eigenvalues / total).sum())) if total > 0 else 0.0
 
@@ -67,8 +67,7 @@ def transport(before: Tensor, after: Tensor, generator: torch.Generator) -> floa
         g_in, g_out = g_in.flatten(1, -2), g_out.flatten(1, -2)
     sizes = [min(pair) for pair in zip(g_in.shape[1:-1], g_out.shape[1:-1], strict=True)]
     g_in, g_out = gathered(g_in, sizes).flatten(0, -2), gathered(g_out, sizes).flatten(0, -2)
-    matrix = (g_in.T @ g_out).double() / len(g_out)
-    t = float(torch.linalg.matrix_norm(matrix, 2))
+    t = float(torch.linalg.matrix_norm(_product(g_in, g_out), 2))
     return 2 - t - 1 / (t + 1e-6)
 
 
@@ -82,6 +81,15 @@ def gathered(x: Tensor, sizes: Sequence[int]) -> Tensor:
     x = x.reshape(len(x), *(n for pair in zip(sizes, strides, strict=True) for n in pair), -1)
     axes = range(1, x.ndim - 1)
     return x.permute(0, *axes[::2], *axes[1::2], -1).flatten(1 + len(sizes))
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """E[a^T b] over the rows, in float64. ProxyError if it is not finite."""
+    wide = torch.promote_types(a.dtype, torch.float32)
+    product = (a.to(wide).T @ b.to(wide)).double() / len(a)
+    if not product.isfinite().all():
+        raise ProxyError("the network's features or their gradients are not finite", "check its initialisation")
+    return product
 
 
 def _entropies(module: nn.Module, inputs: Inputs) -> list[float]:

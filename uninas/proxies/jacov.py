@@ -18,7 +18,9 @@ from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
 
 
 def correlation_score(gradients: Tensor, k: float = 1e-5) -> float:
-    """The score of gradients (N x D), computed in float64. ProxyError if one of them is constant over D."""
+    """The score of gradients (N x D), computed in float64. ProxyError if one is not finite, or constant over D."""
+    if not gradients.isfinite().all():
+        raise ProxyError("the gradients by the network's input are not finite", "check its initialisation")
     rows = gradients.double()
     rows = rows - rows.mean(1, keepdim=True)
     norms = rows.norm(dim=1, keepdim=True)
@@ -49,4 +51,4 @@ def jacov(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Meas
     if not output.requires_grad:
         raise ProxyError("the network's output does not depend on its input")
     found = torch.autograd.grad(output.sum(), wanted, allow_unused=True, materialize_grads=True)
-    return correlation_score(torch.cat([part.flatten(1) for part in found], 1)), {}
+    return correlation_score(torch.cat([part.reshape(len(part), -1) for part in found], 1)), {}
