@@ -1,4 +1,4 @@
-"""NASWOT and linear regions: binary codes counted by hand, on every way to write an activation."""
+"""NASWOT, linear regions and SWAP: binary codes counted by hand, on every way to write an activation."""
 
 import math
 
@@ -71,7 +71,7 @@ def test_the_count_is_that_of_the_definition():
     assert (seen.counts - expected).abs().max() <= 2  # rounding may switch a unit that is all but zero
 
 
-@pytest.mark.parametrize("name", ["naswot", "linear_regions"])
+@pytest.mark.parametrize("name", ["naswot", "linear_regions", "swap"])
 def test_the_order_of_the_batch_does_not_matter(name: str):
     model = nn.Sequential(nn.Linear(4, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 20), nn.ReLU()).double()
     x = torch.randn(6, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -142,3 +142,17 @@ def test_linear_regions_of_a_line_of_units_by_enumeration():
 def test_linear_regions_of_unfit_options(x: Tensor, options: dict[str, int], message: str):
     with pytest.raises(ProxyError, match=message):
         score("linear_regions", nn.ReLU(), x, **options)
+
+
+def test_swap_counts_different_columns():
+    """Over all layers: the columns of SIGNS are three, a shift by 0.5 repeats them, and one by 2 switches all on."""
+    assert score("swap", nn.ReLU(), SIGNS).value == 3
+    again = nn.Sequential(nn.ReLU(), Lambda(lambda x: x - 0.5), nn.ReLU())
+    assert score("swap", again, SIGNS).value == 3
+    assert score("swap", nn.Sequential(nn.ReLU(), Lambda(lambda x: x - 2), nn.ReLU()), SIGNS).value == 4
+    assert score("swap", again, SIGNS).components == {"units": 6}
+
+
+def test_swap_tells_samples_beyond_the_first_eight_apart():
+    x = torch.cat([torch.ones(10, 3), torch.tensor([[1.0, -1, 1]])])
+    assert score("swap", nn.ReLU(), x).value == 2

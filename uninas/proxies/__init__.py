@@ -16,6 +16,7 @@ from uninas.proxies import (  # noqa: F401  (importing them registers their prox
     jacov,
     naswot,
     saliency,
+    swap,
     synflow,
     te_nas,
     vkdnw,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -99,43 +100,65 @@ class LastMap(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-class Agreement(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts, for every two samples, the units that are both on or both off.
+class Switches(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Shows to `see`, for each of the SWITCHES that runs, which of its units are on: booleans N x units.
 
-    A unit is one element of the input of one of the SWITCHES, and on where that is positive. `counts` is N x N; its
-    diagonal, `units`, is the number of all units.
+    A unit is one element of the input, and on where that is positive.
     """
 
-    def __init__(self, samples: int):
+    def __init__(self, samples: int, see: Callable[[Tensor], None]):
         super().__init__()  # type: ignore[no-untyped-call]
-        self.counts = torch.zeros(samples, samples, dtype=torch.float64)
-        self.units = 0
+        self.samples = samples
+        self.see = see
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.overloadpacket in SWITCHES and args[0].ndim and len(args[0]) == len(self.counts):
-            self.count(args[0].detach())  # before the call, which may write into its input
+        if func.overloadpacket in SWITCHES and args[0].ndim and len(args[0]) == self.samples:
+            self.see(args[0].detach().reshape(self.samples, -1) > 0)  # before the call, which may write into its input
         return func(*args, **(kwargs or {}))
 
-    def count(self, x: Tensor) -> None:
-        """With signs s = +1 or -1, two samples agree in (units + s_i . s_j) / 2 units."""
-        on = x.reshape(len(x), -1) > 0
-        for start in range(0, on.shape[1], 2**22):  # sums of fewer than 2^24 ones are exact in float32
-            signs = on[:, start : start + 2**22].float().mul_(2).sub_(1)
-            self.counts += (signs.shape[1] + (signs @ signs.T).cpu().double()) / 2
-            self.units += signs.shape[1]
 
+def watch_switches(module: nn.Module, inputs: Inputs, see: Callable[[Tensor], None]) -> int:
+    """One pass without gradients, every switch of which is shown to `see`. Returns the number of units, at least 1.
 
-def agreement(module: nn.Module, inputs: Inputs) -> Agreement:
-    """The activation codes of a batch, compared pairwise. ProxyError if the network has no SWITCHES."""
-    seen = Agreement(len(inputs[0]))
+    ProxyError if the network has no SWITCHES.
+    """
+    units = 0
+
+    def count(on: Tensor) -> None:
+        nonlocal units
+        units += on.shape[1]
+        see(on)
+
     with torch.no_grad():
-        run(module, inputs, seen)
-    if not seen.units:
+        run(module, inputs, Switches(len(inputs[0]), count))
+    if not units:
         raise ProxyError(
             "the network has no activation that switches units on and off",
             "those counted are ReLU, its leaky and smooth relatives (GELU, SiLU, ELU, ...) and ReLU6",
         )
-    return seen
+    return units
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """For every two of N samples the number of units that are on in both or off in both (N x N), and of all units."""
+
+    counts: Tensor
+    units: int
+
+
+def agreement(module: nn.Module, inputs: Inputs) -> Agreement:
+    """The activation codes of a batch, compared pairwise. ProxyError if the network has no SWITCHES."""
+    counts = torch.zeros(len(inputs[0]), len(inputs[0]), dtype=torch.float64)
+
+    def compare(on: Tensor) -> None:
+        """With signs s = +1 or -1, two samples agree in (units + s_i . s_j) / 2 units."""
+        for start in range(0, on.shape[1], 2**22):  # sums of fewer than 2^24 ones are exact in float32
+            signs = on[:, start : start + 2**22].float().mul_(2).sub_(1)
+            counts.add_((signs @ signs.T).cpu().double().add_(signs.shape[1]) / 2)
+
+    units = watch_switches(module, inputs, compare)
+    return Agreement(counts, units)
 
 
 @contextmanager

@@ -1,0 +1,37 @@
+"""SWAP: how many different things a network's units tell about the samples (Peng et al., ICLR 2024).
+
+Where NASWOT compares samples by the units they switch on, SWAP compares units by the samples that switch them on. The
+pattern of unit v is (1[v on for x_1], ..., 1[v on for x_N]), and
+
+    score = the number of different patterns among all units      (definitions 3.2 and 3.3, without regularisation).
+
+Of N samples there are 2^N patterns, so a few samples tell large networks apart where whole codes all differ.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from uninas.proxies.activations import prepare, watch_switches
+from uninas.proxies.base import Inputs, Measured, proxy
+
+
+@proxy("swap")
+def swap(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
+    """Number of different sample-wise activation patterns (SWAP, Peng et al. 2024).
+
+    One forward pass, with batch norms using the statistics of the batch. Units are those of `naswot`. Scores grow with
+    the batch, so compare them for batches of one size. Components: `units`. Raises ProxyError for a network without
+    such units.
+    """
+    found: list[NDArray[np.void]] = []
+
+    def collect(on: Tensor) -> None:
+        packed = np.packbits(on.T.cpu().numpy(), axis=1)  # one bit for each sample
+        found.append(np.unique(np.ascontiguousarray(packed).view(f"V{packed.shape[1]}")))
+
+    units = watch_switches(module, prepare(module, inputs), collect)
+    return float(len(np.unique(np.concatenate(found)))), {"units": float(units)}
