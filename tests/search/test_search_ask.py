@@ -13,6 +13,7 @@ from uninas.search.strategies import STRATEGIES
 
 COUNT = 40
 CHEAP = {"halving": {"cheap": ("params",)}}
+CROSSING = ("evolution", "rank", "nsga2")
 ALL = sorted(STRATEGIES)
 
 
@@ -182,3 +183,38 @@ def test_a_run_stopped_in_the_middle_of_its_window_goes_on_alike(strategy, tmp_p
     whole = told(tmp_path / "whole", 1000)
     assert len(whole[0]) == COUNT + 1
     assert told(tmp_path / "parts", 3, 11, 2, 9, 1000) == whole
+
+
+@pytest.mark.parametrize("strategy", ALL)
+@pytest.mark.parametrize("space", ["moves", "choices"])
+def test_a_resumed_run_makes_graphs_again_from_edits_crossovers_and_draws(strategy, space, tmp_path, make, monkeypatch):
+    """Nothing but the start is kept in memory, so that every parent is made again."""
+    monkeypatch.setattr("uninas.search.pool.KEPT", 4)
+    changes = {"strategy": strategy, **CHEAP.get(strategy, {})}
+    if space == "choices":
+        changes |= {"space": "nasbench201", "img_size": 8}
+    if strategy in CROSSING:
+        changes["tuning"] = {
+            "population": 6,
+            "crossover": 0.5,
+            **({"tournament": 2} if strategy == "evolution" else {}),
+        }
+
+    def score(graph, seed):
+        return {"score": graph.cost.params % 977}
+
+    def told(folder, *counts):
+        for count in counts:
+            with Run(folder, make(**changes), Inline(*[score] * (1 + (strategy == "halving")))) as run:
+                list(run.candidates(count))
+                found = [(c.number, c.parent, c.mate, c.edit, c.key) for c in run.store]
+                for number, _, _, _, key in found:
+                    assert run.search.pool.graph(number).key == key
+        return found
+
+    whole = told(tmp_path / "whole", 30)
+    assert told(tmp_path / "parts", 5, 17, 30) == whole
+    if strategy in CROSSING:
+        assert any(mate is not None for _, _, mate, _, _ in whole)
+    if space == "choices" and strategy == "random":
+        assert all(parent is None for _, parent, _, _, _ in whole)

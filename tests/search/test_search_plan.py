@@ -10,7 +10,7 @@ from uninas.space import Limit
 def test_the_space_gives_start_moves_and_budget(make):
     plan = make()
     assert (plan.start.name, plan.start.inputs) == ("tiny", ((3, 16, 16),))
-    assert [rule.name for rule in plan.moves.rules] == ["insert", "remove"]
+    assert [rule.name for rule in plan.space.moves] == ["insert", "remove"]
     assert plan.budget.limits == (Limit("params", high=20_000),)
 
 
@@ -38,6 +38,8 @@ def test_the_number_of_classes_changes_the_last_layer(make):
         ({"space": "resnet18"}, "expected resnet18 to have moves"),
         ({"space": "block B { out = in }"}, "expected B to be a space"),
         ({"space": "space S { moves remove 1 }"}, "start"),
+        ({"space": "nasbench201", "start": "resnet18"}, "expected no start for nasbench201, a space of choices"),
+        ({"space": "nasbench201", "classes": 3}, "expected no number of classes for nasbench201"),
         ({"img_size": 100_000}, "expected an image size from 1 to 4096"),
     ],
 )
@@ -54,3 +56,12 @@ def test_a_relative_budget_is_measured_at_the_start(tmp_path):
     )
     plan = make_plan(Settings(space=str(file), proxy="params"))
     assert plan.budget.limits == (Limit("params", None, 1.1 * plan.start.cost.params),)
+
+
+def test_a_space_of_choices_starts_from_a_member_drawn_by_the_seed():
+    first, again, other = (make_plan(Settings(space="nasbench201", proxy="params", seed=n)) for n in (1, 1, 2))
+    assert first.start == again.start != other.start
+    small = make_plan(Settings(space="nasbench201", proxy="params", seed=1, img_size=16, params_max=1e6))
+    assert small.start.inputs == ((3, 16, 16),)
+    assert small.budget.broken(small.start) == [] and small.budget.limits == (Limit("params", None, 1e6),)
+    assert first.fingerprint["moves"] != make_plan(Settings(space="mobilenetv2", proxy="params")).fingerprint["moves"]

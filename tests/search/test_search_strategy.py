@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from uninas.errors import UninasError
+from uninas.errors import UninasError, error
 from uninas.search import pool as pools
 from uninas.search.pool import Birth, Pool
 from uninas.search.strategies import STRATEGIES, crowding, fronts, log_rank_sum, make_strategy, pareto_order
@@ -174,7 +174,9 @@ def test_another_parent_is_tried_where_no_move_is_left(pool, monkeypatch):
 
     def stuck(parent, rng, rung=0):
         asked.append(parent)
-        return pools.propose(None, None, None, rng, (), 0) if parent == 2 else child(parent, rng, rung)
+        if parent == 2:
+            raise error("UNI080", "expected a legal move")
+        return child(parent, rng, rung)
 
     asked = []
     monkeypatch.setattr(pool, "child", stuck)

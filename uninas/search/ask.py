@@ -210,9 +210,12 @@ class Search:
     def _plausible(self, candidate: Candidate) -> bool:
         if not 0 <= candidate.rung < len(self.rungs):
             return False
-        parent = candidate.parent
-        known = parent is not None and (self.plan.settings.asynchronous or parent in self.pool.keys)
-        return known if candidate.edit is not None or candidate.promoted else candidate.parent is None
+        known = self.plan.settings.asynchronous or all(
+            number is None or number in self.pool.keys for number in (candidate.parent, candidate.mate)
+        )
+        drawn = candidate.parent is None and candidate.mate is None and self.pool.draws and candidate.edit is not None
+        made = candidate.parent is not None and (candidate.edit is not None or candidate.promoted)
+        return known and (drawn or made)
 
     # ---- how it is done ------------------------------------------------------------------------------------------
 

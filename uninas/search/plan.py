@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,9 +15,10 @@ from uninas.elaborate import build, space
 from uninas.errors import error
 from uninas.graph import Graph
 from uninas.library import Module, find
-from uninas.mutate import Moves
+from uninas.mutate import Walk, walk_of
+from uninas.op import Shape
 from uninas.search.objectives import Objective, Recipe, ladder
-from uninas.space import Budget, Limit, MoveRule
+from uninas.space import Budget, Limit, Space
 
 LARGEST_IMAGE = 4096
 
@@ -63,12 +65,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """A start that keeps the budget, and the moves that lead away from it."""
+    """A start that keeps the budget, and the walk that leads away from it."""
 
     settings: Settings
+    space: Space
     start: Graph
-    moves: Moves
-    budget: Budget
+    walk: Walk
+
+    @property
+    def budget(self) -> Budget:
+        """What every candidate keeps, in absolute numbers."""
+        return self.walk.budget
 
     @cached_property
     def rungs(self) -> tuple[tuple[Objective, ...], ...]:
@@ -85,10 +92,13 @@ class Plan:
     @property
     def fingerprint(self) -> dict[str, str]:
         """What the settings stood for when the run began, so that a changed file is noticed."""
-        rules = [(rule.name, rule.weight, [option.text for option in rule.options]) for rule in self.moves.rules]
+        rules = [
+            (rule.name, rule.weight, [option.text for option in rule.options], rule.values, rule.condition)
+            for rule in self.space.moves
+        ]
         return {
             "start architecture": self.start.key[:16],
-            "moves": sha256(repr(rules).encode()).hexdigest()[:16],
+            "moves": sha256(repr((rules, self.space.choices)).encode()).hexdigest()[:16],
             "budget": "; ".join(f"{limit.low} <= {limit.metric} <= {limit.high}" for limit in self.budget.limits),
         }
 
@@ -104,16 +114,20 @@ def make_plan(settings: Settings) -> Plan:
     definition = module.definitions[name]
     if not isinstance(definition, ast.Network):
         raise error("UNI014", f"expected {name} to be a space, but it is a block", definition.name.span)
-    found = space(module, name)
-    if not found.moves:
-        raise error("UNI023", f"expected {name} to have moves", definition.name.span, "moves insert 0.7 { ... }, ...")
+    choices = not any(isinstance(member, ast.Moves) for member in definition.members)
+    return (_chosen if choices else _moved)(settings, module, definition)
+
+
+def _moved(settings: Settings, module: Module, definition: ast.Network) -> Plan:
+    """A space of moves, from its start or the one named in the settings, at the size asked for."""
+    found = space(module, definition.name.text)
     start = _start(settings, module, definition)
     if settings.classes is not None:
         from uninas.search.scoring import with_classes  # here, because it loads torch
 
         start = with_classes(start, settings.classes)
-    budget = _budget(found.budget, settings.limits).against(start)
-    broken = budget.broken(start)
+    walk = walk_of(found, start, _budget(found.budget, settings.limits))
+    broken = walk.budget.broken(start)
     if broken:
         raise error(
             "UNI040",
@@ -121,11 +135,22 @@ def make_plan(settings: Settings) -> Plan:
             None,
             "start from another network (--start), or give the budget more room (--params-max, --flops-max)",
         )
-    return Plan(settings, start, Moves(_drawable(found.moves)), budget)
+    return Plan(settings, found, start, walk)
 
 
-def _drawable(rules: tuple[MoveRule, ...]) -> tuple[MoveRule, ...]:
-    return tuple(rule for rule in rules if rule.weight > 0)
+def _chosen(settings: Settings, module: Module, definition: ast.Network) -> Plan:
+    """A space of choices; the start is a member drawn by the seed."""
+    name = definition.name.text
+    if settings.start or settings.classes is not None:
+        what = "start" if settings.start else "number of classes"
+        raise error("UNI071", f"expected no {what} for {name}, a space of choices", None, "it stands in its text")
+    found = space(module, name)
+    walk = walk_of(found, budget=_budget(found.budget, settings.limits))
+    if settings.img_size is not None:
+        shape = _resized(found.completed({}).graph, settings.img_size)
+        walk = walk_of(space(module, name, input=shape), budget=walk.budget)
+    start = walk.sample(random.Random(f"start of {settings.seed}"))
+    return Plan(settings, found, start, walk)
 
 
 def _start(settings: Settings, module: Module, definition: ast.Network) -> Graph:
@@ -139,13 +164,16 @@ def _start(settings: Settings, module: Module, definition: ast.Network) -> Graph
     visible = module.find(name)
     home, name = (visible[0], name) if visible else find(name)
     start = build(home, name)
-    if settings.img_size is None:
-        return start
-    if len(start.inputs) != 1 or len(start.inputs[0]) != 3:
-        raise error("UNI060", f"expected an image as the input of {name}, to change its size")
-    if not 1 <= settings.img_size <= LARGEST_IMAGE:
-        raise error("UNI060", f"expected an image size from 1 to {LARGEST_IMAGE}, but got {settings.img_size}")
-    return build(home, name, input=(start.inputs[0][0], settings.img_size, settings.img_size))
+    return start if settings.img_size is None else build(home, name, input=_resized(start, settings.img_size))
+
+
+def _resized(graph: Graph, size: int) -> Shape:
+    """The input of a network at another height and width."""
+    if len(graph.inputs) != 1 or len(graph.inputs[0]) != 3:
+        raise error("UNI060", f"expected an image as the input of {graph.name}, to change its size")
+    if not 1 <= size <= LARGEST_IMAGE:
+        raise error("UNI060", f"expected an image size from 1 to {LARGEST_IMAGE}, but got {size}")
+    return graph.inputs[0][0], size, size
 
 
 def _budget(own: Budget, limits: tuple[Limit, ...]) -> Budget:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from uninas.errors import error
 from uninas.graph import Graph
-from uninas.mutate import Edit, apply, propose
+from uninas.mutate import ChoiceWalk, Edit, Proposal
 from uninas.search.plan import Plan
 
 KEPT = 2048  # graphs kept ready; the others are made again from their edits
@@ -53,7 +53,7 @@ class Pool:
     @property
     def draws(self) -> bool:
         """Whether the space has open choices, so that members can be drawn from nowhere."""
-        return False
+        return isinstance(self.plan.walk, ChoiceWalk)
 
     def add(self, number: int, key: str, graph: Graph | None = None) -> None:
         """Remember an architecture, so that it is not proposed again."""
@@ -65,47 +65,63 @@ class Pool:
 
     def graph(self, number: int) -> Graph:
         """The architecture of that number. Raises UNI070 when its edits no longer lead to what was stored."""
-        line: list[Edit] = []
-        at = number
-        while at not in self._graphs:
-            if at == 0:
-                self._keep(0, self.plan.start)
-                break
-            assert self.origin is not None
-            parent, edit, _ = self.origin(at)
-            if parent is None or parent >= at:
-                raise error("UNI070", f"candidate {at} has no parent in the run", None, CHANGED)
-            if edit is not None:
-                line.append(edit)
-            at = parent
-        graph = self._graphs[at]
-        for edit in reversed(line):
-            graph = apply(graph, edit, self.plan.moves)
-        if graph.key != self.keys[number]:
-            raise error(
-                "UNI070",
-                f"candidate {number} is another architecture than when it was stored",
-                None,
-                CHANGED,
-            )
+        wanted = [number]
+        while wanted:
+            at = wanted[-1]
+            if at not in self._graphs:
+                parent, edit, mate = (None, None, None) if at == 0 else self._origin(at)
+                missing = [one for one in (parent, mate) if one is not None and one not in self._graphs]
+                if missing:
+                    wanted += missing
+                    continue
+                graph = self.plan.start if parent is None else self._graphs[parent]
+                if edit is not None:
+                    graph = self.plan.walk.apply(graph, edit, None if mate is None else self._graphs[mate])
+                if graph.key != self.keys.get(at, graph.key):
+                    raise error(
+                        "UNI070", f"candidate {at} is another architecture than when it was stored", None, CHANGED
+                    )
+                self._keep(at, graph)
+            wanted.pop()
+        graph = self._graphs[number]
         self._keep(number, graph)
         return graph
 
     def child(self, parent: int, rng: random.Random, rung: int = 0) -> Birth:
         """A new architecture, one move away from `parent`. Raises UNI080 when there seems to be none."""
-        found = propose(self.graph(parent), self.plan.moves, self.plan.budget, rng, self.seen, PATIENCE)
-        return Birth(found.graph, parent, found.edit, rung=rung, refused=dict(found.refused))
+        found = self.plan.walk.propose(self.graph(parent), rng, self.seen, PATIENCE)
+        return _birth(found, parent, rung)
+
+    def cross(self, parent: int, mate: int, rng: random.Random, rung: int = 0) -> Birth:
+        """A new architecture from two. Raises UNI080 when there seems to be none."""
+        found = self.plan.walk.crossover(self.graph(parent), self.graph(mate), rng, self.seen, PATIENCE)
+        return _birth(found, parent, rung, mate)
 
     def fresh(self, rng: random.Random, rung: int = 0) -> Birth:
-        """A new architecture that owes nothing to any score."""
+        """A new architecture that owes nothing to any score: a member drawn, or a move from the start."""
+        walk = self.plan.walk
+        if isinstance(walk, ChoiceWalk):
+            return _birth(walk.draw(rng, self.seen), None, rung)
         return self.child(0, rng, rung)
 
     def promoted(self, number: int, rung: int) -> Birth:
         """The same architecture at a higher rung."""
         return Birth(self.graph(number), number, rung=rung)
 
+    def _origin(self, number: int) -> Origin:
+        """Where a number came from. Raises UNI070 when the run does not say it."""
+        assert self.origin is not None
+        parent, edit, mate = self.origin(number)
+        if not all(known is None or known < number for known in (parent, mate)) or (parent is None and edit is None):
+            raise error("UNI070", f"candidate {number} has no parent in the run", None, CHANGED)
+        return parent, edit, mate
+
     def _keep(self, number: int, graph: Graph) -> None:
         self._graphs[number] = graph
         self._graphs.move_to_end(number)
         if self.origin is not None and len(self._graphs) > KEPT:
             self._graphs.popitem(last=False)
+
+
+def _birth(found: Proposal, parent: int | None, rung: int, mate: int | None = None) -> Birth:
+    return Birth(found.graph, parent, found.edit, mate, rung, dict(found.refused))

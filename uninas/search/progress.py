@@ -13,6 +13,7 @@ import click
 from uninas.mutate import record
 from uninas.search.run import Run
 from uninas.search.store import Candidate
+from uninas.search.tables import duration, number
 
 
 class Watcher(Protocol):
@@ -107,11 +108,11 @@ class Lines:
 
     def candidate(self, run: Run, candidate: Candidate) -> None:
         left = self.clock.left(run)
-        number = str(candidate.number).rjust(len(str(self.iterations)))
+        place = str(candidate.number).rjust(len(str(self.iterations)))
         click.echo(
-            f"{number}/{self.iterations}  score {shown_score(candidate)}  {_state(run)}"
+            f"{place}/{self.iterations}  score {_shown(candidate)}  {_state(run)}"
             f"  {candidate.params / 1e6:.2f} M params  {candidate.flops / 1e9:.2f} GFLOPs  {candidate.seconds:.1f} s"
-            f"  left {_duration(left)}  {candidate.edit or 'the start'}"
+            f"  left {duration(left)}  {candidate.edit or 'the start'}"
         )
 
     def end(self, run: Run, stopped: str) -> None:
@@ -165,26 +166,16 @@ def _greeting(run: Run, iterations: int) -> str:
 
 def _farewell(run: Run, stopped: str) -> str:
     done = f"{len(run) - 1} candidates, {run.rejected} moves rejected, {run.failed} failed"
-    best = f"; best score {shown_score(run.best)} is number {run.best.number}" if run.best else ""
+    best = f"; best score {_shown(run.best)} is number {run.best.number}" if run.best else ""
     again = f"\n{stopped}: to go on, uninas resume {run.folder}" if stopped else ""
     return f"{done}{best}{again}"
 
 
 def _state(run: Run) -> str:
-    best = f"best {shown_score(run.best)}" if run.best else "no score yet"
+    best = f"best {_shown(run.best)}" if run.best else "no score yet"
     failed = f"  failed {run.failed}" if run.failed else ""
     return f"{best}  accepted {len(run) - 1}  rejected {run.rejected}{failed}"
 
 
-def shown_score(candidate: Candidate) -> str:
-    """A score with as many digits as a person can use."""
-    score = candidate.score
-    return "failed" if score is None else f"{score:.4f}" if abs(score) < 10_000 else f"{score:,.0f}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def _shown(candidate: Candidate) -> str:
+    return "failed" if candidate.score is None else number(candidate.score)

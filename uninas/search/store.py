@@ -33,6 +33,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -42,6 +43,9 @@ from typing import Any
 
 from uninas.errors import error, shown
 from uninas.mutate import Edit, read_edit, record
+
+if sys.platform != "win32":
+    import fcntl
 
 FILE = "run.sqlite"
 FORMAT = 2
@@ -205,9 +209,7 @@ class Store:
 
     def _alone(self) -> None:
         """Hold a lock on the folder as long as the store is open for writing; the system lets go of it at any death."""
-        try:
-            import fcntl
-        except ImportError:  # not on Windows: there, a second writer is noticed at its first candidate
+        if sys.platform == "win32":  # there, a second writer is noticed at its first candidate
             return
         self._lock = os.open(self.path.parent, os.O_RDONLY)
         try:
@@ -297,6 +299,15 @@ class Store:
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM candidates WHERE {where}", values)  # noqa: S608
             yield from map(_candidate, rows)
 
+    def values(self, components: Sequence[str]) -> Iterator[tuple[int, list[float]]]:
+        """Number, score and these components of the candidates of the last rung that have them all."""
+        query = "SELECT number, score, components FROM candidates WHERE rung = ? AND score IS NOT NULL ORDER BY number"
+        with self._explained():
+            for number, score, text in self._db.execute(query, (self.last_rung,)):
+                parts = json.loads(text) if components else {}
+                if all(name in parts for name in components):
+                    yield number, [score, *(parts[name] for name in components)]
+
     def totals(self) -> list[Total]:
         """Counts by rung and reason; instant, whatever the size of the run."""
         with self._explained():
@@ -319,6 +330,22 @@ class Store:
         """Parent, edit and mate of a candidate."""
         found = self[number]
         return found.parent, found.edit, found.mate
+
+    @property
+    def being_written(self) -> bool | None:
+        """Whether a process holds the run open for writing; None where that cannot be known."""
+        if sys.platform == "win32":
+            return None
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+        finally:
+            os.close(folder)
+        return False
 
     def close(self) -> None:
         """Let go of the file."""

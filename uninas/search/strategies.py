@@ -27,6 +27,9 @@ from uninas.errors import did_you_mean, error, shown
 from uninas.search.pool import Birth, Pool
 from uninas.search.strategy import Option, Outcome, Strategy, checked_options
 
+CROSSOVER = {"crossover": Option(0.0, 0.0, 1.0)}
+"""How often a child has two parents, both chosen alike."""
+
 
 class RandomWalk(Strategy):
     """Goes on from the last candidate, however it scored; only one that cannot be scored is stepped back from."""
@@ -123,7 +126,7 @@ class Annealing(Strategy):
 class AgeingEvolution(Strategy):
     """Changes the best of a random few of the latest candidates; the oldest die (regularised evolution)."""
 
-    options: ClassVar = {"population": Option(32, 2, 10**6), "tournament": Option(8, 1, 10**6)}
+    options: ClassVar = {"population": Option(32, 2, 10**6), "tournament": Option(8, 1, 10**6), **CROSSOVER}
     population: int
     tournament: int
 
@@ -150,7 +153,7 @@ class RankEvolution(Strategy):
     One objective that is poor costs more than another that is good brings.
     """
 
-    options: ClassVar = {"population": Option(32, 1, 10**6)}
+    options: ClassVar = {"population": Option(32, 1, 10**6), **CROSSOVER}
     population: int
 
     def __init__(self, pool: Pool, rungs: int = 1, **options: float):
@@ -182,7 +185,7 @@ class NSGA2(Strategy):
     that would have to be pickled, while a run here goes on from the told scores alone.
     """
 
-    options: ClassVar = {"population": Option(32, 4, 10**5)}
+    options: ClassVar = {"population": Option(32, 4, 10**5), **CROSSOVER}
     population: int
 
     def __init__(self, pool: Pool, rungs: int = 1, **options: float):

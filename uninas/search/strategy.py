@@ -57,6 +57,8 @@ class Strategy(ABC):
     """How many candidates may be in flight unless the user says otherwise: many where scores do not matter."""
     options: ClassVar[Mapping[str, Option]] = {}
     """What can be tuned; every option is an attribute of that name."""
+    crossover: float = 0.0
+    """How often a candidate has two parents."""
 
     def __init__(self, pool: Pool, rungs: int = 1, **options: float):
         self.pool, self.top = pool, rungs - 1
@@ -82,6 +84,10 @@ class Strategy(ABC):
         """A candidate from this parent; from nobody, when there is none."""
         if parent is None:
             return self.pool.fresh(rng, self.top)
+        if self.crossover and rng.random() < self.crossover:
+            mate = self.parent(rng)
+            if mate is not None and mate != parent:
+                return self.pool.cross(parent, mate, rng, self.top)
         return self.pool.child(parent, rng, self.top)
 
     def begun(self, number: int, birth: Birth) -> None:  # noqa: B027  # most strategies need not know

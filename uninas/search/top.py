@@ -1,0 +1,59 @@
+"""Which candidates of a run are the best: by score, by all objectives together, or by Pareto front."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from uninas.search.store import Candidate, Store
+from uninas.search.strategies import log_rank_sum
+
+
+def ranked_together(store: Store) -> bool:
+    """Whether the run's strategy ranks by several objectives together, so that a single score says little."""
+    return store.settings.get("strategy") == "rank" and len(store.objectives) > 1
+
+
+def top(store: Store, count: int) -> list[tuple[Candidate, float]]:
+    """The best candidates of the last rung with what they are ordered by: the score, or the sum of log ranks."""
+    if not ranked_together(store):
+        return [(candidate, candidate.score or 0.0) for candidate in store.best(count=count)]
+    numbers, rows = merit_rows(store)
+    totals = log_rank_sum(rows) if len(rows) else np.zeros(0)
+    order = np.argsort(-totals, kind="stable")[:count]
+    return [(store[numbers[index]], float(totals[index])) for index in order]
+
+
+def pareto(store: Store) -> list[Candidate]:
+    """The candidates that no other beats in all objectives, by falling score."""
+    numbers, rows = merit_rows(store)
+    return [store[numbers[index]] for index in front(rows)]
+
+
+def merit_rows(store: Store) -> tuple[list[int], np.ndarray[Any, Any]]:
+    """Numbers of the scored candidates of the last rung, and their objectives turned so that more is better."""
+    objectives = store.objectives
+    numbers, rows = [], []
+    for number, values in store.values([name for name, _ in objectives[1:]]):
+        signs = (-1.0 if direction == "lower" else 1.0 for _, direction in objectives)
+        numbers.append(number)
+        rows.append([sign * value for sign, value in zip(signs, values, strict=True)])
+    return numbers, np.array(rows).reshape(len(rows), len(objectives))
+
+
+def front(rows: np.ndarray[Any, Any]) -> list[int]:
+    """The rows that no other beats (at least as good in all columns, better in one), by falling first column.
+
+    Rows are looked at from the best in the first column on, so that only rows before one, or equal to it there, can
+    beat it, and comparing with the front so far is enough.
+    """
+    found: list[int] = []
+    best = np.empty((0, rows.shape[1]))
+    for index in np.lexsort([-column for column in rows.T[::-1]]):
+        row = rows[index]
+        no_worse = np.all(best >= row, axis=1)
+        if not np.any(no_worse & np.any(best > row, axis=1)):
+            found.append(int(index))
+            best = np.vstack([best, row])
+    return found
