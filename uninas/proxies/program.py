@@ -56,12 +56,24 @@ def lower(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> P
     def run(*values: Tensor) -> Any:
         return functional_call(module, dict(zip(names, values, strict=False)), values[len(names) :])
 
-    lowered = make_fx(functionalize(run), _SIMPLER, tracing_mode="fake", _allow_non_fake_inputs=True)
-    try:
-        traced = lowered(*tensors.values(), *inputs)
-    except Exception:  # Tracing raises many kinds; the plain pass that follows tells a user's mistake from them.
-        return None
-    return _program(traced) if _simplify(traced.graph) else None
+    # Functionalising takes longer than all the rest, and most modules write nothing.
+    for function in (run, functionalize(run)):
+        lowered = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)
+        try:
+            traced = lowered(*tensors.values(), *inputs)
+        except Exception:  # Tracing raises many kinds; the plain pass that follows tells a user's mistake from them.
+            return None
+        if function is not run or not any(map(_writes, traced.graph.nodes)):
+            return _program(traced) if _simplify(traced.graph) else None
+    return None
+
+
+def _writes(node: fx.Node) -> bool:
+    """Whether an operation changes one of its arguments."""
+    if node.target is aten.native_batch_norm.default:
+        return bool(node.args[3] and node.args[5])  # the running statistics, which its signature keeps to itself
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable and node.target not in _COPIES
 
 
 def _simplify(graph: fx.Graph) -> bool:
@@ -132,28 +144,6 @@ def _work(node: fx.Node) -> float:
 def _bytes(value: Any) -> int:
     tensors = (leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor))
     return sum(t.numel() * t.element_size() for t in tensors if t.is_floating_point())
-
-
-def _batch_norm(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    training: bool,
-    momentum: float,
-    epsilon: float,
-) -> Any:
-    """In evaluation mode: one scale and one shift per channel, which cost a tangent one multiplication."""
-    if training or mean is None or variance is None:
-        return NotImplemented
-    scale = (variance + epsilon).rsqrt() * (1 if weight is None else weight)
-    shift = (0 if bias is None else bias) - mean * scale
-    channels = (-1, *[1] * (x.ndim - 2))
-    return x * scale.view(channels) + shift.view(channels), x.new_empty(0), x.new_empty(0)
-
-
-_SIMPLER = {aten.native_batch_norm.default: _batch_norm}
 
 
 def _storages(value: Any) -> list[torch.UntypedStorage]:

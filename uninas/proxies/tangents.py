@@ -266,6 +266,22 @@ def max_pool(call: Call, slot: int, stack: Tensor) -> tuple[Tensor, None]:
     return stack.flatten(-2).gather(-1, places).reshape(len(stack), *indices.shape), None
 
 
+def batch_norm(call: Call, slot: int, stack: Tensor) -> Any:
+    """With running statistics: one scale and one shift per channel, the weight's part of both being linear."""
+    x, weight, _, mean, variance, training, _, epsilon = call.args
+    if training or mean is None or slot > 2:
+        return generic(call, slot, stack)
+    channels = (-1, *[1] * (x.ndim - 2))
+    scale = (variance + epsilon).rsqrt()
+    if slot == 0:
+        out = stack * (scale if weight is None else scale * weight).view(channels)
+    elif slot == 1:
+        out = (x - mean.view(channels)) * (stack * scale).view(-1, 1, *stack.shape[1:], *channels[1:])
+    else:
+        out = stack.view(-1, 1, *stack.shape[1:], *channels[1:]).expand(-1, *x.shape)
+    return out, None, None
+
+
 # Joint rules: all arguments at once.
 
 
@@ -302,6 +318,7 @@ RULES: dict[Any, Rule] = {
     aten.mm.default: each(mm),
     aten.bmm.default: each(bmm),
     aten.addmm.default: each(addmm),
+    aten.native_batch_norm.default: each(batch_norm),
     aten.add.Tensor: each(add),
     aten.sub.Tensor: each(subtract),
     aten.mul.Tensor: each(multiply),
