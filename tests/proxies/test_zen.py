@@ -14,6 +14,15 @@ def images(n: int = 4, channels: int = 3, size: int = 8) -> Tensor:
     return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
+class Sum(nn.Module):
+    def __init__(self, a: nn.Module, b: nn.Module) -> None:
+        super().__init__()
+        self.a, self.b = a, b
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(x) + self.b(x)
+
+
 def test_without_layers_the_score_is_the_log_norm_of_the_noise():
     x = images(n=200)
     result = score("zen", nn.Sequential(nn.Identity(), nn.Upsample(scale_factor=1)), x)
@@ -37,6 +46,12 @@ def test_batch_norm_gives_back_the_scale_it_takes():
     one, two = score("zen", plain, x, repeats=20), score("zen", normed, x, repeats=20)
     assert two.value == pytest.approx(one.value, abs=0.1)
     assert two.components["scale"] > 2
+
+
+def test_a_batch_norm_without_signal_is_left_out():
+    dead = nn.Sequential(nn.Threshold(1000, 0.0), nn.BatchNorm2d(3))
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), Sum(nn.BatchNorm2d(3), dead)).double()
+    assert score("zen", model, images()).value == score("zen", nn.Sequential(model[0], model[1].a), images()).value
 
 
 def test_the_module_s_own_weights_do_not_matter():

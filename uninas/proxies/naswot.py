@@ -3,7 +3,7 @@
 Each activation splits the samples into those it passes on and those it stops. The code c_i of sample i has one bit for
 every unit, and with N_A units and the Hamming distance d_H
 
-    K_H[i, j] = N_A - d_H(c_i, c_j)      (N x N, equation 2),
+    K_H[i, j] = N_A - d_H(c_i, c_j)      (N x N),
     score = log |det K_H|.
 
 It is high where no two samples look alike to the units.

@@ -3,7 +3,7 @@
 Where NASWOT compares samples by the units they switch on, SWAP compares units by the samples that switch them on. The
 pattern of unit v is (1[v on for x_1], ..., 1[v on for x_N]), and
 
-    score = the number of different patterns among all units      (definitions 3.2 and 3.3, without regularisation).
+    score = the number of different patterns among all units      (without the regularisation by size).
 
 Of N samples there are 2^N patterns, so a few samples tell large networks apart where whole codes all differ.
 """

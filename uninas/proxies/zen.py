@@ -8,12 +8,15 @@ where s_ij^2 is the variance of channel j in the input of batch norm i over the 
 what it normalises; the second term gives it back.
 
 The paper defines it for plain chains of convolutions and removes skip connections before it measures. Here nothing is
-removed. Where batch norms lie on parallel paths, the sum multiplies scales that the network adds, so the score follows
-the number of paths rather than what they compute: that, and not the implementation, is why Zen ranks NAS-Bench-201
-hardly better than chance.
+removed. Skip connections and pools let features grow from block to block, parallel batch norms add logarithms, and
+so the score follows the number of paths rather than what they compute. That is why it ranks NAS-Bench-201 hardly better
+than chance: over its 9 445 networks published Zen scores have a rank correlation of 0.69 with the number of edges that
+are not `none`, and accuracy one of 0.09.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +35,7 @@ def zen(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, noise:
     identity; the paper takes the mean over several draws. Features are the last feature map that a pass computes, a
     tensor with two axes longer than 1 besides the batch: for a convolutional network what global pooling reduces, for
     a transformer the last tokens. Norms in the formula are taken per sample (published code takes the sum of absolute
-    values, which shifts the score).
+    values, which shifts the score). A batch norm whose input is constant has no scale to give back and is left out.
 
     Components: `sensitivity`, the first term, and `scale`, the second. Raises ProxyError where no feature map is
     computed or the features do not depend on the input.
@@ -46,7 +49,8 @@ def zen(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, noise:
         module.eval()
         with stored_statistics(module) as variances:
             clean = _features(module, prepared)
-        scale = sum(float(variance.mean().sqrt().log()) for variance in variances)
+        spreads = [float(variance.mean()) for variance in variances]
+        scale = sum(math.log(spread) / 2 for spread in spreads if spread != 0)
         with stored_statistics(module):
             change = (_features(module, noisy) - clean).flatten(1).norm(dim=1).mean()
         if change == 0:
