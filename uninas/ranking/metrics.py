@@ -79,8 +79,14 @@ def bootstrap(
         per_seed = [measured(one, accuracies, weights) for one in scores]
         for name in METRICS:
             drawn[name].append(np.mean([found[name] for found in per_seed], axis=0))
-    ends = ((1 - level) / 2, (1 + level) / 2)
-    return {name: Interval(*np.nanquantile(np.concatenate(parts), ends)) for name, parts in drawn.items()}
+    return {name: _interval(np.concatenate(parts), level) for name, parts in drawn.items()}
+
+
+def _interval(drawn: Floats, level: float) -> Interval:
+    """The middle `level` of the drawn values, leaving out where there is none."""
+    known = drawn[~np.isnan(drawn)]
+    low, high = np.quantile(known, ((1 - level) / 2, (1 + level) / 2)) if len(known) else (np.nan, np.nan)
+    return Interval(float(low), float(high))
 
 
 class _Ties:

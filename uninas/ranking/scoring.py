@@ -135,9 +135,9 @@ class Scorer:
     def _initialise(self, model: Model, own: str, seed: int) -> None:
         """The weights of a seed; drawn on the CPU, so that they are the same on every device."""
         model.to("cpu")
-        generator = _generator(seed, "weights")
-        layers.initialise(model, own, generator)  # also for what the scheme leaves alone: offset tables, layer scales
-        proxies.initialise(model, self.init, generator)
+        # Also what the scheme leaves alone, such as offset tables. The scheme's own stream begins at its beginning.
+        layers.initialise(model, own, _generator(seed, "own weights"))
+        proxies.initialise(model, self.init, _generator(seed, "weights"))
         model.to(self.device)
 
     def _batch(self, dataset: Dataset, graph: Graph, seed: int) -> tuple[Tensor, ...]:

@@ -1,0 +1,140 @@
+"""`uninas rank` from outside: what it prints, what it leaves behind, and what it refuses."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from uninas.cli import cli
+from uninas.ranking.scoring import Scorer
+
+FILES = {"metrics.csv", "metrics.json", "ranking.sqlite", "scores.csv", "scores_easy.png", "scores_hard.png"}
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(cli, ["rank", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "ranks" / "first"
+
+
+@pytest.fixture
+def arguments(space, table, folder):
+    return [
+        space, "--table", table, "--proxy", "params,trainable_layers,params+l2_norm", "--datasets", "easy,hard",
+        "--batch-size", 2, "--bootstrap", 20, "-o", folder,
+    ]  # fmt: skip
+
+
+def test_a_ranking_prints_tables_and_leaves_files(arguments, folder):
+    lines = run(*arguments).splitlines()
+    assert lines[0].startswith("scoring 10 networks (easy, hard) by params, trainable_layers, l2_norm with 1 seed in ")
+    assert sum(line.startswith(("easy: 5 networks", "hard: 5 networks")) for line in lines) == 2
+    assert "params failed 1 times (ranked last): expected an answer to b, but got 7" in lines
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert (folder / "scores_easy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_figures_agree_everywhere(arguments, folder):
+    output = run(*arguments, "--seeds", 2, "--json").splitlines()
+    events = [json.loads(line) for line in output]
+    assert [event["event"] for event in events] == ["start", *["network"] * 10, "end", "report"]
+    stored = json.loads((folder / "metrics.json").read_text())
+    assert {name: events[-1][name] for name in stored} == stored
+    table = {
+        (row["dataset"], row["proxy"]): row for row in csv.DictReader((folder / "metrics.csv").read_text().splitlines())
+    }
+    assert len(table) == len(stored["results"]) == 6
+    for result in stored["results"]:
+        row = table[result["dataset"], result["proxy"]]
+        for name, figure in result["metrics"].items():
+            assert float(row[f"{name}_mean"]) == figure["mean"] == pytest.approx(sum(figure["per_seed"]) / 2)
+    best = next(r for r in stored["results"] if (r["dataset"], r["proxy"]) == ("hard", "params"))
+    # The largest network is the most accurate, two are equally large, and the one that failed comes last.
+    assert best["metrics"]["kendall"]["mean"] == pytest.approx(9 / (10 * 9) ** 0.5)
+    assert best["metrics"]["best"]["mean"] == 40.0 and best["metrics"]["regret"]["mean"] == 0.0
+    assert best["metrics"]["kendall"]["interval"]["low"] <= best["metrics"]["kendall"]["mean"]
+
+
+def test_the_same_command_computes_nothing_twice(arguments, folder, monkeypatch):
+    run(*arguments)
+    before = (folder / "scores.csv").read_text()
+    monkeypatch.setattr(Scorer, "__call__", lambda self, job: pytest.fail("scored again"))
+    assert "10 of them are there" in run(*arguments)
+    assert "10 of them are there" in run("--resume", "-o", folder)
+    assert (folder / "scores.csv").read_text() == before
+
+
+def test_a_report_takes_any_part_of_what_is_there(arguments, folder, table):
+    run(*arguments)
+    table.unlink()
+    output = run("--metrics-only", "--proxy", "l2_norm+trainable_layers", "--datasets", "hard", "-o", folder)
+    assert "l2_norm+trainable_layers" in output and "easy:" not in output
+    assert "only datasets, limit, proxies, seeds may be chosen anew" in run(
+        "--metrics-only", "--batch-size", 4, "-o", folder, code=2
+    )
+    assert "there are no scores of vkdnw here" in run("--metrics-only", "--proxy", "vkdnw", "-o", folder, code=1)
+
+
+def test_published_scores_are_compared_by_their_keys(arguments, folder, tmp_path):
+    published = tmp_path / "theirs_hard.csv"
+    published.write_text("index,params,jacov\nthird,2,1\nfourth,1,2\nfirst,3,3\nunknown,9,9\n")
+    output = run(*arguments, "--compare", published)
+    assert output.count("published ┃") == 1
+    results = json.loads((folder / "metrics.json").read_text())["results"]
+    compared = {(result["dataset"], result["proxy"]): result["compared"] for result in results}
+    assert compared["hard", "params"] == {"theirs_hard.csv": pytest.approx(-1)}
+    assert [key for key, found in compared.items() if found] == [("hard", "params")]
+    run("--metrics-only", "--compare", f"easy={published}", "-o", folder)
+    results = json.loads((folder / "metrics.json").read_text())["results"]
+    assert {result["dataset"] for result in results if result["compared"]} == {"easy"}
+    other = tmp_path / "theirs.csv"
+    other.write_text(published.read_text())
+    assert "expected one of the data sets easy, hard" in run(*arguments, "--compare", other, code=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["-o", "nowhere"], 2, "name a table"),
+        (["--resume", "-o", "nowhere"], 1, "there is no ranking in nowhere"),
+        (["--table", "nowhere.csv", "-o", "nowhere"], 1, "error[UNI001]: cannot read nowhere.csv"),
+        (["--option", "vkdnw=3", "-o", "nowhere"], 2, "expected PROXY.NAME=VALUE, but got 'vkdnw=3'"),
+    ],
+)
+def test_mistakes_are_explained(arguments, code, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in run(*arguments, code=code)
+
+
+def test_options_reach_their_proxy(arguments, folder, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Scorer, "check", lambda self, names: seen.append(self.options) or dict.fromkeys(names, "lower"))
+    run(*arguments, "--option", "vkdnw.max_tensors=5", "--option", "vkdnw.name=text", "--limit", 2)
+    assert seen == [{"vkdnw": {"max_tensors": 5, "name": "text"}}]
+
+
+def test_a_kill_leaves_a_ranking_that_goes_on(arguments, folder, tmp_path):
+    """Interrupted as a cluster does it, after the first network."""
+    whole = tmp_path / "whole"
+    run(*arguments[:-1], whole)
+    command = [sys.executable, "-m", "uninas", "rank", *map(str, arguments), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    for line in process.stdout:
+        if json.loads(line)["event"] == "network":
+            process.send_signal(signal.SIGTERM)
+            break
+    _, errors = process.communicate()
+    assert process.returncode in (130, 0), errors  # 0: it was done before the signal came
+    assert "Traceback" not in errors
+    run("--resume", "-o", folder)
+    assert (folder / "scores.csv").read_text() == (whole / "scores.csv").read_text()

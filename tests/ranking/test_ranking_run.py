@@ -1,0 +1,194 @@
+"""Gathering scores: the same whatever the order, interruption or number of processes; failures are results too."""
+
+import csv
+import dataclasses
+import io
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from uninas import UninasError, proxies
+from uninas.aggregate import AGGREGATES
+from uninas.ranking import report
+from uninas.ranking.members import builder, dataset
+from uninas.ranking.run import Ranking, Settings, parts_of
+from uninas.ranking.scoring import Job, Scorer
+from uninas.ranking.store import FILE, Store
+
+PROXIES = ("vkdnw", "params", "naswot")
+
+
+@pytest.fixture
+def settings(space, table):
+    return Settings(
+        table=str(table), space=str(space), datasets=("easy", "hard"), proxies=PROXIES, seeds=2, batch_size=3
+    )
+
+
+def finished(folder, settings, workers=1):
+    """The text of scores.csv after everything is scored."""
+    with Ranking(folder, settings) as ranking:
+        for _ in ranking.outcomes(workers):
+            pass
+        return scores_csv(ranking.store, settings)
+
+
+def scores_csv(store, settings):
+    return report.scores_csv(report.results(store, settings, 0, {})[1], settings)
+
+
+def test_a_ranking_has_a_score_for_every_network_proxy_and_seed(tmp_path, settings):
+    text = finished(tmp_path / "run", settings)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    keys = {(row["index"], row["dataset"], row["seed"]) for row in rows}
+    assert keys == set(product(["first", "second", "third", "fourth", "fifth"], ["easy", "hard"], ["0", "1"]))
+    fourth = next(row for row in rows if row["index"] == "fourth" and row["dataset"] == "hard")
+    assert (fourth["accuracy"], fourth["params"], fourth["architecture"]) == ("40.0", "433.0", "[1, 1]")
+    assert all(float(fourth[name]) for name in PROXIES)
+
+
+def test_an_interrupted_ranking_ends_as_if_nothing_had_happened(tmp_path, settings):
+    whole = finished(tmp_path / "whole", settings)
+    for stop in (1, 4):
+        with Ranking(tmp_path / "broken", settings) as ranking:
+            outcomes = ranking.outcomes()
+            for _ in range(stop):
+                next(outcomes)
+            outcomes.close()
+    with Ranking(tmp_path / "broken", settings) as ranking:
+        assert len(ranking.jobs) == ranking.total - 5
+    assert finished(tmp_path / "broken", settings) == whole
+
+
+def test_what_was_begun_small_ends_as_if_it_had_begun_large(tmp_path, settings):
+    whole = finished(tmp_path / "whole", settings)
+    small = dataclasses.replace(settings, proxies=("naswot",), datasets=("hard",), seeds=1, limit=2)
+    few = finished(tmp_path / "grown", small).splitlines()[1:]
+    assert len({line.split(",")[0] for line in few}) == 2
+    assert finished(tmp_path / "grown", settings) == whole
+
+
+def test_processes_give_the_scores_of_one_process(tmp_path, settings):
+    assert finished(tmp_path / "two", settings, 2) == finished(tmp_path / "one", settings)
+
+
+def test_a_score_depends_on_the_seed_and_not_on_other_proxies(space):
+    sets = (dataset("easy"),)
+    scorer = Scorer(str(space), space.parent, sets, 4, "kaiming_normal_fan_in")
+    found = scorer(Job(0, "[1, 0]", "easy", ((3, "l2_norm"), (3, "naswot"), (4, "l2_norm"))))
+    values = {(score.seed, score.proxy): score.value for score in found.scores}
+    alone = scorer(Job(0, "[1, 0]", "easy", ((3, "l2_norm"),)))
+    assert alone.scores[0].value == values[3, "l2_norm"] != values[4, "l2_norm"]
+    graph = builder(str(space), space.parent)("[1, 0]", sets[0])
+    assert (found.params, found.macs) == (graph.cost.params, graph.cost.macs)
+
+
+def test_all_networks_are_scored_with_the_published_settings(space):
+    """The same standard normal images, weights from N(0, 2 / fan-in) by one stream of numbers, evaluation mode."""
+    seen = []
+
+    @proxies.proxy("looks")
+    def looks(module, inputs, generator):
+        """For this test."""
+        seen.append((module.training, inputs[0].clone(), next(module.parameters()).detach().clone()))
+        return 1.0, {}
+
+    scorer = Scorer(str(space), space.parent, (dataset("easy"),), 200, "kaiming_normal_fan_in")
+    try:
+        for text, seed in [("[0, 0]", 0), ("[1, 0]", 0), ("[1, 0]", 1)]:
+            scorer(Job(0, text, "easy", ((seed, "looks"),)))
+    finally:
+        proxies.base._PROXIES.pop("looks")
+    modes, images, weights = zip(*seen, strict=True)
+    assert not any(modes)
+    assert torch.equal(images[0], images[1]) and not torch.equal(images[1], images[2])
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
+    assert (images[0].mean().item(), images[0].std().item()) == pytest.approx((0, 1), abs=0.02)
+    mean_square = torch.cat([w.flatten() for w in weights[1:]]).square().mean().item()
+    assert mean_square == pytest.approx(2 / (3 * 9), rel=0.3)  # 216 numbers, each square 1.4 times its mean off
+
+
+def test_a_network_that_cannot_be_built_or_scored_is_recorded_with_the_reason(tmp_path, settings):
+    @proxies.proxy("fails_on_large")
+    def fails(module, inputs, generator):
+        """For this test."""
+        if sum(p.numel() for p in module.parameters()) > 400:
+            raise RuntimeError("too large\nfor me")
+        return 1.0, {}
+
+    try:
+        one = dataclasses.replace(settings, proxies=("fails_on_large", "params"), datasets=("easy",))
+        text = finished(tmp_path / "run", one)
+        with Store(tmp_path / "run") as store:
+            found, scores = report.results(store, one, 0, {})
+    finally:
+        proxies.base._PROXIES.pop("fails_on_large")
+    reasons = scores["easy"].reasons["fails_on_large"]
+    assert reasons["RuntimeError: too large\\nfor me"] == 2
+    assert reasons["expected an answer to b, but got 7"] == 2
+    assert [result.failures for result in found] == [2, 1]
+    # What cannot even be built has no costs, and its scores are empty.
+    assert [line for line in text.splitlines() if line.startswith("fifth")] == [
+        f'fifth,"[1, 7]",easy,50.0,,,{seed},,' for seed in (0, 1)
+    ]
+    # Scores that failed are last: the fourth, the most accurate, is behind the first and the second.
+    assert found[0].metrics["best"].mean == pytest.approx(np.mean([60.5, 75.0, 70.25]))
+
+
+def test_an_aggregate_is_made_of_the_stored_components(tmp_path, settings):
+    both = dataclasses.replace(settings, proxies=("params+naswot", "vkdnw_agg"), datasets=("easy",))
+    assert both.components == ("params", "naswot", *AGGREGATES["vkdnw_agg"].components)
+    finished(tmp_path / "run", both)
+    with Store(tmp_path / "run") as store:
+        scores = report.Scores(store, both, "easy")
+    merits = {name: scores.merits(name) for name in parts_of("params+naswot")}
+    built = [one.key != "fifth" for one in scores.networks]
+    expected = sum(np.log(merits[name]) for name in merits)
+    np.testing.assert_allclose(scores.of("params+naswot")[:, built], expected[:, built])
+    assert np.isnan(scores.of("vkdnw_agg")[:, ~np.array(built)]).all()
+
+
+def test_a_folder_keeps_to_the_settings_it_was_begun_with(tmp_path, settings, table):
+    finished(tmp_path / "run", dataclasses.replace(settings, proxies=("params",)))
+    for change, message in [
+        ({"batch_size": 4}, "batch_size was 3, now 4"),
+        ({"sample_seed": 1}, "sample_seed was 0, now 1"),
+        ({"datasets": ("easy:3x16x16",)}, "of easy was easy, now easy:3x16x16"),
+    ]:
+        with pytest.raises(UninasError, match=message) as caught:
+            Ranking(tmp_path / "run", dataclasses.replace(settings, **change))
+        assert caught.value.code == "UNI070"
+    finished(tmp_path / "run", dataclasses.replace(settings, proxies=("vkdnw",), options={"vkdnw": {"scalars": 2}}))
+    with pytest.raises(UninasError, match="has scores of vkdnw with other options"):
+        Ranking(tmp_path / "run", settings)
+    table.write_text(table.read_text().replace("60.5", "61.5"))
+    with pytest.raises(UninasError, match="digest was"):
+        Ranking(tmp_path / "run", dataclasses.replace(settings, proxies=("params",)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"proxies": ("vkdnv",)}, "there is no proxy 'vkdnv'"),
+        ({"proxies": ("params+",)}, "there is no proxy ''"),
+        ({"proxies": ()}, "expected at least one proxy"),
+        ({"datasets": ("easy", "easy:3x9x9")}, "expected different names of data sets"),
+        ({"options": {"vkdnw": {"scalar": 2}}}, "vkdnw has no option scalar"),
+        ({"options": {"zen": {}}}, "there is an option for zen, which is not asked for"),
+        ({"init": "kaiming"}, "there is no scheme of initial weights kaiming"),
+        ({"device": "abacus"}, "cannot use the device abacus"),
+        ({"space": "nowhere"}, "there is no shipped network or space called 'nowhere'"),
+    ],
+)
+def test_mistakes_in_the_settings_are_found_before_any_work(tmp_path, settings, change, message):
+    with pytest.raises(UninasError, match=message):
+        Ranking(tmp_path / "run", dataclasses.replace(settings, **change))
+    assert not (tmp_path / "run" / FILE).exists()
+
+
+def test_the_threads_of_torch_stay_as_they_were(tmp_path, settings):
+    before = torch.get_num_threads()
+    finished(tmp_path / "run", dataclasses.replace(settings, proxies=("params",)))
+    assert torch.get_num_threads() == before
