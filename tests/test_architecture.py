@@ -46,7 +46,7 @@ HOUSE = {
     "nasbench201": f"{GRAPH} library elaborate space",
     # views of a graph
     "summary":     GRAPH,
-    "render":      f"{GRAPH} summary",
+    "render":      f"{GRAPH} space summary",
     "reference":   "errors op ops",
     "tables":      "op summary reference",
     "interop":     f"{GRAPH} builder",
@@ -63,7 +63,8 @@ HOUSE = {
     "ranking":     f"{GRAPH} {TEXT} {TORCH} space nasbench201 aggregate",
     "search":      f"version {GRAPH} {TEXT} {TORCH} space render mutate aggregate",
     "__init__":    f"version {GRAPH} {TEXT} {TORCH}",
-    "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space interop export mutate ranking search __init__",
+    "pictures":    f"{GRAPH} library elaborate space render summary search __init__",
+    "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space interop export mutate ranking search pictures __init__",
     "__main__":    "cli",
 }  # fmt: skip
 

@@ -134,6 +134,8 @@ class Writer:
     def edge(self, into: Digraph, edge: Edge) -> None:
         theme = self.theme
         look: dict[str, str] = {}
+        if edge.hidden:
+            look["style"] = "invis"
         if edge.label:
             look["label"] = f"<{style.text(' ' + edge.label)}>"
         if edge.skip:

@@ -84,6 +84,8 @@ class Drawing:
         self.options = options
         self.flops = flops
         self.call = call
+        self.choices: dict[str, tuple[str, str]] = {}
+        """Blocks that stand for a choice, by name, with what is shown of them."""
         self.edges: list[Edge] = []
         self.families: dict[str, None] = {}
         self.drawn = 0
@@ -195,6 +197,9 @@ class Drawing:
 
     def closed(self, at: Place, blocks: Variants, run: Run) -> tuple[Line, ...]:
         """What stands in the box of a block."""
+        if blocks[0].name in self.choices:
+            shown, options = self.choices[blocks[0].name]
+            return line(shown, "bold"), line(options, "small")
         name = self.call(blocks[0]) if self.call else blocks[0].name or "block"
         title = (Word(name, "bold"), *[Word(f" ×{run.count}")] * (run.count > 1))
         if not self.shows("attributes"):
@@ -224,7 +229,8 @@ class Drawing:
         heat = share if self.shows("share") else None
         if heat is None and family:
             self.families[family] = None
-        self.item(at.into, Item(name, "operation" if family else "block", lines, family, tip, heat))
+        mark = "choice" if isinstance(op, Block) and op.graph.name in self.choices else ""
+        self.item(at.into, Item(name, "operation" if family else "block", lines, family, tip, heat, mark))
 
     def each(self, at: Place, name: str, nodes: Sequence[Node], incoming: Sequence[End]) -> list[End]:
         """A card with two borders, like a stack of cards, for one copy of a body."""

@@ -3,54 +3,98 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from uninas.errors import did_you_mean, error, shown
 from uninas.graph import Graph
 from uninas.render import style
+from uninas.render.differences import Step, difference_scene, film_scene
 from uninas.render.dot import digraph
 from uninas.render.layout import drawn, lay_out
 from uninas.render.mermaid import mermaid as mermaid_text
 from uninas.render.options import Options
 from uninas.render.pages import scene_of
 from uninas.render.scene import Scene, plain
+from uninas.render.spaces import space_scene
 from uninas.render.vector import clean_svg
+from uninas.space import Space
 
 FORMATS = ("svg", "png", "pdf", "dot", "mmd")
 DPI = {True: "300", False: "144"}  # of a PNG whose width in millimetres is given, or not
 
 
-def dot(graph: Graph, **options: Any) -> str:
-    """The picture of a graph as DOT text, for any Graphviz. Keywords are those of `Options`."""
-    return as_text(scene_of(graph, chosen := Options(**options)), chosen, "dot")
+class Difference(NamedTuple):
+    """What there is to draw between two graphs."""
+
+    before: Graph
+    after: Graph
 
 
-def mermaid(graph: Graph, **options: Any) -> str:
-    """The picture of a graph as a Mermaid flowchart. Keywords are those of `Options`."""
-    return as_text(scene_of(graph, chosen := Options(**options)), chosen, "mmd")
+class Film(NamedTuple):
+    """What there is to draw of a lineage: its steps, the start first."""
+
+    steps: Sequence[Step]
 
 
-def svg(graph: Graph, *, outlines: bool = False, **options: Any) -> str:
-    """The picture of a graph as SVG text. Keywords are those of `Options`.
+Subject = Graph | Space | Difference | Film
+
+
+def dot(subject: Subject, **options: Any) -> str:
+    """A picture as DOT text, for any Graphviz. Keywords are those of `Options`."""
+    chosen = Options(**options)
+    return as_text(scene(subject, chosen), chosen, "dot")
+
+
+def mermaid(subject: Subject, **options: Any) -> str:
+    """A picture as a Mermaid flowchart. Keywords are those of `Options`."""
+    chosen = Options(**options)
+    return as_text(scene(subject, chosen), chosen, "mmd")
+
+
+def svg(subject: Subject, *, outlines: bool = False, **options: Any) -> str:
+    """A picture as SVG text. Keywords are those of `Options`.
 
     Text stays text, so that a page can be searched; with `outlines` it is drawn and looks the same everywhere.
     """
-    return scene_svg(scene_of(graph, chosen := Options(**options)), chosen, outlines)
+    chosen = Options(**options)
+    return as_text(scene(subject, chosen), chosen, "svg", outlines)
 
 
-def render(graph: Graph, path: str | Path, **options: Any) -> Path:
-    """Draw a graph into a file, in the format of its suffix. Keywords are those of `Options`. Returns the path.
+def render(subject: Subject, path: str | Path, **options: Any) -> Path:
+    """Draw into a file, in the format of its suffix. Keywords are those of `Options`. Returns the path.
 
-    The same graph gives the same bytes. Raises UninasError UNI100 for a suffix that is no format and for a path that
-    cannot be written, UNI015 for an unknown option and UNI030 for a picture of too many nodes.
+    Equal subjects give equal bytes. Raises UninasError UNI100 for a suffix that is no format and for a path that cannot
+    be written, UNI015 for an unknown option and UNI030 for a picture of too many nodes.
     """
-    kind = format_of(path)  # before anything is drawn
-    del kind
-    return write(scene_of(graph, chosen := Options(**options)), path, chosen)
+    target, chosen = Path(path), Options(**options)
+    kind = format_of(target)
+    drawn_scene = scene(subject, chosen)
+    data = (
+        drawing(drawn_scene, chosen, kind)
+        if kind in ("png", "pdf")
+        else as_text(drawn_scene, chosen, kind, True).encode()
+    )
+    try:
+        target.write_bytes(data)
+    except OSError as problem:
+        raise error("UNI100", f"cannot write {shown(target)}: {problem.strerror or problem}") from None
+    return target
 
 
 # ---- scenes ----------------------------------------------------------------------------------------------------------
+
+
+def scene(subject: Subject, options: Options) -> Scene:
+    """What is in the picture."""
+    if isinstance(subject, Graph):
+        return scene_of(subject, options)
+    if isinstance(subject, Space):
+        return space_scene(subject, options)
+    if isinstance(subject, Difference):
+        return difference_scene(subject.before, subject.after, options)
+    return film_scene(subject.steps, options)
 
 
 def format_of(path: str | Path) -> str:
@@ -64,18 +108,6 @@ def format_of(path: str | Path) -> str:
             did_you_mean(kind, FORMATS),
         )
     return kind
-
-
-def write(scene: Scene, path: str | Path, options: Options) -> Path:
-    """A scene as a file, in the format of its suffix."""
-    target = Path(path)
-    kind = format_of(target)
-    data = drawing(scene, options, kind) if kind in ("png", "pdf") else as_text(scene, options, kind, True).encode()
-    try:
-        target.write_bytes(data)
-    except OSError as problem:
-        raise error("UNI100", f"cannot write {shown(target)}: {problem.strerror or problem}") from None
-    return target
 
 
 def as_text(scene: Scene, options: Options, kind: str, outlines: bool = False) -> str:

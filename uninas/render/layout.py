@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ MM = 72 / 25.4  # points
 PAGE = 178.0, 240.0  # mm: what a page of a paper leaves for a picture
 GAP = 6.0  # half the room between panels
 ARROW = 6.0  # length of an arrow's head
+MAX_TRIED = 500  # heights of columns that are tried
 PAD = 8.0  # around the picture
 LARGEST = 9.0 / 11.0  # text of 11 points becomes one of 9 at most, where a width is given
 
@@ -79,7 +80,7 @@ def lay_out(scene: Scene, theme: Theme, width: float | None = None) -> Laid:
         scale = min(width * MM / full, LARGEST)
         full = width * MM / scale
     collect(writer.places, boxes, (full - across) / 2, low)
-    of_panel = {edge: number for number, panel in enumerate(scene.panels) for edge in ends(panel)}
+    of_panel = {item.name: number for number, panel in enumerate(scene.panels) for item in panel.body.items()}
     first = len(writer.places.edges)
     for number, edge in enumerate(scene.joins):
         spline = way(boxes[of_panel[edge.tail]], boxes[of_panel[edge.head]], low + high)
@@ -98,11 +99,6 @@ def lay_out(scene: Scene, theme: Theme, width: float | None = None) -> Laid:
     for name, at in (("corner/0", "0,0"), ("corner/1", f"{full:.2f},{total:.2f}")):
         root.node(name, "", shape="none", width="0", height="0", margin="0", style="invis", pos=at)
     return Laid(str(root.source), full, total, scale)
-
-
-def ends(panel: Panel) -> Iterator[str]:
-    """Names of the inputs and outputs of a panel."""
-    return (item.name for item in panel.body.items() if item.kind == "terminal")
 
 
 def collect(places: Places, boxes: Sequence[Box], right: float, up: float) -> None:
@@ -233,9 +229,10 @@ def arranged(boxes: Sequence[Box], ratio: float, strip: bool) -> list[list[int]]
     if strip or len(boxes) < 2:
         return [[number] for number in range(len(boxes))]
     spans = ((a, b) for a in range(len(boxes)) for b in range(a + 1, len(boxes) + 1))
+    heights = sorted({round(tall(boxes[a:b]), 3) for a, b in spans})
     best: list[list[int]] = []
     least = float("inf")
-    for height in sorted({round(tall(boxes[a:b]), 3) for a, b in spans}):
+    for height in heights[:: 1 + len(heights) // MAX_TRIED]:
         columns = filled(boxes, height)
         width = sum(max(boxes[n].width for n in column) + 2 * GAP for column in columns)
         high = max(tall([boxes[n] for n in column]) for column in columns)

@@ -16,6 +16,8 @@ def mermaid(scene: Scene) -> str:
     for panel in scene.panels:
         lines += writer.cluster(panel.body, "    ")
     for edge in scene.edges():
+        if edge.hidden:
+            continue
         lines.append("    " + writer.edge(edge))
     for family in sorted({item.family for item in scene.items() if item.family and item.kind == "operation"}):
         lines.append(f"    classDef {family} fill:{LIGHT.palette[family]},stroke:{LIGHT.line},color:{LIGHT.ink}")

@@ -7,7 +7,7 @@ format escapes them in its own way.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -90,6 +90,8 @@ class Edge:
     skip: bool = False
     arrow: bool = True
     mark: str = ""
+    hidden: bool = False
+    """Not drawn: it only keeps its head below its tail."""
 
 
 @dataclass
@@ -131,14 +133,3 @@ class Scene:
         for panel in self.panels:
             yield from panel.edges
         yield from self.joins
-
-
-def renamed(panel: Panel, prefix: str) -> Panel:
-    """The panel with other names, so that several pictures can stand in one."""
-
-    def cluster(old: Cluster) -> Cluster:
-        members = [cluster(m) if isinstance(m, Cluster) else replace(m, name=prefix + m.name) for m in old.members]
-        return Cluster(prefix + old.name, old.kind, old.lines, members, old.mark)
-
-    edges = [replace(edge, tail=prefix + edge.tail, head=prefix + edge.head) for edge in panel.edges]
-    return Panel(cluster(panel.body), edges)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
@@ -49,15 +49,24 @@ def is_trivial(graph: Graph) -> bool:
 
 
 def skips(graph: Graph) -> set[tuple[str, str]]:
-    """Edges (from, to) beside a longer way between the same two nodes. Nodes as bits of an integer: fast enough."""
-    bit = {INPUT: 1}
-    above: dict[str, int] = {INPUT: 0}
+    """Edges (from, to) beside a longer way between the same two nodes."""
+    targets = [(node.name, [wire.node for wire in node.inputs]) for node in graph.nodes]
+    return bypasses([*targets, ("out", [wire.node for wire in graph.outputs])])
+
+
+def bypasses(targets: Iterable[tuple[str, Iterable[str]]]) -> set[tuple[str, str]]:
+    """The same for nodes in topological order with those they get their inputs from.
+
+    Nodes are bits of an integer: fast enough.
+    """
+    bit: dict[str, int] = {}
+    above: dict[str, int] = {}
     found: set[tuple[str, str]] = set()
-    targets: list[tuple[str, Mapping[str, None]]] = [
-        (node.name, dict.fromkeys(wire.node for wire in node.inputs)) for node in graph.nodes
-    ]
-    targets.append(("out", dict.fromkeys(wire.node for wire in graph.outputs)))
-    for name, sources in targets:
+    for name, given in targets:
+        sources = dict.fromkeys(given)
+        for source in sources:
+            if source not in bit:
+                bit[source], above[source] = 1 << len(bit), 0
         found |= {(a, name) for a in sources for b in sources if above[b] & bit[a]}
         bit[name] = 1 << len(bit)
         above[name] = 0
