@@ -1,0 +1,201 @@
+"""Worker processes: they score what they are given, and may die, hang or run out of memory without harm."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from uninas.errors import UninasError
+from uninas.printer import dumps
+from uninas.search import tasks, workers
+from uninas.search.executor import Execution, Inline, make_executor
+from uninas.search.objectives import Recipe
+from uninas.search.run import Run
+from uninas.search.store import Store
+from uninas.search.tasks import Task
+from uninas.search.workers import Workers
+
+COSTS = Recipe((("params", "flops"),))
+
+# A worker that misbehaves as the seed of its task says. It stands in a module of its own, because it is spawned.
+ODD = """
+import os, signal, sys, time
+from pathlib import Path
+from uninas.search import tasks, workers
+
+def score(graph, seed):
+    if seed == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if seed == 2:
+        time.sleep(1000)
+    if seed == 3:
+        raise MemoryError
+    if seed == 4:
+        bytearray(1 << 36)
+    if seed == 5 and not Path(sys.argv[0]).with_suffix(".crashed").exists():
+        Path(sys.argv[0]).with_suffix(".crashed").touch()
+        os._exit(7)
+    if seed == 6:
+        return {"score": float("nan")}
+    return {"score": graph.cost.params, "seed": seed}
+
+tasks.cost_score = lambda *names: score  # here, and in every worker, which imports this file too
+
+if __name__ == "__main__":
+    import dataclasses, json
+    from uninas.search.objectives import Recipe
+    from uninas.search.plan import Settings, make_plan
+    from uninas.printer import dumps
+    plan = make_plan(Settings(space=sys.argv[1], proxy="params"))
+    pool = workers.Workers(Recipe((("params",),)), 2, time_limit=float(sys.argv[2]), memory_limit=1 << 33)
+    for number in range(1, 9):
+        pool.submit(tasks.Task(number, plan.start.name, dumps(plan.start, explicit=True), number))
+    found = []
+    while len(found) < 8:
+        found += pool.wait()
+    pool.close()
+    print(json.dumps([dataclasses.asdict(result) for result in found]))
+"""
+
+
+def task(graph, number, seed=0, rung=0):
+    return Task(number, graph.name, dumps(graph, explicit=True), seed, rung)
+
+
+def gathered(executor, count):
+    found = []
+    while len(found) < count:
+        found += executor.wait()
+    return sorted(found, key=lambda result: result.number)
+
+
+def test_workers_score_like_this_process(make):
+    start = make().start
+    inline = make_executor(COSTS, Execution(jobs=0))
+    pool = make_executor(COSTS, Execution(jobs=2))
+    try:
+        for executor in (inline, pool):
+            results = []
+            for number in range(6):
+                executor.submit(task(start, number, rung=0))
+                if executor is inline:
+                    results += inline.wait()
+            results = results or gathered(pool, 6)
+            assert [(r.number, r.score, r.components) for r in results] == [
+                (n, start.cost.params, {"flops": start.cost.flops}) for n in range(6)
+            ]
+        assert {result.worker for result in results} == {"worker 0", "worker 1"}
+    finally:
+        pool.close()
+
+
+def test_crashes_hangs_and_exhausted_memory_are_failures_of_their_candidate_alone(space_file, tmp_path, root):
+    file = tmp_path / "odd.py"
+    file.write_text(ODD)
+    done = subprocess.run(
+        [sys.executable, str(file), str(space_file), "3"],
+        env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = {result["number"]: result for result in json.loads(done.stdout)}
+    assert {number: result["reason"] for number, result in found.items()} == {
+        1: "crash", 2: "time", 3: "memory", 4: "memory", 5: None, 6: "nan", 7: None, 8: None,
+    }  # fmt: skip
+    assert "was killed (SIGKILL)" in found[1]["failure"]
+    assert found[2]["failure"] == "it took longer than 3 s" and found[2]["seconds"] >= 3
+    assert found[5]["score"] == found[7]["score"], "what crashed once by accident is tried again"
+
+
+def test_a_worker_that_is_killed_while_it_waits_is_replaced(make):
+    start = make().start
+    pool = Workers(COSTS, 1)
+    try:
+        for number in range(2):
+            before = pool.processes
+            os.kill(before[0], signal.SIGKILL)
+            pool.submit(task(start, number))
+            assert gathered(pool, 1)[0].score == start.cost.params
+            assert pool.processes != before
+    finally:
+        pool.close()
+
+
+def test_workers_that_cannot_start_end_the_search(monkeypatch):
+    monkeypatch.setattr(workers, "serve", os._exit)
+    with pytest.raises(UninasError, match="the workers cannot start"):
+        Workers(COSTS, 1)
+
+
+def test_a_mistake_in_the_recipe_is_told_by_the_first_worker():
+    with pytest.raises(UninasError, match="did you mean 'vkdnw'"):
+        Workers(Recipe((("vkdwn",),)), 1)
+
+
+@pytest.mark.parametrize(
+    ("execution", "message"),
+    [
+        (Execution(executor="cloud"), "there are local and ray"),
+        (Execution(jobs=0, time_limit=1.0), "expected a worker"),
+        (Execution(jobs=5000), "expected from 1 to 1024 workers"),
+    ],
+)
+def test_executors_that_cannot_be_had(execution, message):
+    with pytest.raises(UninasError, match="UNI071") as raised:
+        make_executor(COSTS, execution)
+    assert message in str(raised.value)
+
+
+def test_the_number_of_workers_changes_nothing_but_the_time(tmp_path, make):
+    def found(name, executor):
+        plan = make(strategy="evolution", proxy="params", tuning={"population": 4})
+        try:
+            with Run(tmp_path / name, plan, executor) as run:
+                list(run.candidates(30))
+                return [(c.number, c.parent, c.edit, c.key, c.score, c.seed) for c in run.store], run.best.number
+        finally:
+            executor.close()
+
+    whole = found("inline", Inline(tasks.cost_score("params")))
+    assert found("one", Workers(COSTS, 1)) == found("two", Workers(COSTS, 2)) == whole
+
+
+SEARCH = """
+import sys
+from uninas.search.command import search
+if __name__ == "__main__":
+    search.main(sys.argv[1:])
+"""
+
+
+def test_killing_the_run_ends_its_workers_and_loses_only_what_is_in_flight(space_file, tmp_path, root):
+    """SIGKILL for the main process in the middle of a run with two workers, again and again."""
+    script = tmp_path / "search.py"
+    script.write_text(SEARCH)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    arguments = [space_file, "--proxy", "params", "--strategy", "climb", "--iterations", 60, "-j", 2, "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+
+    def begun(folder):
+        command = [sys.executable, str(script), *map(str, arguments), "-o", str(folder)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+
+    def rows(folder):
+        with Store(folder, read_only=True) as store:
+            return [(c.number, c.parent, c.edit, c.key, c.score, c.seed) for c in store]
+
+    assert begun(whole).communicate()[0]
+    seen = 0
+    for _ in range(3):
+        process = begun(parts)
+        events = [json.loads(process.stdout.readline()) for _ in range(12)]
+        process.kill()
+        events += [json.loads(line) for line in process.stdout.read().splitlines() if line.endswith("}")]
+        process.wait()
+        process.stdout.close()
+        seen += sum(event["event"] == "candidate" for event in events)
+        assert len(rows(parts)) >= seen, "what was reported is stored"
+    assert begun(parts).communicate()[0]
+    assert rows(parts) == rows(whole)
