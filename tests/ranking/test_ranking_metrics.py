@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from uninas.ranking.metrics import METRICS, bootstrap, measured
 
@@ -65,7 +66,6 @@ def test_ties_are_means_over_all_orders_of_the_tied(pairs):
 
 @given(values)
 def test_correlations_are_those_of_scipy(pairs):
-    stats = pytest.importorskip("scipy.stats")
     scores, accuracies = (np.array(column, float) for column in zip(*pairs, strict=True))
     found = figures(scores, accuracies)
     if len(set(scores)) == 1 or len(set(accuracies)) == 1:  # nothing to correlate
