@@ -204,25 +204,62 @@ def test_render_says_what_it_cannot_do(good, tmp_path):
     assert "did you mean 'block'?" in fail("render", good, "-o", tmp_path / "net.svg", "--level", "blok")
 
 
+def scores(*arguments: object) -> dict[str, dict[str, object]]:
+    """What `uninas score --json` says, the scores by the name of their proxies."""
+    found = json.loads(succeed("score", *arguments, "--json"))
+    return {**found, "scores": {one["proxy"]: one for one in found["scores"]}}
+
+
 def test_score_prints_value_and_costs_and_repeats_itself(good):
-    first, second = (json.loads(succeed("score", good, "--batch-size", 2, "--json")) for _ in range(2))
-    assert first["value"] == second["value"] > 0
-    assert (first["proxy"], first["direction"], first["batch_size"], first["seed"]) == ("vkdnw", "higher", 2, 0)
+    first, second = (scores(good, "--batch-size", 2) for _ in range(2))
+    one, other = first["scores"]["vkdnw"], second["scores"]["vkdnw"]
+    assert one["value"] == other["value"] > 0
+    assert (one["direction"], one["spread"], first["batch_size"], first["seed"]) == ("higher", None, 2, 0)
     assert first["flops"] == uninas.load(good).cost.flops
-    assert json.loads(succeed("score", good, "--batch-size", 2, "--seed", 1, "--json"))["value"] != first["value"]
+    assert scores(good, "--batch-size", 2, "--seed", 1)["scores"]["vkdnw"]["value"] != one["value"]
 
 
 def test_score_at_another_size(good):
-    small = json.loads(succeed("score", good, "--proxy", "params", "--img-size", 16, "--json"))
+    small = scores(good, "--proxy", "params", "--img-size", 16)
     assert small["input"] == [3, 16, 16]
-    assert small["value"] == small["params"]
+    assert small["scores"]["params"]["value"] == small["params"]
     text = succeed("score", good, "--proxy", "params")
     assert text.splitlines()[0].startswith("params") and "MACs, one sample)" in text
+
+
+def test_score_by_several_proxies_as_by_each_alone(good):
+    both = scores(good, "--proxy", "snip,naswot", "--option", "min_ndim=0")["scores"]
+    assert list(both) == ["snip", "naswot"]
+    assert both["snip"]["value"] == scores(good, "--proxy", "snip", "--option", "min_ndim=0")["scores"]["snip"]["value"]
+    assert both["naswot"]["value"] == scores(good, "--proxy", "naswot")["scores"]["naswot"]["value"]
+
+
+def test_score_repeats_with_fresh_weights_images_and_labels(good):
+    found = scores(good, "--proxy", "snip", "--repeats", 3, "--init", "xavier_normal")
+    assert (found["repeats"], found["init"], found["images"]) == (3, "xavier_normal", "normal")
+    assert 0 < found["scores"]["snip"]["spread"] < found["scores"]["snip"]["value"]
+    text = succeed("score", good, "--proxy", "snip", "--repeats", 3)
+    assert " +- " in text and text.splitlines()[-2].endswith("weights default, seed 0, mean of 3")
+
+
+def test_score_on_images_of_a_file(good, tmp_path):
+    numpy = pytest.importorskip("numpy")
+    path = tmp_path / "images.npy"
+    numpy.save(path, numpy.arange(8 * 3 * 32 * 32, dtype=numpy.uint8).reshape(8, 32, 32, 3))
+    assert scores(good, "--proxy", "snip", "--input", path)["scores"]["snip"]["value"] > 0
+    assert "expected from 9 to" in fail("score", good, "--input", path, "--batch-size", 9)
 
 
 def test_score_says_what_is_wrong(good):
     assert "did you mean 'vkdnw'?" in fail("score", good, "--proxy", "vkdnv")
     assert "no trainable parameters" in fail("score", f"{good}:Gate")
+    assert "did you mean 'min_ndim'?" in fail("score", good, "--proxy", "snip,vkdnw", "--option", "min_dim=1")
+    assert "expected the option scalars of vkdnw to be like 1, but got many" in fail(
+        "score", good, "--option", "scalars=many"
+    )
+    assert "did you mean 'xavier_normal'?" in fail("score", good, "--init", "xavier")
+    assert "expected an input 'normal'" in fail("score", good, "--input", "noise")
+    assert run("score", good, "--option", "scalars").exit_code == 2
 
 
 # -- what there is -------------------------------------------------------------------------------------------
@@ -245,6 +282,18 @@ def test_blocks_lists_what_is_shipped():
     assert sorted(networks) == sorted(uninas.list_models())
     text = succeed("blocks")
     assert all(one["name"] in text for one in found)
+
+
+def test_proxies_lists_and_explains():
+    text = succeed("proxies")
+    names = [line.split()[0] for line in text.splitlines()[2:]]
+    assert names == sorted(names) and "vkdnw" in names
+    known = {one["name"]: one for one in json.loads(succeed("proxies", "--json"))}
+    assert known["vkdnw"]["options"]["dtype"] == "float32"
+    assert known["ntk"]["direction"] == "lower"
+    assert "max_tensors  128" in succeed("proxies", "vkdnw")
+    assert json.loads(succeed("proxies", "snip", "--json")) == known["snip"]
+    assert "did you mean 'snip'?" in fail("proxies", "snipp")
 
 
 # -- other formats -------------------------------------------------------------------------------------------

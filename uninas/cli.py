@@ -70,6 +70,20 @@ output_option = click.option(
 )
 
 
+def _named(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """NAME=VALUE, the value in JSON or a word: scalars=2 -> {'scalars': 2}"""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"expected NAME=VALUE, but got {text!r}")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
 # ---- texts -----------------------------------------------------------------------------------------------------------
 
 
@@ -155,16 +169,28 @@ def render(net: str, output: Path, level: str, direction: str, title: str | None
 
 @cli.command()
 @click.argument("net")
-@click.option("--proxy", default="vkdnw", show_default=True, help="Which proxy to compute.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of weights and images.")
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Number of random images.")
+@click.option("--proxy", default="vkdnw", show_default=True, help="One proxy or several: vkdnw,naswot. See proxies.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of weights, images, labels.")
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Number of images.")
 @click.option("--img-size", type=click.IntRange(1), help="Height and width of the images, instead of the network's.")
+@click.option(
+    "--init", default="own", show_default=True, help="Initial weights: own (the network's), xavier_normal, ..."
+)
+@click.option(
+    "--input", "images", default="normal", show_default=True, help="normal (noise), a folder of pictures, .npy or .npz."
+)
+@click.option(
+    "--repeats", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Mean over so many draws."
+)
+@click.option(
+    "--option", "options", multiple=True, callback=_named, metavar="NAME=VALUE", help="Option of the proxies."
+)
 @json_option
-def score(net: str, proxy: str, seed: int, batch_size: int, img_size: int | None, as_json: bool) -> None:
+def score(net: str, proxy: str, as_json: bool, **options: Any) -> None:
     """Score NET without training it."""
     from uninas.tables import score_text
 
-    found = scored(net, proxy, seed, batch_size, img_size)
+    found = scored(net, proxy.split(","), **options)
     click.echo(as_text(found) if as_json else score_text(found))
 
 
@@ -195,6 +221,20 @@ def blocks(as_json: bool) -> None:
 
     found = shipped_definitions()
     click.echo(as_text(found) if as_json else definitions_text(found, width()))
+
+
+@cli.command()
+@click.argument("name", required=False)
+@json_option
+def proxies(name: str | None, as_json: bool) -> None:
+    """List the proxies that score networks, or explain the one called NAME."""
+    from uninas.proxies import entry, listing
+    from uninas.tables import proxies_text, proxy_text
+
+    if as_json:
+        click.echo(as_text(entry(name) if name else listing()))
+    else:
+        click.echo(proxy_text(entry(name), width()) if name else proxies_text(listing(), width()))
 
 
 # ---- other formats ---------------------------------------------------------------------------------------------------
@@ -271,29 +311,67 @@ def format_file(file: Path, *, write: bool, diff: bool) -> bool:
     return after != before
 
 
-def scored(net: str, proxy: str, seed: int, batch_size: int, img_size: int | None) -> dict[str, Any]:
-    """The score of a fresh network on random images, with its costs, as plain values."""
+def scored(
+    net: str,
+    names: Sequence[str],
+    *,
+    seed: int,
+    batch_size: int,
+    img_size: int | None,
+    init: str,
+    images: str,
+    repeats: int,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Scores of a fresh network, with its costs, as plain values.
+
+    Every proxy begins with the seed: its score does not depend on which others are asked for.
+    """
     import torch
 
-    from uninas import create_model, proxies
+    from uninas import create_model, layers, proxies
 
-    generator = torch.Generator().manual_seed(seed)
-    model = create_model(net, img_size=img_size, generator=generator)
+    proxies.check_options(names, options)
+    model = create_model(net, img_size=img_size)
     graph: Graph = model.meta["uninas"]["graph"]
-    batch = torch.randn(batch_size, *graph.inputs[0], generator=generator)
-    found = proxies.score(proxy, model, batch, generator=generator)
+
+    def own(module: torch.nn.Module, generator: torch.Generator) -> None:
+        layers.initialise(module, graph.init, generator)
+
+    batch = proxies.source(images, graph.inputs, batch_size)
+    scores = [
+        proxies.score(
+            name,
+            model,
+            batch,
+            torch.Generator().manual_seed(seed),
+            repeats=repeats,
+            init=own if init == proxies.OWN else init,
+            **{option: value for option, value in options.items() if option in proxies.get(name).options},
+        )
+        for name in names
+    ]
     return {
         "network": graph.name,
-        "proxy": found.name,
-        "value": found.value,
-        "direction": found.direction,
-        "components": dict(found.components),
-        "seconds": found.seconds,
+        "scores": [
+            {
+                "proxy": found.name,
+                "value": found.value,
+                "spread": found.spread,
+                "direction": found.direction,
+                "components": dict(found.components),
+                "seconds": found.seconds,
+            }
+            for found in scores
+        ],
         "params": graph.cost.params,
         "macs": graph.cost.macs,
         "flops": graph.cost.flops,
         "seed": seed,
+        "repeats": repeats,
         "batch_size": batch_size,
+        "init": graph.init if init == proxies.OWN else init,
+        "images": images,
         "input": list(graph.inputs[0]),
     }
 

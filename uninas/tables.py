@@ -81,17 +81,36 @@ def summary_text(found: Summary, width: int = 0) -> str:
 
 
 def score_text(found: dict[str, Any]) -> str:
-    """A score and the costs beside it."""
+    """Scores and the costs beside them."""
+    lines = []
+    for score in found["scores"]:
+        spread = f" +- {score['spread']:.2g}" if score["spread"] is not None else ""
+        lines.append((score["proxy"], f"{score['value']:.6g}{spread} ({score['direction']} is better)"))
+        lines += [(f"  {name}", f"{value:.6g}") for name, value in score["components"].items()]
+    repeats = f", mean of {found['repeats']}" if found["repeats"] > 1 else ""
+    batch = f"{found['batch_size']} of {show_shape(tuple(found['input']))} ({found['images']})"
     return pairs(
         [
-            (found["proxy"], f"{found['value']:.6g} ({found['direction']} is better)"),
-            *((f"  {name}", f"{value:.6g}") for name, value in found["components"].items()),
+            *lines,
             ("parameters", f"{found['params']:,}"),
             ("FLOPs", f"{human(found['flops'])} (2 x {human(found['macs'])} MACs, one sample)"),
-            ("batch", f"{found['batch_size']} of {show_shape(tuple(found['input']))}, seed {found['seed']}"),
-            ("time", f"{found['seconds']:.2f} s"),
+            ("batch", f"{batch}, weights {found['init']}, seed {found['seed']}{repeats}"),
+            ("time", f"{sum(score['seconds'] for score in found['scores']):.2f} s"),
         ]
     )
+
+
+def proxies_text(found: Sequence[dict[str, Any]], width: int = 0) -> str:
+    """What networks are scored by."""
+    rows = [[one["name"], one["direction"], one["doc"], ", ".join(one["options"])] for one in found]
+    return columns(["proxy", "better", "", "options"], rows, width, fold=2)
+
+
+def proxy_text(known: dict[str, Any], width: int = 0) -> str:
+    """One proxy, with its options and their defaults."""
+    parts = [f"{known['name']} ({known['direction']} is better)", known["details"]]
+    rows = [[name, show_value(default)] for name, default in known["options"].items()]
+    return "\n\n".join([*parts, *([columns(["option", "default"], rows, width)] if rows else [])])
 
 
 def definitions_text(found: Sequence[dict[str, str]], width: int = 0) -> str:

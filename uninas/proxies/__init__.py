@@ -23,20 +23,36 @@ from uninas.proxies import (  # noqa: F401  (importing them registers their prox
     zen,
     zico,
 )
-from uninas.proxies.base import Proxy, ProxyError, Score, get, proxies, proxy, score, untouched
-from uninas.proxies.initial import SCHEMES, initialise
+from uninas.proxies.base import (
+    Proxy,
+    ProxyError,
+    Score,
+    check_options,
+    entry,
+    get,
+    listing,
+    proxies,
+    proxy,
+    score,
+    untouched,
+)
+from uninas.proxies.initial import OWN, SCHEMES, initialise
 from uninas.proxies.inputs import source
 from uninas.proxies.jacobian import Jacobian, Weight, logit_jacobian
 
 __all__ = [
+    "OWN",
     "SCHEMES",
     "Jacobian",
     "Proxy",
     "ProxyError",
     "Score",
     "Weight",
+    "check_options",
+    "entry",
     "get",
     "initialise",
+    "listing",
     "logit_jacobian",
     "proxies",
     "proxy",

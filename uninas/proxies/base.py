@@ -15,16 +15,17 @@ import inspect
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from uninas.errors import Diagnostic, UninasError, did_you_mean
+from uninas.errors import Diagnostic, UninasError, did_you_mean, shown
 from uninas.proxies.initial import OWN, initialise
 
 Direction = Literal["higher", "lower"]
@@ -113,6 +114,54 @@ def get(name: str) -> Proxy:
     return _PROXIES[name]
 
 
+def listing() -> list[dict[str, Any]]:
+    """All proxies as plain values, see `entry`."""
+    return [entry(name) for name in proxies()]
+
+
+def entry(name: str) -> dict[str, Any]:
+    """Name, direction, documentation and options of a proxy as plain values. ProxyError if there is none."""
+    known = get(name)
+    return {
+        "name": name,
+        "direction": known.direction,
+        "doc": known.summary,
+        "details": inspect.getdoc(known.measure) or "",
+        "options": {option: _plain(default) for option, default in known.options.items()},
+    }
+
+
+def _plain(default: Any) -> Any:
+    if isinstance(default, torch.dtype):
+        return str(default).removeprefix("torch.")
+    return list(default) if isinstance(default, tuple) else default
+
+
+def check_options(names: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raise ProxyError unless all these proxies exist, and each option belongs to one of them."""
+    known = {option: None for name in names for option in get(name).options}
+    for option in options:
+        if option not in known:
+            asked = " or ".join(f"'{name}'" for name in names)
+            raise ProxyError(
+                f"proxy {asked} has no option '{option}'",
+                did_you_mean(option, known),
+                f"its options are {', '.join(known) or '(none)'}",
+            )
+
+
+def _fitting(name: str, option: str, value: Any) -> Any:
+    """The value of an option, a data type also by its name. ProxyError if it is of another kind than the default."""
+    default = get(name).options[option]
+    if isinstance(default, torch.dtype) and isinstance(value, str):
+        value = getattr(torch, value, value)
+    kinds = {bool: bool, int: Integral, float: Real, str: str, tuple: Sequence, torch.dtype: torch.dtype}
+    kind = kinds.get(type(default), object)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind in (Integral, Real)):
+        raise ProxyError(f"expected the option {option} of {name} to be like {default}, but got {shown(value)}")
+    return value
+
+
 def score(
     name: str,
     module: nn.Module,
@@ -138,12 +187,8 @@ def score(
     afterwards. Raises ProxyError for an unknown proxy or option and where a score does not exist.
     """
     chosen = get(name)
-    for option in options.keys() - chosen.options.keys():
-        raise ProxyError(
-            f"proxy '{name}' has no option '{option}'",
-            did_you_mean(option, chosen.options),
-            f"its options are {', '.join(chosen.options) or '(none)'}",
-        )
+    check_options([name], options)
+    options = {option: _fitting(name, option, value) for option, value in options.items()}
     if repeats < 1:
         raise ProxyError(f"expected at least 1 repeat, but got {repeats}")
     generator = generator or torch.Generator().manual_seed(0)

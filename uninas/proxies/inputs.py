@@ -97,12 +97,15 @@ def array(path: Path, shape: Shape, count: int, key: str | None = None) -> Sourc
 
     def draw(generator: torch.Generator) -> Inputs:
         arrays = opened(path, key, len(shape) + 1)
-        stored = list(arrays.values())
-        total = len(stored[0]) if len(stored) == 1 else len(offsets_of(arrays, path)) - 1
-        chosen = some(total, count, f"samples in {path}", generator)
-        if len(stored) == 1:
-            return (as_samples(torch.from_numpy(np.ascontiguousarray(stored[0][chosen])), shape, path),)
-        return (torch.stack([prepared(part, shape, f"{n} in {path}") for n, part in encoded(arrays, path, chosen)]),)
+        what = f"samples in {path}"
+        if len(arrays) > 1:
+            chosen = some(len(offsets_of(arrays, path)) - 1, count, what, generator)
+            files = encoded(arrays, path, chosen)
+            return (torch.stack([prepared(file, shape, f"{n} in {path}") for n, file in files]),)
+        (stored,) = arrays.values()
+        if stored.dtype.kind not in "iuf" or not stored.ndim:
+            raise ProxyError(f"expected an array of numbers in {path}, but got {stored.dtype} of {stored.ndim} axes")
+        return (as_samples(stored[some(len(stored), count, what, generator)], shape, path),)
 
     return draw
 
@@ -169,7 +172,7 @@ def opened(path: Path, key: str | None, axes: int) -> Mapping[str, Any]:
     try:
         if path.suffix == ".npy":
             return {path.name: np.load(path, mmap_mode="r", allow_pickle=False)}
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             headers = {name: header(archive, name) for name in archive.files[:1000]}
             chosen = chosen_keys(headers, key, axes, path)
             return {name: archive[name] for name in chosen}
@@ -219,26 +222,27 @@ def encoded(arrays: Mapping[str, Any], path: Path, chosen: Sequence[int]) -> Ite
         yield n, io.BytesIO(data[int(offsets[n]) : int(offsets[n + 1])].tobytes())
 
 
-def as_samples(rows: Tensor, shape: Shape, path: Path) -> Tensor:
+def as_samples(rows: Any, shape: Shape, path: Path) -> Tensor:
     """Rows of an array as inputs (n, *shape). ProxyError if they cannot be that."""
-    if rows.dtype.is_complex or rows.dtype == torch.bool or not rows.isfinite().all():
-        raise ProxyError(f"expected finite numbers in {path}")
+    scaled = rows.dtype.kind in "iu"
     if len(shape) == 3:
         rows = as_images(rows, shape[0])
-    wanted = (len(rows), shape[0], *rows.shape[2:4]) if len(shape) == 3 else (len(rows), *shape)
-    if tuple(rows.shape) != wanted or rows.numel() == 0:
-        raise ProxyError(f"expected samples of shape {tuple(shape)} in {path}, but got {tuple(rows.shape[1:])}")
-    if not rows.is_floating_point() and not 0 <= int(rows.min()) <= int(rows.max()) <= 255:
-        raise ProxyError(f"expected integers from 0 to 255 in {path}, but got {int(rows.min())} to {int(rows.max())}")
+    if rows.shape[1:] != (tuple(shape) if len(shape) != 3 else (shape[0], *rows.shape[2:4])) or not rows.size:
+        raise ProxyError(f"expected samples of shape {tuple(shape)} in {path}, but got {rows.shape[1:]}")
+    if scaled and not 0 <= rows.min() <= rows.max() <= 255:
+        raise ProxyError(f"expected integers from 0 to 255 in {path}, but got {rows.min()} to {rows.max()}")
+    if not np.isfinite(rows).all():
+        raise ProxyError(f"expected finite numbers in {path}")
+    samples = torch.from_numpy(rows.astype(np.float32))
     if len(shape) != 3:
-        return rows.float()
-    images = [fitted(row, shape) for row in rows]
-    return torch.stack(images).float() if rows.is_floating_point() else torch.stack([normalised(i) for i in images])
+        return samples
+    images = [fitted(image, shape) for image in samples]
+    return torch.stack([normalised(image) for image in images] if scaled else images)
 
 
-def as_images(rows: Tensor, channels: int) -> Tensor:
+def as_images(rows: Any, channels: int) -> Any:
     """Images with the channels first. Where both ends could be channels, they are taken to be first."""
     if rows.ndim == 3 and channels == 1:
         return rows[:, None]
     last = rows.ndim == 4 and rows.shape[1] != channels == rows.shape[3]
-    return rows.movedim(3, 1) if last else rows
+    return np.moveaxis(rows, 3, 1) if last else rows

@@ -41,7 +41,7 @@ def grad_norm(
     return sum(float(gradient.norm()) for gradient in gradients), {}
 
 
-@proxy("plain")
+@proxy("plain", direction="lower")
 def plain(
     module: nn.Module, inputs: Inputs, generator: torch.Generator, *, labels: Labels = None, min_ndim: int = 2
 ) -> Measured:
@@ -49,7 +49,8 @@ def plain(
 
     Loss, `labels` (random by default), weights (`min_ndim`) and mode are those of `snip`. Where the function does not
     change with the scale of its weights, as before a batch norm, the sum over them is zero: what remains comes from
-    the last layers.
+    the last layers, and most of that from the choice of the labels. Lower is better in the published scores of
+    NAS-Bench-201 (Spearman -0.35 with the accuracies on CIFAR-10 over 9 445 cells, -0.34 on ImageNet16-120).
     """
     pairs = zip(*_pairs(module, inputs, generator, labels, min_ndim), strict=True)
     return sum(float((weight * gradient).sum()) for weight, gradient in pairs), {}
