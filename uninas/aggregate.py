@@ -17,7 +17,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Direction = Literal["higher", "lower"]
 
@@ -57,6 +56,8 @@ class Aggregate:
 
 def ranked(scores: NDArray[np.float64], direction: Direction = "higher") -> NDArray[np.float64]:
     """Ranks 1 (worst) to M (best); ties share the mean of theirs, and what is not finite is worst of all."""
+    from scipy.stats import rankdata  # here, because it takes a second to load, in every worker of a search
+
     oriented = scores if direction == "higher" else -scores
     ranks: NDArray[np.float64] = rankdata(np.where(np.isfinite(scores), oriented, -np.inf), method="average")
     return ranks
