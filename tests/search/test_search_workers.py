@@ -125,6 +125,7 @@ def test_a_worker_that_is_killed_while_it_waits_is_replaced(make):
 
 def test_workers_that_cannot_start_end_the_search(monkeypatch):
     monkeypatch.setattr(workers, "serve", os._exit)
+    monkeypatch.setattr(workers, "STARTS", 1)
     with pytest.raises(UninasError, match="the workers cannot start"):
         Workers(COSTS, 1)
 
@@ -154,12 +155,17 @@ def test_the_number_of_workers_changes_nothing_but_the_time(tmp_path, make):
         try:
             with Run(tmp_path / name, plan, executor) as run:
                 list(run.candidates(30))
-                return [(c.number, c.parent, c.edit, c.key, c.score, c.seed) for c in run.store], run.best.number
+                return rows(run.folder), run.best.number
         finally:
             executor.close()
 
     whole = found("inline", Inline(tasks.cost_score("params")))
     assert found("one", Workers(COSTS, 1)) == found("two", Workers(COSTS, 2)) == whole
+
+
+def rows(folder):
+    with Store(folder, read_only=True) as store:
+        return [(c.number, c.parent, c.edit, c.key, c.score, c.seed) for c in store]
 
 
 SEARCH = """
@@ -170,32 +176,25 @@ if __name__ == "__main__":
 """
 
 
-def test_killing_the_run_ends_its_workers_and_loses_only_what_is_in_flight(space_file, tmp_path, root):
-    """SIGKILL for the main process in the middle of a run with two workers, again and again."""
-    script = tmp_path / "search.py"
+def test_killing_a_run_with_workers_loses_only_what_is_in_flight(space_file, tmp_path, root, make):
+    """SIGKILL for the main process in the middle of a run, twice; then it goes on to the end."""
+    script, folder = tmp_path / "search.py", tmp_path / "run"
     script.write_text(SEARCH)
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    arguments = [space_file, "--proxy", "params", "--strategy", "climb", "--iterations", 60, "-j", 2, "--json"]
+    arguments = [space_file, "--proxy", "params", "--strategy", "climb", "--seed", 1, "--iterations", 60, "--json"]
+    command = [sys.executable, str(script), *map(str, arguments), "-j", "2", "-o", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(root)}
-
-    def begun(folder):
-        command = [sys.executable, str(script), *map(str, arguments), "-o", str(folder)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
-
-    def rows(folder):
-        with Store(folder, read_only=True) as store:
-            return [(c.number, c.parent, c.edit, c.key, c.score, c.seed) for c in store]
-
-    assert begun(whole).communicate()[0]
+    with Run(tmp_path / "whole", make(strategy="climb", proxy="params"), Inline(tasks.cost_score("params"))) as run:
+        list(run.candidates(60))
     seen = 0
-    for _ in range(3):
-        process = begun(parts)
+    for _ in range(2):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
         events = [json.loads(process.stdout.readline()) for _ in range(12)]
         process.kill()
         events += [json.loads(line) for line in process.stdout.read().splitlines() if line.endswith("}")]
         process.wait()
         process.stdout.close()
         seen += sum(event["event"] == "candidate" for event in events)
-        assert len(rows(parts)) >= seen, "what was reported is stored"
-    assert begun(parts).communicate()[0]
-    assert rows(parts) == rows(whole)
+        assert len(rows(folder)) >= seen, "what was reported is stored"
+    assert len(rows(folder)) < 61
+    assert subprocess.run(command, stdout=subprocess.PIPE, env=environment).returncode == 0
+    assert rows(folder) == rows(tmp_path / "whole")

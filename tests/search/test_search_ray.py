@@ -1,0 +1,84 @@
+"""A real Ray cluster of two nodes on this machine: a worker and then a node are killed, and nothing is lost."""
+
+import os
+import signal
+
+import pytest
+
+from uninas.search.executor import Inline
+from uninas.search.objectives import Recipe
+from uninas.search.run import Run
+from uninas.search.store import Store
+from uninas.search.tasks import Task, cost_score
+
+ray = pytest.importorskip("ray")
+# Ray's own threads and sockets may be left when a cluster is torn down with a dead node.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.fixture
+def cluster(root, monkeypatch):
+    """A head without places for tasks, and two nodes with one each."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_DISABLE_METRICS_EXPORT", "1")
+    monkeypatch.setenv("RAY_health_check_period_ms", "500")
+    monkeypatch.setenv("RAY_health_check_failure_threshold", "4")
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000})
+    nodes = [made.add_node(num_cpus=1, object_store_memory=80_000_000) for _ in range(2)]
+    made.nodes_by_hand = nodes
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def rows(folder):
+    with Store(folder, read_only=True) as store:
+        return [(c.number, c.parent, c.edit, c.key, c.score, c.failure, c.seed) for c in store]
+
+
+def test_a_killed_worker_and_a_killed_node_lose_nothing(cluster, tmp_path, make):
+    from uninas.search.ray_executor import RayExecutor
+
+    plan = make(strategy="evolution", proxy="params", tuning={"population": 6})
+    with Run(tmp_path / "whole", plan, Inline(cost_score("params"))) as run:
+        list(run.candidates(60))
+
+    executor = RayExecutor(plan.recipe, address=cluster.address)
+    try:
+        assert executor.jobs == 2
+        with Run(tmp_path / "run", plan, executor) as run:
+            hosts = set()
+            for candidate in run.candidates(60):
+                hosts.add(candidate.worker)
+                if len(run) == 15:
+                    os.kill(int(candidate.worker.rpartition(":")[2]), signal.SIGKILL)
+                if len(run) == 30:
+                    cluster.remove_node(cluster.nodes_by_hand[0], allow_graceful=False)
+            assert len(hosts) >= 3, "two workers at first, and another one for the one that was killed"
+    finally:
+        executor.close()
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+
+
+def test_mistakes_and_slow_tasks_come_back_as_they_do_from_local_workers(cluster, make):
+    from uninas.errors import UninasError
+    from uninas.search.ray_executor import RayExecutor
+
+    with pytest.raises(UninasError, match="did you mean 'vkdnw'"):
+        RayExecutor(Recipe((("vkdwn",),)), address=cluster.address)
+    executor = RayExecutor(Recipe((("vkdnw",),), batch_size=2), address=cluster.address, time_limit=0.01)
+    try:
+        assert executor.directions == {"vkdnw": "higher"}
+        executor.submit(Task(1, "tiny", "network tiny { }", 0))
+        (result,) = executor.wait()
+        assert (result.number, result.reason) == (1, "time")
+    finally:
+        executor.close()
