@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from uninas.errors import Span, UninasError, did_you_mean, error, shown
 from uninas.graph import Graph
+from uninas.simplify import redundant
 
 METRICS: dict[str, Callable[[Graph], int]] = {
     "params": lambda graph: graph.cost.params,
@@ -22,9 +23,10 @@ METRICS: dict[str, Callable[[Graph], int]] = {
     "peak": lambda graph: graph.peak,
     "operations": lambda graph: graph.operations,
     "depth": lambda graph: graph.depth,
+    "redundant": redundant,
 }
 """What a budget may limit. FLOPs are 2 x MACs; activations and peak count elements for one sample; depth is the number
-of operations on the longest path."""
+of operations on the longest path, redundant that of operations which do nothing."""
 
 ADDITIVE = frozenset(["params", "flops", "macs", "elementwise", "activations", "operations"])
 """What the parts of a network cost, summed up."""

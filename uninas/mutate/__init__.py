@@ -14,7 +14,7 @@ graph is made) and `resolve` (channels for other shapes). `walk` is the face tha
 """
 
 from uninas.mutate.choices import ChoiceWalk, Choose, member_of
-from uninas.mutate.edits import KINDS, Edit, Port, Reason, Refusal, read_edit, record
+from uninas.mutate.edits import KINDS, Edit, read_edit, record
 from uninas.mutate.graft import Graft
 from uninas.mutate.heads import Own, Share
 from uninas.mutate.insert import Insert, Remove
@@ -22,7 +22,7 @@ from uninas.mutate.moves import Moves
 from uninas.mutate.propose import PATIENCE, Proposal, apply, attempt, propose
 from uninas.mutate.replace import Replace, SetAttribute
 from uninas.mutate.rows import Delete, Depth, Duplicate, Move, Swap
-from uninas.mutate.sites import Site, blocks, places, region, sites, transparent
+from uninas.mutate.sites import Port, Reason, Refusal, Site, blocks, places, region, sites, transparent
 from uninas.mutate.skip import Skip, Unskip
 from uninas.mutate.stages import Resolution, Strides, Width
 from uninas.mutate.walk import MoveWalk, Walk, walk_of

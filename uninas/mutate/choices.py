@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from uninas.errors import error
 from uninas.graph import Graph
-from uninas.mutate.edits import Edit, Refusal
-from uninas.mutate.moves import Moves
+from uninas.mutate.edits import Bodies, Edit
 from uninas.mutate.propose import PATIENCE, Proposal, allowed, first_allowed
+from uninas.mutate.sites import Refusal
 from uninas.op import Op
 from uninas.space import Budget, Member, Space
 
@@ -29,7 +29,7 @@ class Choose(Edit, kind="choose", level="network"):
         listed = ", ".join(self.changes[:6]) + (f" and {len(self.changes) - 6} more" if len(self.changes) > 6 else "")
         return f"choose {listed}" + (f" as in {self.mate[:8]}" if self.mate else "")
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         return Refusal("site", "choices belong to a space of choices")
 
     def answers(self, before: Mapping[str, int]) -> dict[str, int]:
@@ -94,14 +94,25 @@ class ChoiceWalk:
 
     def neighbours(self, graph: Graph) -> Iterator[Proposal]:
         """Every member that differs in one answer and keeps the budget, each once."""
-        member, seen = self.member(graph), {graph.key}
-        for choice in member.choices:
-            for option in range(len(choice.options)):
-                other = self.space.completed({**member.answers, choice.path: option})
-                outcome = allowed(self._remember(other), self.budget, seen)
-                if isinstance(outcome, Graph):
-                    seen.add(outcome.key)
-                    yield Proposal(outcome, _difference(member.answers, other.answers))
+        choices = self.member(graph).choices
+        changes = ((choice.path, option) for choice in choices for option in range(len(choice.options)))
+        yield from self._changed(graph, changes)
+
+    def towards(self, graph: Graph, aim: Graph) -> Iterator[Proposal]:
+        """Every member that has one more answer in common with `aim` and keeps the budget."""
+        yield from self._changed(graph, self.member(aim).answers.items())
+
+    def _changed(self, graph: Graph, changes: Iterable[tuple[str, int]]) -> Iterator[Proposal]:
+        before, seen = self.member(graph).answers, {graph.key}
+        for path, option in changes:
+            if before.get(path) == option:
+                continue
+            member = self.space.completed({**before, path: option})
+            edit = _difference(before, member.answers)
+            outcome = allowed(self._remember(member), self.budget, seen)
+            if edit.changes and isinstance(outcome, Graph):
+                seen.add(outcome.key)
+                yield Proposal(outcome, edit)
 
     def member(self, graph: Graph) -> Member:
         """The graph as a member of the space. Raises UNI042 when it is none, or that cannot be found out."""

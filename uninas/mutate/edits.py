@@ -10,43 +10,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from uninas.errors import error, shown
 from uninas.graph import Graph, Wire
+from uninas.mutate.sites import Level, Port, Refusal, Site
+from uninas.op import Shape
+from uninas.space import MoveRule
 
-if TYPE_CHECKING:
-    from uninas.mutate.moves import Moves
-    from uninas.mutate.sites import Site
-    from uninas.space import MoveRule
-
-OUTPUT = "out"
-
-Level = Literal["inner", "row", "network"]
-"""Where an edit acts: on a graph inside a block of a stage, on the row of blocks of a stage, or on the network."""
-
-Reason = Literal["type", "site", "budget", "known"]
 Value = int | float | bool | str
 T = TypeVar("T")
 
 
-class Port(NamedTuple):
-    """One input of one node, or (node 'out') one output of the graph."""
+class Bodies(Protocol):
+    """What an option of the space becomes between shapes: all that an edit needs to know of the moves."""
 
-    node: str
-    port: int = 0
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why a move is not possible.
-
-    `reason` is 'type' (what is put in does not fit the shape), 'site' (nothing can change at this place), 'budget' (the
-    result is too large or too small) or 'known' (the result was there before); `why` is a sentence.
-    """
-
-    reason: Reason
-    why: str
+    def body(self, what: str, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> Graph | Refusal:
+        """The graph, or why there is none."""
 
 
 KINDS: dict[str, type[Edit]] = {}
@@ -59,15 +39,17 @@ class Edit(ABC):
 
     kind: ClassVar[str]
     level: ClassVar[Level]
+    rare: ClassVar[bool]
+    """Few sites allow it, so that one is looked for where it is possible."""
 
     path: tuple[str, ...]
 
-    def __init_subclass__(cls, *, kind: str, level: Level = "inner") -> None:
-        cls.kind, cls.level = kind, level
+    def __init_subclass__(cls, *, kind: str, level: Level = "inner", rare: bool = False) -> None:
+        cls.kind, cls.level, cls.rare = kind, level, rare
         KINDS[kind] = cls
 
     @abstractmethod
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         """The graph at `path` after this edit. May raise GraphError, which stands for a 'type' refusal."""
 
     @classmethod

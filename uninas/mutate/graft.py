@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from uninas.graph import Graph, Wire, subgraphs
-from uninas.mutate.edits import Edit, Refusal
+from uninas.mutate.edits import Bodies, Edit
 from uninas.mutate.rebuild import cut, exchanged
 from uninas.mutate.resolve import resolved
-from uninas.mutate.sites import Site, draw_site, node_of, region
-
-if TYPE_CHECKING:
-    from uninas.mutate.moves import Moves
+from uninas.mutate.sites import Refusal, Site, draw_site, node_of, region
 
 TRIES = 64  # places of the second parent that are looked at for one that fits
 
@@ -39,7 +35,7 @@ class Graft(Edit, kind="graft"):
             return f"put {there} of {self.mate[:8]} in the place of {'.'.join(self.path)}"
         return f"put {there}.{self.from_node} of {self.mate[:8]} in the place of {self.named((self.node, 0))}"
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         return Refusal("site", "a crossover needs its second parent")
 
     def from_mate(self, graph: Graph, mate: Graph | None) -> Graph | Refusal:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
-from uninas.mutate.edits import Edit, Lazy, Refusal
+from uninas.mutate.edits import Bodies, Edit, Lazy
 from uninas.mutate.rebuild import fresh, ordered, with_inputs
-from uninas.mutate.sites import node_of
-
-if TYPE_CHECKING:
-    from uninas.mutate.moves import Moves
-    from uninas.mutate.sites import Site
-    from uninas.space import MoveRule
+from uninas.mutate.sites import Refusal, Site, node_of
+from uninas.space import MoveRule
 
 
 @dataclass(frozen=True)
-class Own(Edit, kind="own"):
+class Own(Edit, kind="own", rare=True):
     """Give one part of an `each` a block of its own, which may change without the others."""
 
     node: str
@@ -34,14 +29,15 @@ class Own(Edit, kind="own"):
             return ()
         return Lazy(len(node.inputs), lambda part: cls(site.path, node.name, part))
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         node = node_of(graph, self.node)
         if not node or not isinstance(node.op, Each) or self.part not in range(len(node.inputs)):
             return Refusal("site", f"{self.named((self.node, 0))} is no each with a part {self.part}")
         if len(node.inputs) < 2:
             return Refusal("site", f"{self.named((self.node, 0))} has one part only")
         position = graph.position[node.name]
-        own = Node(fresh("part", {INPUT, *graph.position}), Block(node.op.body), (node.inputs[self.part],))
+        body = replace(node.op.body, name="Part")
+        own = Node(fresh("part", {INPUT, *graph.position}), Block(body), (node.inputs[self.part],))
         others = Node(node.name, node.op, node.inputs[: self.part] + node.inputs[self.part + 1 :])
         other = {Wire(node.name, port): Wire(node.name, port - 1) for port in range(self.part + 1, len(node.inputs))}
         other[Wire(node.name, self.part)] = Wire(own.name)
@@ -51,7 +47,7 @@ class Own(Edit, kind="own"):
 
 
 @dataclass(frozen=True)
-class Share(Edit, kind="share"):
+class Share(Edit, kind="share", rare=True):
     """Let a block be one more part of an `each`: it gets the body that the other parts have."""
 
     node: str
@@ -69,7 +65,7 @@ class Share(Edit, kind="share"):
         fitting = [each.name for each in graph.nodes if isinstance(each.op, Each) and _alike(graph, node, each)]
         return Lazy(len(fitting), lambda n: cls(site.path, node.name, fitting[n]))
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         own, each = node_of(graph, self.node), node_of(graph, self.each)
         if not own or not each or not isinstance(each.op, Each) or not _alike(graph, own, each):
             return Refusal("site", f"{self.named((self.node, 0))} is no block like the parts of {self.each}")

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from uninas.graph import INPUT, Graph, Wire
-from uninas.mutate.edits import Edit, Lazy, Port, Refusal
+from uninas.mutate.edits import Bodies, Edit, Lazy
 from uninas.mutate.rebuild import inserted, rewired
-from uninas.mutate.sites import has, region
-
-if TYPE_CHECKING:
-    from uninas.mutate.moves import Moves
-    from uninas.mutate.sites import Site
-    from uninas.space import MoveRule
+from uninas.mutate.sites import Port, Refusal, Site, has, region
+from uninas.space import MoveRule
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,7 @@ class Insert(Edit, kind="insert"):
             lambda n: cls(site.path, options[n % len(options)].text, *edges[n // len(options)]),
         )
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         if not has(graph, self.after):
             return Refusal("site", f"there is no wire {self.named(self.after)}")
         shape = graph.shape(self.after)
@@ -61,7 +56,7 @@ class Remove(Edit, kind="remove"):
         since = region(site.graph, site.node) if site.node else None
         return [cls(site.path, site.node.name, since)] if site.node and isinstance(since, Wire) else ()
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         if self.node not in graph.position or not has(graph, self.since):
             return Refusal(
                 "site", f"there is no node {self.named((self.node, 0))}, or no wire {self.named(self.since)}"

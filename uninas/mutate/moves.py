@@ -8,12 +8,13 @@ from itertools import accumulate
 
 from uninas.errors import UninasError, error, shown
 from uninas.graph import Graph
-from uninas.mutate.edits import KINDS, Edit, Refusal
-from uninas.mutate.sites import Site, draw_site, sites, transparent
+from uninas.mutate.edits import KINDS, Edit
+from uninas.mutate.sites import Refusal, Site, draw_site, sites, transparent
 from uninas.op import Shape, show_shape
 from uninas.space import MoveOption, MoveRule
 
 EVEN = ("rules", "moves")
+LOOKS = 16  # sites drawn for one that a filter allows, or where a rare kind of move is possible, before all are listed
 
 
 class Moves:
@@ -43,15 +44,18 @@ class Moves:
             found = list(self._of(rule, graph))
             return found[rng.randrange(len(found))] if found else Refusal("site", f"nothing to {rule.name}")
         kind = KINDS[rule.name]
-        site = draw_site(graph, kind.level, rng)
-        if isinstance(site, Refusal):
-            return site
-        if rule.where and not rule.where(site.facts):
-            return Refusal("site", f"not where {rule.condition}")
-        possible = kind.at(site, rule)
-        if not possible:
-            return Refusal("site", f"nothing to {rule.name} here")
-        return possible[rng.randrange(len(possible))]
+        for _ in range(LOOKS if kind.rare or rule.where else 1):
+            site = draw_site(graph, kind.level, rng)
+            if isinstance(site, Refusal):
+                return site
+            if self.allows(rule, site) and (possible := kind.at(site, rule)):
+                return possible[rng.randrange(len(possible))]
+        if kind.rare or rule.where:
+            listed = (kind.at(site, rule) for site in sites(graph, kind.level) if self.allows(rule, site))
+            if there := [possible for possible in listed if possible]:
+                possible = there[rng.randrange(len(there))]
+                return possible[rng.randrange(len(possible))]
+        return Refusal("site", f"nothing to {rule.name}{f' where {rule.condition}' if rule.condition else ' here'}")
 
     def edits(self, graph: Graph) -> Iterator[Edit]:
         """Every edit that could be drawn, each once. Some may turn out not to be possible."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 from uninas.errors import error
 from uninas.graph import Graph
-from uninas.mutate.edits import Edit, Refusal
+from uninas.mutate.edits import Edit
 from uninas.mutate.graft import Graft
 from uninas.mutate.moves import Moves
 from uninas.mutate.rebuild import changed
+from uninas.mutate.sites import Refusal
 from uninas.space import Budget
 
 PATIENCE = 1000  # refusals in a row after which there is probably no legal move

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from uninas.builder import snake_case
 from uninas.graph import INPUT, Block, Each, Graph, GraphError, Node, Operator, Wire, subgraphs
-from uninas.mutate.edits import OUTPUT, Edit, Port, Refusal
-from uninas.mutate.sites import fixed_depth, is_stage, transparent
+from uninas.mutate.edits import Edit
+from uninas.mutate.sites import OUTPUT, Port, Refusal, fixed_depth, is_stage, transparent
 from uninas.op import Op
 from uninas.ops.shape import Identity
 

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from uninas.graph import Graph
-from uninas.mutate.edits import Edit, Lazy, Refusal, Value
+from uninas.mutate.edits import Bodies, Edit, Lazy, Value
 from uninas.mutate.rebuild import substituted
-from uninas.mutate.sites import node_of
+from uninas.mutate.sites import Refusal, Site, node_of
 from uninas.op import Attr, Op, ShapeError, show_value
-
-if TYPE_CHECKING:
-    from uninas.mutate.moves import Moves
-    from uninas.mutate.sites import Site
-    from uninas.space import MoveRule
+from uninas.space import MoveRule
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,7 @@ class Replace(Edit, kind="replace"):
         node, options = site.node, rule.options
         return Lazy(len(options), lambda n: cls(site.path, node.name, options[n].text)) if node else ()
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         node = node_of(graph, self.node)
         if node is None:
             return Refusal("site", f"there is no node {self.named((self.node, 0))}")
@@ -61,7 +56,7 @@ class SetAttribute(Edit, kind="attribute"):
         wanted = [(attribute, value) for attribute in op.attrs for value in values(op, attribute, rule)]
         return Lazy(len(wanted), lambda n: cls(site.path, node, wanted[n][0].name, wanted[n][1]))
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         node = node_of(graph, self.node)
         op = node.op if node else None
         if not isinstance(op, Op) or self.name not in {attribute.name for attribute in op.attrs}:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from uninas.graph import Block, Graph, subgraphs
-from uninas.mutate.edits import Edit, Lazy, Refusal
+from uninas.mutate.edits import Bodies, Edit, Lazy
 from uninas.mutate.rebuild import row
 from uninas.mutate.resolve import resolved
-from uninas.mutate.sites import stages
-
-if TYPE_CHECKING:
-    from uninas.mutate.moves import Moves
-    from uninas.mutate.sites import Site
-    from uninas.space import MoveRule
+from uninas.mutate.sites import Refusal, Site, stages
+from uninas.space import MoveRule
 
 MAX_BLOCKS = 1000  # of one stage
 
@@ -36,7 +31,7 @@ class Swap(Edit, kind="swap", level="row"):
         others = [n for n in range(count) if n != site.index]
         return Lazy(len(others), lambda n: cls(site.path, *sorted((site.index, others[n]))))
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         ops = [node.op for node in graph.nodes]
         if not 0 <= self.first < self.second < len(ops):
             return Refusal("site", f"there are no blocks {self.first} and {self.second}")
@@ -57,7 +52,7 @@ class Duplicate(Edit, kind="duplicate", level="row"):
     def at(cls, site: Site, rule: MoveRule) -> Sequence[Edit]:
         return [cls(site.path, site.index)]
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         ops = [node.op for node in graph.nodes]
         if self.block not in range(len(ops)) or len(ops) >= MAX_BLOCKS:
             return Refusal("site", f"there is no block {self.block}, or there are {MAX_BLOCKS:,} already")
@@ -77,7 +72,7 @@ class Delete(Edit, kind="delete", level="row"):
     def at(cls, site: Site, rule: MoveRule) -> Sequence[Edit]:
         return [cls(site.path, site.index)]
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         ops = [node.op for node in graph.nodes]
         if self.block not in range(len(ops)) or len(ops) < 2:
             return Refusal("site", f"there is no block {self.block}, or none besides it")
@@ -106,7 +101,7 @@ class Move(Edit, kind="move", level="network"):
             lambda n: cls(site.path, *blocks[n // len(places)], *places[n % len(places)]),
         )
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         rows = {node.name: inner for node in stages(graph) for inner, _ in subgraphs(node)}
         ops = {name: [node.op for node in inner.nodes] for name, inner in rows.items()}
         source, target = ops.get(self.source, []), ops.get(self.target, [])
@@ -149,7 +144,7 @@ class Depth(Edit, kind="depth", level="row"):
         counts = [n for n in rule.values.get("count", (now - 1, now + 1)) if isinstance(n, int) and n > 0 and n != now]
         return [cls(site.path, count) for count in counts]
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         if not 0 < self.count <= MAX_BLOCKS:
             return Refusal("site", f"expected 1 to {MAX_BLOCKS:,} blocks")
         ops = [node.op for node in graph.nodes][: self.count]

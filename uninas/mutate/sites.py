@@ -9,12 +9,38 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, NamedTuple
 
 from uninas.graph import INPUT, Block, Graph, Node, Operator, Wire, subgraphs
-from uninas.mutate.edits import OUTPUT, Level, Port, Refusal
 from uninas.op import Op, show_shape
 from uninas.ops.shape import Identity
 from uninas.space import Facts
+
+OUTPUT = "out"
+
+Level = Literal["inner", "row", "network"]
+"""Where an edit acts: on a graph inside a block of a stage, on the row of blocks of a stage, or on the network."""
+
+Reason = Literal["type", "site", "budget", "known"]
+
+
+class Port(NamedTuple):
+    """One input of one node, or (node 'out') one output of the graph."""
+
+    node: str
+    port: int = 0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a move is not possible.
+
+    `reason` is 'type' (what is put in does not fit the shape), 'site' (nothing can change at this place), 'budget' (the
+    result is too large or too small) or 'known' (the result was there before); `why` is a sentence.
+    """
+
+    reason: Reason
+    why: str
 
 
 @dataclass(frozen=True)

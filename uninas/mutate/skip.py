@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from uninas.graph import INPUT, Graph, Node, Wire
-from uninas.mutate.edits import Edit, Lazy, Refusal
+from uninas.mutate.edits import Bodies, Edit, Lazy
 from uninas.mutate.rebuild import INLINED, behind, inlined, rewired, with_inputs
-from uninas.mutate.sites import has, node_of
+from uninas.mutate.sites import Refusal, Site, has, node_of
 from uninas.op import Op, Shape
 from uninas.ops.merge import Add
-
-if TYPE_CHECKING:
-    from uninas.mutate.moves import Moves
-    from uninas.mutate.sites import Site
-    from uninas.space import MoveRule
+from uninas.space import MoveRule
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ class Skip(Edit, kind="skip"):
             lambda n: cls(site.path, sources[n // len(joins)], target, joins[n % len(joins)]),
         )
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         if not has(graph, self.source) or not has(graph, self.target) or self.target.node == INPUT:
             return Refusal("site", f"there is no wire {self.named(self.source)}, or no {self.named(self.target)}")
         shape = graph.shape(self.target)
@@ -68,7 +63,7 @@ class Skip(Edit, kind="skip"):
 
 
 @dataclass(frozen=True)
-class Unskip(Edit, kind="unskip"):
+class Unskip(Edit, kind="unskip", rare=True):
     """Take one of the wires away that a sum, product or maximum joins; what nothing needs any more goes too."""
 
     node: str
@@ -84,7 +79,7 @@ class Unskip(Edit, kind="unskip"):
             return ()
         return Lazy(len(node.inputs), lambda port: cls(site.path, node.name, port))
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         node = node_of(graph, self.node)
         if node is None or not isinstance(node.op, Op) or not node.op.commutative:
             return Refusal("site", f"{self.named((self.node, 0))} is no sum, product or maximum")

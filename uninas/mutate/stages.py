@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from uninas.graph import INPUT, Block, Graph, Node, Wire
-from uninas.mutate.edits import Edit, Lazy, Refusal
+from uninas.mutate.edits import Bodies, Edit, Lazy
 from uninas.mutate.rebuild import with_inputs
 from uninas.mutate.resolve import resolved
-from uninas.mutate.sites import is_stage, node_of, stages
+from uninas.mutate.sites import Refusal, Site, is_stage, node_of, stages
 from uninas.op import Op, Shape
 from uninas.ops.pool import AvgPool
 from uninas.ops.shape import Identity
-
-if TYPE_CHECKING:
-    from uninas.mutate.moves import Moves
-    from uninas.mutate.sites import Site
-    from uninas.space import MoveRule
+from uninas.space import MoveRule
 
 MAX_WIDTH, MAX_SIZE = 1 << 16, 1 << 12
 
@@ -43,7 +38,7 @@ class Width(Edit, kind="width", level="network"):
             found += [cls(site.path, node.name, width) for width in wanted if width != now]
         return found
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         node = node_of(graph, self.stage)
         if not node or not is_stage(node) or not 0 < self.width <= MAX_WIDTH:
             return Refusal("site", f"there is no stage {self.stage}, or {self.width} is no width")
@@ -69,7 +64,7 @@ class Strides(Edit, kind="stride", level="network"):
                 found.add((*now[:m], now[n], *now[m + 1 : n], now[m], *now[n + 1 :]))
         return [cls(site.path, strides) for strides in sorted(found - {now})]
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         now = pattern(graph)
         if len(now) != len(self.pattern) or not set(self.pattern) <= {1, 2}:
             return Refusal("site", f"expected a stride of 1 or 2 for each of {len(now)} stages")
@@ -104,7 +99,7 @@ class Resolution(Edit, kind="resolution", level="network"):
         found = [(h, w) for h, w in sizes if h > 0 and w > 0 and (h, w) != (height, width)]
         return Lazy(len(found), lambda n: cls(site.path, *found[n]))
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         if (
             len(graph.inputs) != 1
             or len(graph.inputs[0]) != 3

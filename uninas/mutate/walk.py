@@ -20,10 +20,11 @@ from typing import Protocol
 from uninas.errors import error
 from uninas.graph import Graph
 from uninas.mutate.choices import ChoiceWalk
-from uninas.mutate.edits import Edit, Refusal
+from uninas.mutate.edits import Edit
 from uninas.mutate.graft import draw_graft
 from uninas.mutate.moves import Moves
 from uninas.mutate.propose import PATIENCE, Proposal, allowed, apply, attempt, first_allowed, propose
+from uninas.mutate.sites import Refusal
 from uninas.space import Budget, Space
 
 

@@ -9,19 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from uninas.graph import Block, Graph, Wire
-from uninas.mutate.edits import Edit, Lazy, Port, Refusal
+from uninas.mutate.edits import Bodies, Edit, Lazy
 from uninas.mutate.rebuild import cut, exchanged, inserted, rewired, substituted
 from uninas.mutate.resolve import resolved
-from uninas.mutate.sites import has, region
+from uninas.mutate.sites import Port, Refusal, Site, has, region
 from uninas.ops.shape import Identity
-
-if TYPE_CHECKING:
-    from uninas.mutate.moves import Moves
-    from uninas.mutate.sites import Site
-    from uninas.space import MoveRule
+from uninas.space import MoveRule
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,7 @@ class Wrap(Edit, kind="wrap"):
             lambda n: cls(site.path, options[n % len(options)].text, *places[n // len(options)]),
         )
 
-    def change(self, graph: Graph, moves: Moves) -> Graph | Refusal:
+    def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         if not has(graph, self.after) or not (self.node is None or self.node in graph.position):
             return Refusal("site", f"there is no wire {self.named(self.after)}, or no node {self.node}")
         shape = graph.shape(self.after)

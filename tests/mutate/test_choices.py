@@ -1,0 +1,147 @@
+"""Spaces of choices: vectors, membership, neighbours, mutation and crossover, by the same interface as moves."""
+
+import json
+import random
+
+import pytest
+
+from uninas import nasbench201
+from uninas.elaborate import build, space
+from uninas.errors import UninasError
+from uninas.graph import Graph, Node, Wire
+from uninas.library import find, load_text
+from uninas.mutate import ChoiceWalk, Choose, Insert, MoveWalk, member_of, read_edit, record, walk_of
+from uninas.ops.activation import Relu
+from uninas.printer import dumps
+from uninas.space import Budget, Limit
+
+NESTED = """
+from blocks.mbconv import InvertedResidual
+space N {
+    input 3 x 16 x 16
+    stem conv(8, 3) -> relu6 | gelu
+    stage 8..32 step 8 x 2..4 { InvertedResidual(width, stride, 2, kernel in {3, 5, 7}) }
+    head global_avg_pool -> linear(4)
+}"""
+
+
+@pytest.fixture(scope="module", params=["mobilenetv2", "nasbench201", "nested"])
+def choices(request):
+    return space(load_text(NESTED), "N") if request.param == "nested" else space(*find(request.param))
+
+
+def test_neighbours_and_children_are_new_members_that_can_be_replayed(choices):
+    walk = walk_of(choices)
+    assert isinstance(walk, ChoiceWalk)
+    rng = random.Random(0)
+    graph, mate = walk.sample(rng), walk.sample(rng)
+    seen = {graph.key, mate.key}
+    forgetful = ChoiceWalk(choices, walk.budget)  # it finds out for itself which answers lead to the graph
+    for _ in range(3):
+        for proposal in (walk.propose(graph, rng, seen), walk.crossover(graph, mate, rng, seen)):
+            assert proposal.graph.key not in seen and not walk.budget.broken(proposal.graph)
+            edit = read_edit(json.loads(json.dumps(record(proposal.edit))))
+            assert edit == proposal.edit and isinstance(edit, Choose) and "choose" in str(edit)
+            assert forgetful.apply(graph, edit).key == proposal.graph.key
+            seen.add(proposal.graph.key)
+
+
+def test_a_child_has_each_answer_from_a_parent(choices):
+    walk, rng = walk_of(choices), random.Random(3)
+    a, b = walk.sample(rng), walk.sample(rng)
+    child = walk.crossover(a, b, rng, {a.key, b.key})
+    first, second, mixed = (walk.member(graph).answers for graph in (a, b, child.graph))
+    assert all(mixed[name] in (first.get(name), second.get(name)) for name in mixed)
+    assert mixed not in (first, second) and child.edit.mate == b.key
+
+
+def test_membership_finds_the_answers_of_a_graph_that_came_as_text(choices):
+    graph, answers = choices.sample(random.Random(5))
+    again = build(load_text(dumps(graph)), graph.name)
+    member = member_of(choices, again)
+    assert member.answers == answers and member.graph == graph
+
+
+def test_a_graph_outside_is_no_member():
+    choices = space(load_text(NESTED), "N")
+    with pytest.raises(UninasError, match="expected a member"):
+        member_of(choices, build(find("resnet18")[0], "resnet18"))
+    graph, _ = choices.sample(random.Random(5))
+    other = Graph(
+        graph.inputs, (*graph.nodes, Node("more", Relu(), graph.outputs)), (Wire("more"),), graph.name, graph.init
+    )
+    with pytest.raises(UninasError, match="expected a member"):
+        member_of(choices, other)
+
+
+def test_vectors_are_answers_in_order():
+    choices = space(*find("mobilenetv2"))
+    generator = random.Random(1)
+    for _ in range(20):
+        answers = choices.draw(generator)
+        vector = choices.encode(answers)
+        assert choices.decode(vector) == answers
+        assert len(vector) == len(choices.choices)
+    for wrong in ((), (0,) * 28, (99,) * 29, (-1,) * 29):
+        with pytest.raises(UninasError, match="UNI042"):
+            choices.decode(wrong)
+    with pytest.raises(UninasError, match="UNI042"):
+        choices.encode({"first": 0})
+
+
+def test_drawing_without_building_is_uniform_and_right():
+    choices = space(*find("nasbench201"))
+    generator, counts = random.Random(0), [0] * 5
+    for _ in range(2000):
+        counts[choices.draw(generator)["a"]] += 1
+    assert min(counts) > 300
+    answers = choices.encode(choices.draw(generator))
+    assert choices.member(answers).key == nasbench201.graph_of(answers).key
+
+
+def test_all_neighbours_of_a_cell_and_the_official_names():
+    choices = space(*find("nasbench201"))
+    walk = walk_of(choices)
+    cell = nasbench201.graph_of(1462)
+    assert choices.encode(walk.member(cell).answers) == nasbench201.answers_of(1462)
+    near = list(walk.neighbours(cell))
+    assert len(near) == 24
+    for proposal in near:
+        vector = choices.encode(walk.member(proposal.graph).answers)
+        assert sum(a != b for a, b in zip(vector, nasbench201.answers_of(1462), strict=True)) == 1
+        assert nasbench201.graph_of(nasbench201.string_of(vector)).key == proposal.graph.key
+
+
+def test_a_nested_space_samples_but_is_no_list():
+    choices = space(load_text(NESTED), "N")
+    for action in (
+        choices.count,
+        lambda: choices.encode({}),
+        lambda: choices.decode(()),
+        lambda: list(choices.assignments()),
+    ):
+        with pytest.raises(UninasError, match="UNI042"):
+            action()
+    assert choices.draw(random.Random(0)).keys() > {choice.path for choice in choices.choices}
+
+
+def test_a_budget_that_nobody_keeps_is_told(choices):
+    walk = ChoiceWalk(choices, Budget((Limit("params", high=1),)))
+    with pytest.raises(UninasError, match=r"UNI080.*budget 20"):
+        walk.draw(random.Random(0), (), patience=20)
+
+
+def test_an_edit_of_another_kind_of_space_is_refused(choices, wild):
+    walk = walk_of(choices)
+    graph = walk.sample(random.Random(0))
+    for edit in (Insert((), "gelu", Wire("in")), Choose((), ("nonsense",))):
+        with pytest.raises(UninasError, match="UNI080"):
+            walk.apply(graph, edit)
+    with pytest.raises(UninasError, match="UNI080"):
+        wild.apply(wild.start, Choose((), ("first=1",)))
+
+
+def test_what_a_space_is_made_of_decides_how_it_is_walked():
+    assert isinstance(walk_of(space(*find("UniNAS"))), MoveWalk)
+    with pytest.raises(UninasError, match="UNI023"):
+        walk_of(space(load_text("network N { input 3 x 8 x 8 stem conv(4) }"), "N"))

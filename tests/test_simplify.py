@@ -1,0 +1,57 @@
+"""What simplification leaves out, and that the function stays the same."""
+
+import pytest
+import torch
+
+import uninas
+from uninas.elaborate import build
+from uninas.library import load_text
+from uninas.simplify import redundant, simplified
+from uninas.space import METRICS
+
+
+def block(body):
+    return build(load_text(f"block Empty {{ out = in }}\nblock B {{ input 8 x 6 x 6\n{body} }}"), "B")
+
+
+@pytest.mark.parametrize(
+    ("body", "simple"),
+    [
+        ("out = in -> identity -> relu -> relu -> identity", "out = in -> relu"),
+        ("out = in -> relu6 -> relu6 -> relu", "out = in -> relu6 -> relu"),
+        ("out = in -> gelu -> gelu", "out = in -> gelu -> gelu"),
+        ("out = in -> sigmoid -> Empty -> sigmoid", "out = in -> sigmoid -> sigmoid"),
+        ("a = in -> relu\n out = a + (a -> conv(C, 3) -> zero)", "out = in -> relu"),
+        ("out = in -> conv(C, 3) -> zero", "out = in -> zero"),
+        ("out = in -> chunk(2) -> concat", "out = in"),
+        ("a, b = in -> chunk(2)\n out = (b, a) -> concat", "a, b = in -> chunk(2)\n out = (b, a) -> concat"),
+        ("out = in -> copy -> add", "out = in + in"),
+        ("out = in -> copy -> maximum -> upsample(6, 6)", "out = in"),
+        ("out = in -> add -> concat -> multiply -> relu", "out = in -> relu"),
+        ("out = in -> split(2) -> each p { out = p -> relu -> relu } -> concat",
+         "out = in -> split(2) -> each p { out = p -> relu } -> concat"),
+        ("out = (in -> global_avg_pool) + (in -> zero)", "out = (in -> global_avg_pool) + (in -> zero)"),
+    ],
+)  # fmt: skip
+def test_what_does_nothing_is_left_out(body, simple):
+    graph = block(body)
+    assert simplified(graph).key == block(simple).key
+    assert redundant(graph) == METRICS["redundant"](graph) == graph.operations - block(simple).operations
+    assert simplified(simplified(graph)) is simplified(graph)
+
+
+def test_a_simple_network_comes_back_itself():
+    graph = uninas.load("resnet18")
+    assert simplified(graph) is graph and redundant(graph) == 0
+
+
+def test_a_simplified_network_computes_the_same_from_the_same_weights():
+    graph = block(
+        "a = in -> copy -> add -> conv(C, 3) as first\n out = a + (a -> identity -> relu -> relu) + (a -> zero)"
+    )
+    simple = simplified(graph)
+    assert simple.operations < graph.operations
+    before, after = uninas.compile(graph).eval(), uninas.compile(simple).eval()
+    assert after.load_state_dict(before.state_dict()).missing_keys == []
+    x = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(after(x), before(x))

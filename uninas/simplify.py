@@ -1,0 +1,94 @@
+"""The same function with fewer operations: what does nothing, or the same twice, is left out.
+
+>>> from uninas.elaborate import build
+>>> from uninas.library import load_text
+>>> text = "block B { a = in -> relu -> relu -> identity\\n out = a + (a -> zero) }"
+>>> [node.name for node in simplified(build(load_text(text), "B")).nodes]
+['relu_1']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from uninas.graph import INPUT, Block, Each, Graph, Node, Operator, Wire
+from uninas.ops.activation import Relu, Relu6
+from uninas.ops.attention import Mask
+from uninas.ops.merge import Add, Concat, Maximum, Multiply
+from uninas.ops.pool import Upsample
+from uninas.ops.shape import Identity, Zero
+from uninas.ops.split import Chunk, Copy, Split
+
+IDEMPOTENT = (Relu, Relu6, Mask)
+"""Operations that change nothing when they are applied again."""
+
+
+def simplified(graph: Graph) -> Graph:
+    """The graph without identities, copies, sums of one, zeros in sums, and doubled operations; also inside blocks.
+
+    It computes the same from the same weights. A graph that is as simple as that already is returned itself.
+    """
+    known: Graph | None = graph.__dict__.get("_simplified")  # kept with the graph, as its costs are
+    if known is None:
+        known = _simplified(graph)
+        known = graph.__dict__["_simplified"] = graph if known == graph else known
+    return known
+
+
+def redundant(graph: Graph) -> int:
+    """Number of operations that `simplified` would leave out."""
+    return graph.operations - simplified(graph).operations
+
+
+def _simplified(graph: Graph) -> Graph:
+    ends: dict[Wire, Wire] = {}
+    nodes: dict[str, Node] = {}
+    zeros: set[Wire] = set()
+    for node in graph.nodes:
+        op = _inside(node.op)
+        inputs = tuple(ends.get(wire, wire) for wire in node.inputs)
+        if isinstance(op, Add) and (left := tuple(wire for wire in inputs if wire not in zeros)):
+            shapes = [graph.shape(wire) for wire in left]
+            inputs = left if op.outputs(*shapes) == graph.shapes(node.name) else inputs
+        if isinstance(op, Zero):
+            zeros.add(Wire(node.name))
+            if graph.shape(Wire(INPUT)) == graph.shape(inputs[0]):
+                inputs = (Wire(INPUT),)
+        same = _same(op, inputs, graph, nodes)
+        if same is None:
+            nodes[node.name] = Node(node.name, op, inputs)
+        else:
+            ends.update({Wire(node.name, port): same for port in range(len(graph.shapes(node.name)))})
+    return graph.edited(nodes.values(), (ends.get(wire, wire) for wire in graph.outputs))
+
+
+def _inside(op: Operator) -> Operator:
+    if isinstance(op, Block):
+        inner = simplified(op.graph)
+        return op if inner is op.graph else Block(inner)
+    if isinstance(op, Each):
+        inner = simplified(op.body)
+        return op if inner is op.body else Each(inner)
+    return op
+
+
+def _same(op: Operator, inputs: Sequence[Wire], graph: Graph, nodes: Mapping[str, Node]) -> Wire | None:
+    """The wire that already is what the operation makes (of which all outputs are alike), if there is one."""
+    first = inputs[0] if inputs else Wire(INPUT)
+    before = nodes[first.node].op if first.node in nodes else None
+    if isinstance(op, Block):
+        return first if len(inputs) == 1 and op.graph.outputs == (Wire(INPUT),) else None
+    if isinstance(op, (Identity, Copy)):
+        return first
+    if isinstance(op, (Add, Multiply, Concat, Maximum)) and len(inputs) == 1:
+        return first
+    if isinstance(op, Maximum) and len(set(inputs)) == 1:
+        return first
+    if isinstance(op, Upsample) and graph.shape(first)[1:] == (op.height, op.width):
+        return first
+    if isinstance(op, IDEMPOTENT) and op == before:
+        return first
+    if isinstance(op, Concat) and isinstance(before, (Chunk, Split)):
+        parts = tuple(Wire(first.node, port) for port in range(len(graph.shapes(first.node))))
+        return nodes[first.node].inputs[0] if tuple(inputs) == parts else None
+    return None
