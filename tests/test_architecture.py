@@ -62,10 +62,11 @@ HOUSE = {
     # search
     "mutate":      f"{GRAPH} builder space",
     "ranking":     f"{GRAPH} {TEXT} {TORCH} space nasbench201 aggregate",
-    "search":      f"version {GRAPH} {TEXT} {TORCH} space render mutate aggregate",
+    "report":      "version errors library elaborate render mutate",
+    "search":      f"version {GRAPH} {TEXT} {TORCH} space render mutate aggregate report",
     "__init__":    f"version {GRAPH} {TEXT} {TORCH}",
     "pictures":    f"{GRAPH} library elaborate space render summary search __init__",
-    "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space interop export mutate ranking search pictures __init__",
+    "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space interop export mutate ranking report search pictures __init__",
     "__main__":    "cli",
 }  # fmt: skip
 
@@ -284,7 +285,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 @needs_cli
-@pytest.mark.parametrize("command", ["check", "summary", "ops", "blocks"])
+@pytest.mark.parametrize("command", ["check", "summary", "ops", "blocks", "report", "view"])
 def test_asking_a_torch_free_command_for_help_loads_nothing_heavy(command):
     assert packages_loaded_by(command, "--help") == {PACKAGE}
 

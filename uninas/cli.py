@@ -23,7 +23,12 @@ from uninas.version import __version__
 if TYPE_CHECKING:
     from uninas.graph import Graph
 
-LAZY = {"rank": "uninas.ranking.command", "search": "uninas.search.command"}
+LAZY = {
+    "rank": "uninas.ranking.command",
+    "report": "uninas.report.command",
+    "search": "uninas.search.command",
+    "view": "uninas.report.command",
+}
 """Commands that are defined elsewhere, under the same name, and loaded when they are used."""
 
 EXPORTS = ("uninas-json", "py", "onnx", "dot")

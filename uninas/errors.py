@@ -46,6 +46,7 @@ CODES = {
     "UNI090": "a score cannot be computed",
     "UNI100": "a picture or file cannot be written",
     "UNI110": "a table cannot be used",
+    "UNI120": "a page cannot be served",
 }
 
 

@@ -7,35 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-from collections.abc import Callable, Sequence
-from html import escape
+from collections.abc import Callable
 from pathlib import Path
 
 from uninas.printer import dumps
 from uninas.render import render
+from uninas.report import write_page
 from uninas.search.run import Run
-from uninas.search.store import Candidate
-
-TOP = 20  # candidates listed on the page
-
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
- body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
- table {{ border-collapse: collapse }}
- th, td {{ padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd }}
- th:last-child, td:last-child {{ text-align: left }} svg {{ max-width: 100%; height: auto }}
- pre {{ background: #f6f6f6; padding: 1rem; overflow: auto }}
-</style>
-<h1>{title}</h1>
-<p>{summary}</p>
-<h2>Score against parameters</h2>{plot}
-<h2>The best candidates</h2>{table}
-<h2>The best architecture</h2>{diagram}<pre>{text}</pre>
-<h2>Settings</h2>{settings}
-</html>
-"""
 
 
 def write_report(run: Run) -> list[Path]:
@@ -48,8 +26,7 @@ def write_report(run: Run) -> list[Path]:
     written.append(_write(run.folder / "best.svg", lambda path: render(graph, path)))
     for kind in ("svg", "png"):
         written.append(_write(run.folder / f"score_vs_params.{kind}", lambda path: plot(run, path)))
-    written.append(_write(run.folder / "report.html", lambda path: path.write_text(page(run), encoding="utf-8")))
-    return written
+    return [*written, write_page(run.folder)]
 
 
 def table(run: Run) -> str:
@@ -93,25 +70,6 @@ def plot(run: Run, path: Path) -> None:
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def page(run: Run) -> str:
-    """A page that opens without a network: its pictures are inside."""
-    assert run.best is not None
-    picture, diagram = (_inline_svg(run.folder / name) for name in ("score_vs_params.svg", "best.svg"))
-    best = run.store.best(run.lower_is_better, TOP)
-    return _PAGE.format(
-        title=escape(f"Search in {run.plan.settings.space} by {run.plan.settings.proxy}"),
-        summary=escape(_summary(run)),
-        plot=picture,
-        table=_html_table(
-            ["score", "parameters", "FLOPs (2 x MACs)", "number", "edit"],
-            [[f"{c.score:.6g}", f"{c.params:,}", f"{c.flops:,}", c.number, _origin(c)] for c in best],
-        ),
-        diagram=diagram,
-        text=escape(dumps(run.graph(run.best))),
-        settings=_html_table(["setting", "value"], list(run.plan.as_dict().items())),
-    )
-
-
 def _summary(run: Run) -> str:
     assert run.best is not None
     return (
@@ -124,21 +82,6 @@ def _summary(run: Run) -> str:
 def _best_text(run: Run) -> str:
     assert run.best is not None
     return f"# {_summary(run)}\n{dumps(run.graph(run.best))}"
-
-
-def _origin(candidate: Candidate) -> str:
-    return "the start" if candidate.edit is None else f"{candidate.edit} (of {candidate.parent})"
-
-
-def _html_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    cells = [f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in head)}</tr>"]
-    cells += [f"<tr>{''.join(f'<td>{escape(str(value))}</td>' for value in row)}</tr>" for row in rows]
-    return f"<table>{''.join(cells)}</table>"
-
-
-def _inline_svg(path: Path) -> str:
-    """The picture without the lines that only a file of its own needs."""
-    return re.sub(r"^.*?(?=<svg)", "", path.read_text(encoding="utf-8"), count=1, flags=re.DOTALL)
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> Path:

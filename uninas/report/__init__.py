@@ -1,0 +1,16 @@
+"""The page of a run: one HTML file that opens without a network, or the same page served while the run goes on.
+
+- `reading`: the database of a run, looked at without touching it
+- `content`: what the page shows, as plain values; texts as changes of their parents
+- `diagrams`: pictures of the candidates that matter most
+- `page`: everything in one file; the scripts and styles are in the folder `page/`
+- `server`: `uninas view`, the page of a run that goes on
+- `command`: `uninas report` and `uninas view`
+
+    from uninas.report import write_page
+    write_page(Path("runs/first"))
+"""
+
+from uninas.report.page import write_page
+
+__all__ = ["write_page"]

@@ -1,0 +1,45 @@
+"""`uninas report` and `uninas view`: options, one call, one print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+folder_argument = click.argument("run", type=click.Path(path_type=Path))
+
+
+@click.command()
+@folder_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: RUN/report.html]")
+def report(run: Path, output: Path | None) -> None:
+    """Write the page of RUN, a folder of uninas search.
+
+    It is one file that opens without a network: charts, the Pareto front, a table that sorts and filters, and every
+    candidate with its text and what changed.
+    """
+    from uninas.report.page import write_page
+
+    click.echo(f"wrote {write_page(run, output)}")
+
+
+@click.command()
+@folder_argument
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve at; this computer alone.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to serve at.  [default: a free one]")
+@click.option("--open", "opened", is_flag=True, help="Open it in a browser.")
+def view(run: Path, host: str, port: int, opened: bool) -> None:
+    """Serve the page of RUN while the run goes on, until Ctrl-C.
+
+    The run is only read. Anyone who can reach --host can see it, so think before giving another one.
+    """
+    from uninas.report.server import Server
+
+    with Server(run, host, port) as server:
+        click.echo(f"the run {run} is at {server.address} (Ctrl-C to end)")
+        if opened:
+            click.launch(server.address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            click.echo("")

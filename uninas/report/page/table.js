@@ -1,0 +1,115 @@
+// The table of candidates, by DataTables: sorts, filters, and keeps only the rows of one page in the document.
+
+const PAGE = matchMedia("(max-width: 50rem)").matches ? 10 : 25;
+
+class Table {
+  constructor(run, DataTable, choose) {
+    this.run = run;
+    this.shown = null; // numbers that the filter "show" lets through; null lets all
+    const columns = this.columns();
+    DataTable.ext.search.push((settings, texts, index, row) => this.shown === null || this.shown.has(row.number));
+    byId("table").append(element("thead", {}, element("tr", {}, ...columns.map(({ title }) => element("th", {}, title)))));
+    this.table = new DataTable(byId("table"), {
+      data: run.rows, columns, order: [[1, run.scoreWay === "higher" ? "desc" : "asc"]], pageLength: PAGE,
+      lengthMenu: [10, 25, 50, 100, 250], autoWidth: false, deferRender: true, orderMulti: true,
+      layout: { topStart: "search", topEnd: "pageLength", bottomStart: "info", bottomEnd: "paging" },
+      columnControl: { target: 1, content: ["search"] },
+      ordering: { indicators: true, handler: true },
+      language: {
+        search: "find", lengthMenu: "_MENU_ on a page", info: "_START_ to _END_ of _TOTAL_ candidates", infoEmpty: "no candidates",
+        infoFiltered: "(of _MAX_)", emptyTable: "no candidates yet", zeroRecords: "none fits",
+      },
+      createdRow: (line, row) => { line.dataset.number = row.number; },
+      drawCallback: () => this.highlight(),
+    });
+    byId("table").addEventListener("click", (event) => {
+      const line = event.target.closest("tbody tr[data-number]");
+      if (line && !event.target.closest("a")) choose(Number(line.dataset.number));
+    });
+  }
+
+  /** Numbers are shown in one unit per column, so that what is typed into a filter is what is read. */
+  columns() {
+    const scaled = (name, title) => {
+      const [size, unit] = this.run.unit(name);
+      const digits = size === 1 ? 0 : 2;
+      return this.numeric(unit ? `${title} (${unit})` : title, (row) => (row[name] === null ? null : row[name] / size),
+        (value) => minus(value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })));
+    };
+    const others = this.run.about.objectives.slice(1).map(([name]) =>
+      this.numeric(name, (row) => row[`component ${name}`] ?? null, number));
+    const link = (row) => element("a", { href: `#${row.number}` }, String(row.number));
+    return [
+      { ...this.numeric("#", (row) => row.number, String), render: (value, type, row) => (type === "display" ? link(row) : row.number) },
+      this.numeric(this.run.scoreName, (row) => row.score, number, this.run.scoreWay),
+      ...others, scaled("params", "params"), scaled("flops", "FLOPs"), scaled("operations", "ops"),
+      ...(this.run.lastRung ? [this.numeric("rung", (row) => row.rung, String)] : []),
+      this.numeric("parent", (row) => row.parent, String),
+      this.words("how it came", (row) => (row.score === null ? `${origin(row)} – no score: ${trouble(row)}` : origin(row))),
+    ];
+  }
+
+  /** A column of numbers; those that are missing come last where the best come first. */
+  numeric(title, value, shown, way = "lower") {
+    const last = way === "higher" ? -Infinity : Infinity;
+    return {
+      title, data: null, type: "num", className: "dt-right", width: "1%",
+      render: (data, type, row) => {
+        const found = value(row);
+        if (type === "sort") return found ?? last;
+        if (type === "display") return found === null || found === undefined ? "" : shown(found);
+        return found ?? "";
+      },
+    };
+  }
+
+  words(title, value) {
+    return {
+      title, data: null, type: "string", className: "words",
+      render: (data, type, row) => (type === "display" ? breakable(value(row)) : value(row)),
+    };
+  }
+
+  add(rows) {
+    this.table.rows.add(rows).draw(false);
+  }
+
+  /** Let through only these candidates; null lets all. */
+  show(rows) {
+    this.shown = rows === null ? null : new Set(rows.map((row) => row.number));
+    this.table.draw();
+  }
+
+  /** Mark the chosen candidate where it is on the page. */
+  mark(row) {
+    this.chosen = row?.number;
+    this.highlight();
+  }
+
+  highlight() {
+    for (const line of byId("table").querySelectorAll("tbody tr[data-number]")) {
+      const chosen = Number(line.dataset.number) === this.chosen;
+      line.classList.toggle("chosen", chosen);
+      if (chosen) line.setAttribute("aria-current", "true");
+      else line.removeAttribute("aria-current");
+    }
+  }
+}
+
+/** Text that may break after a dot, as long paths of nodes should. */
+function breakable(text) {
+  const pieces = text.split(/(?<=[.])(?=\w)/);
+  return element("span", {}, ...pieces.flatMap((piece, at) => (at ? [element("wbr"), piece] : [piece])));
+}
+
+/** How a candidate came about, as a phrase. */
+function origin(row) {
+  if (row.parent === null) return row.number === 0 ? "the start" : row.edit || "drawn freely";
+  if (row.edit) return row.edit;
+  return row.mate === null ? "scored again" : `crossed with ${row.mate}`;
+}
+
+/** Why a candidate has no score; "" where it has one. */
+function trouble(row) {
+  return row.score === null ? [row.reason, row.failure].filter(Boolean).join(": ") || "unknown" : "";
+}
