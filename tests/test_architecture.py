@@ -64,7 +64,7 @@ HOUSE = {
     "ranking":     f"{GRAPH} {TEXT} {TORCH} space nasbench201 aggregate",
     "report":      "version errors library elaborate render mutate",
     "search":      f"version {GRAPH} {TEXT} {TORCH} space render mutate aggregate report",
-    "__init__":    f"version {GRAPH} {TEXT} {TORCH}",
+    "__init__":    f"version {GRAPH} {TEXT} {TORCH} space render",
     "pictures":    f"{GRAPH} library elaborate space render summary search __init__",
     "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space interop export mutate ranking report search pictures __init__",
     "__main__":    "cli",

@@ -1,9 +1,12 @@
 """Pictures: what is drawn, that it is the same every time, and that no name can break out of a label."""
 
 import os
+import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import combinations
 from xml.etree import ElementTree
 
 import networkx
@@ -13,18 +16,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uninas.elaborate import build
+from uninas.elaborate import space as read_space
 from uninas.errors import UninasError
 from uninas.graph import INPUT, Block, Graph, Node, Wire
-from uninas.library import load_text, shipped
+from uninas.library import find, load_text, shipped
 from uninas.op import FAMILIES, REGISTRY
-from uninas.ops.activation import Relu
+from uninas.ops.activation import Gelu, Relu
 from uninas.ops.conv import Conv
 from uninas.ops.merge import Add
-from uninas.render import DIRECTIONS, LEVELS, Options, dot, mermaid, render, style, svg
-from uninas.render.layout import MAX_LAID
+from uninas.render import (
+    DIRECTIONS,
+    LEVELS,
+    Difference,
+    Film,
+    Options,
+    Step,
+    Subject,
+    differences,
+    dot,
+    mermaid,
+    render,
+    style,
+    svg,
+)  # fmt: skip
+from uninas.render.files import scene
+from uninas.render.layout import MAX_LAID, lay_out
 from uninas.render.letters import Letters
 from uninas.render.sections import periods
 from uninas.render.simplify import simplified, skips
+from uninas.render.spaces import limit_text
+from uninas.space import Limit, Space
 
 TEXT = """
 block Residual(body: block) { out = in + (in -> layer_norm -> body) }
@@ -74,7 +95,7 @@ def graph_of(name: str, text: str = TEXT, **arguments: int) -> Graph:
     return build(load_text(text), name, arguments=arguments)
 
 
-def drawn(graph: Graph, level: str = "network", **options: str) -> pygraphviz.AGraph:
+def drawn(graph: Subject, level: str = "network", **options: object) -> pygraphviz.AGraph:
     return pygraphviz.AGraph(string=dot(graph, level=level, **options))
 
 
@@ -501,3 +522,230 @@ def test_letters():
 def test_rows_of_names_are_read_as_repeated_patterns():
     assert periods(list("abbababc")) == [(("a",), 1), (("b",), 2), (("a", "b"), 2), (("c",), 1)]
     assert periods([]) == []
+
+
+# -- search spaces -------------------------------------------------------------------------------------------
+
+
+def space_of(name: str) -> Space:
+    return read_space(*find(name))
+
+
+def test_a_space_of_numbers_lists_its_choices_in_dashed_sections():
+    picture = drawn(space_of("mobilenetv2"))
+    stage = picture.get_node("stages.1")
+    assert "dashed" in stage.attr["style"]
+    assert label(picture, "stages.1") == (
+        "stages.1 C×56×56 InvertedResidual k one of 3, 5, 7 e one of 1, 2, 4, 6 width 8 to 96, step 8 count 1 to 6"
+    )
+    assert label(picture, "choices") == "first 8 to 64, step 8"
+    assert "dashed" not in picture.get_node("head").attr["style"]
+    assert "29 choices, 1.1 · 10^23 assignments budget: MACs ≤ 450 M" in words(picture.graph_attr["label"])
+
+
+def test_a_space_of_blocks_shows_where_they_stand_and_what_they_are():
+    picture = drawn(space_of("nasbench201"))
+    dashed = [node for node in picture.nodes() if "dashed" in (node.attr["style"] or "")]
+    assert [label(picture, node) for node in dashed] == [f"{choice} one of 5" for choice in "abcdef"]
+    assert [len(picture.successors(node)) for node in dashed] == [2, 1, 1, 1, 1, 1]
+    found = clusters(picture)
+    assert {"none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"} <= set(found.values())
+    assert any(text.startswith("Cell stages.0 ×5, stages.1 ×5, stages.2 ×5") for text in found.values())
+    assert "6 choices, 15,625 assignments" in words(picture.graph_attr["label"])
+
+
+def test_a_space_of_moves_shows_its_start_and_what_a_move_may_put_in():
+    picture = drawn(space_of("UniNAS"))
+    assert {"stem", "stages.0", "head"} <= set(picture.nodes())
+    assert "conv(C / 4, 1) → conv(C, 1) copy → add" in label(picture, "move/0")
+    assert "budget: parameters ≤ 30.0 M budget: FLOPs (2 × MACs) ≤ 10.0 G" in words(picture.graph_attr["label"])
+    check_svg(svg(space_of("UniNAS")))
+
+
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        (Limit("params", 20e6, 30e6), "budget: 20.0 M ≤ parameters ≤ 30.0 M"),
+        (Limit("flops", None, 1.1, relative=True), "budget: FLOPs (2 × MACs) ≤ 110% of the start"),
+        (Limit("peak", 1000), "budget: 1.00 k ≤ peak"),
+    ],
+)
+def test_budgets_are_written_out(limit, text):
+    assert limit_text(limit) == text
+
+
+# -- what differs --------------------------------------------------------------------------------------------
+
+CHAIN = "block A { out = in + (in -> conv(C, 3) -> batch_norm -> relu -> conv(C, 3)) }"
+
+
+def marks(picture: pygraphviz.AGraph) -> dict[str, str]:
+    """What happened to each node, by its colour."""
+    names = {color: mark for mark, color in style.LIGHT.marks.items()}
+    return {str(node): names[node.attr["color"]] for node in picture.nodes() if node.attr["color"] in names}
+
+
+def test_equal_graphs_differ_in_nothing_whatever_their_names():
+    again = CHAIN.replace("conv(C, 3) -> batch_norm", "conv(C, 3) as x -> batch_norm as y")
+    assert differences(graph_of("A", CHAIN), graph_of("A", again)) == []
+    picture = drawn(Difference(graph_of("A", CHAIN), graph_of("A", again)))
+    assert "no difference" in words(picture.graph_attr["label"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("relu", "gelu", ["removed  relu: relu", "added    gelu: gelu"]),
+        ("relu ->", "relu -> dropout ->", ["added    dropout: dropout"]),
+        ("-> relu", "", ["removed  relu: relu"]),
+        ("-> conv(C, 3))", "-> conv(C, 5))", ["changed  conv_2: kernel 3 → 5"]),
+        ("in + (in", "in * (in", ["removed  add: add", "added    multiply: multiply"]),
+    ],
+)
+def test_differences_in_words_and_colours(old, new, said):
+    pair = Difference(graph_of("A", CHAIN), graph_of("A", CHAIN.replace(old, new)))
+    found = differences(*pair)
+    assert [str(each) for each in found] == said
+    assert marks(drawn(pair)) == {each.path: each.status for each in found}
+
+
+def test_wires_that_moved_are_drawn_twice():
+    pair = Difference(graph_of("A", CHAIN), graph_of("A", CHAIN.replace("relu ->", "relu -> dropout ->")))
+    picture = drawn(pair)
+    edges = {edge: (edge.attr["color"], edge.attr["style"]) for edge in picture.edges()}
+    assert edges["relu", "conv_2"] == (style.LIGHT.marks["removed"], "dashed")
+    assert {key for key, look in edges.items() if look[0] == style.LIGHT.marks["added"]} == {
+        ("relu", "dropout"), ("dropout", "conv_2"),
+    }  # fmt: skip
+
+
+def test_only_what_differs_is_opened():
+    other = TEXT.replace("stage 16 x 3 { Residual(Mlp) }", "stage 16 x 4 { Residual(Mlp) }")
+    picture = drawn(Difference(graph_of("tiny"), graph_of("tiny", other)))
+    assert {"stem", "stages.1", "head"} <= set(picture.nodes())
+    assert label(picture, "stages.0.blocks.0") == "Residual ×3 Mlp"
+    assert list(marks(picture).values()) == ["added"]
+
+
+def test_one_changed_block_of_equal_ones_is_that_block():
+    text = "block B { out = in -> conv(C, 3) -> relu } block A { out = in -> B -> B -> B }"
+    before, after = graph_of("A", text), graph_of("A", text.replace("in -> B -> B", "in -> B -> B2").replace(
+        "block A", "block B2 { out = in -> conv(C, 3) -> gelu -> relu } block A"))  # fmt: skip
+    assert [str(change) for change in differences(before, after)] == ["added    b2.gelu: gelu"]
+
+
+@given(st.integers(0, 2**32))
+def test_what_a_search_edits_is_what_differs(seed):
+    start = graph_of("A", CHAIN)
+    nodes = [*start.nodes]
+    position = random.Random(seed).randrange(len(nodes) - 1)
+    name, user = nodes[position].name, nodes[position + 1]
+    nodes[position + 1] = replace(
+        user, inputs=tuple(Wire("new") if wire.node == name else wire for wire in user.inputs)
+    )
+    nodes.insert(position + 1, Node("new", Gelu(), (Wire(name),)))
+    found = differences(start, Graph(start.inputs, tuple(nodes), start.outputs))
+    assert [(change.status, change.what) for change in found] == [("added", "gelu")]
+
+
+def test_a_film_has_a_frame_for_every_step():
+    graphs = [graph_of("A", CHAIN), graph_of("A", CHAIN.replace("relu", "gelu"))]
+    film = Film([Step(graphs[0], "start"), Step(graphs[1], "candidate 1", ("replace relu by gelu", "score 1.5"))])
+    picture = drawn(film)
+    assert {text for text in clusters(picture).values() if text} == {
+        "start", "candidate 1 replace relu by gelu score 1.5",
+    }  # fmt: skip
+    assert marks(picture) == {"s1.relu": "removed", "s1.gelu": "added"}
+    check_svg(svg(film))
+
+
+# -- on paper and in notebooks -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [30.0, 88.0, 178.0])
+@pytest.mark.parametrize("level", ["network", "block"])
+def test_a_width_is_kept_and_text_is_never_enlarged(width, level):
+    tree = check_svg(svg(graph_of("tiny"), level=level, width=width, outlines=True))
+    assert tree.get("width") == f"{width:.4g}mm"
+    units = float(tree.get("viewBox").split()[2])
+    assert 11 * width * 72 / 25.4 / units <= 9.01, "points of the largest text but the title"
+
+
+def test_a_wider_page_holds_more_columns():
+    def columns(width: float) -> int:
+        laid = lay_out(scene(graph_of("tiny"), Options(level="block")), style.LIGHT, width)
+        picture = pygraphviz.AGraph(string=laid.source)
+        return len({part.graph_attr["bb"].split(",")[0] for part in picture.subgraphs()})
+
+    assert columns(60) < columns(178) < columns(600)
+
+
+def test_nothing_lies_outside_the_page_and_no_panel_on_another():
+    laid = lay_out(scene(graph_of("tiny"), Options(level="block")), style.LIGHT)
+    picture = pygraphviz.AGraph(string=laid.source)
+    boxes = [tuple(map(float, part.graph_attr["bb"].split(","))) for part in picture.subgraphs()]
+    assert len(boxes) == 8
+    for left, low, right, high in boxes:
+        assert 0 < left < right < laid.width
+        assert 0 < low < high < laid.height
+    for one, two in combinations(boxes, 2):
+        assert one[2] < two[0] or two[2] < one[0] or one[3] < two[1] or two[3] < one[1]
+
+
+def test_outlines_need_no_font_and_draw_every_letter():
+    tree = check_svg(svg(graph_of("Gate"), outlines=True))
+    assert not [element for element in tree.iter() if element.tag.endswith("text")]
+    ids = {element.get("id") for element in tree.iter() if element.get("id")}
+    uses = [element.get("{http://www.w3.org/1999/xlink}href") for element in tree.iter() if element.tag.endswith("use")]
+    assert uses
+    assert {use.removeprefix("#") for use in uses} <= ids
+
+
+def test_a_picture_says_in_words_what_it_is():
+    tree = check_svg(svg(graph_of("tiny"), caption="What we found."))
+    assert tree.get("aria-label") == tree.find("{*}title").text == "tiny"
+    assert tree.find("{*}desc").text.endswith("FLOPs (2 × MACs). What we found.")
+    titles = {element.text for element in tree.iter() if element.tag.endswith("title")}
+    assert any(text.startswith("stages.0 | 6,480 parameters") for text in titles)
+
+
+def test_nodes_say_what_is_asked_for():
+    picture = drawn(graph_of("Mlp"), show=("name", "attributes", "params", "flops", "share"))
+    assert label(picture, "conv_1") == "conv 1×1 conv_1 16.6 k params, 103 MFLOPs, 50.0%"
+    fills = {str(node): node.attr["fillcolor"] for node in picture.nodes()}
+    assert fills["conv_1"] == fills["conv_2"] == style.LIGHT.heat(1)
+    assert label(drawn(graph_of("Mlp"), show="name"), "conv_1") == "conv conv_1"
+
+
+def test_shares_of_a_block_count_all_its_occurrences():
+    graph = graph_of("tiny")
+    picture = drawn(graph, "block", show=("share",))
+    operations = [node for node in picture.nodes() if node.startswith("b") and node.attr["style"] != "filled"]
+    shares = [float(part[1]) for node in operations if (part := re.search(r"([\d.]+)%", label(picture, node)))]
+    assert sum(shares) == pytest.approx(100, abs=0.5)
+
+
+def test_depth_and_names_open_blocks():
+    graph = graph_of("tiny")
+    assert drawn(graph, depth=1).nodes() == drawn(graph, "stage").nodes()
+    assert "stages.1.blocks.2.mlp.conv_1" not in drawn(graph, depth=2).nodes()
+    assert "stages.1.blocks.2.mlp.conv_1" in drawn(graph, depth=3).nodes()
+    assert "stages.1.blocks.2.mlp.conv_1" in drawn(graph, "stage", expand=("Residual", "Mlp")).nodes()
+    assert "stages.1.blocks.1.layer_norm" in drawn(graph, "stage", expand="stages.1.blocks.1").nodes()
+    assert not [text for text in clusters(drawn(graph, "block", expand=("Mlp",))).values() if text.startswith("Mlp in")]
+
+
+def test_notebooks_show_graphs_and_spaces():
+    for subject in (graph_of("Gate"), space_of("UniNAS")):
+        check_svg(subject._repr_svg_())
+        assert subject._repr_svg_() in subject._repr_html_()
+    chain = [Node(f"n{n}", Relu(), (Wire(f"n{n - 1}" if n else INPUT),)) for n in range(MAX_LAID)]
+    assert Graph(((8,),), tuple(chain), (Wire(chain[-1].name),))._repr_svg_() is None
+
+
+def test_mermaid_holds_every_node_and_edge():
+    graph = graph_of("Heads")
+    picture, text = drawn(graph, "full"), mermaid(graph, level="full")
+    assert len(re.findall(r"^ *n\d+[\[(]", text, re.M)) == len(picture.nodes())
+    assert len(re.findall(r"^ *n\d+ [-=.]", text, re.M)) == len(picture.edges())
+    assert text.count("subgraph") == text.count("\n        end") + text.count("\n    end") == 2

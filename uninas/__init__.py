@@ -21,6 +21,7 @@ from uninas.graph import Block, Each, Graph, Node, Wire
 from uninas.library import find, shipped
 from uninas.op import Cost, Op
 from uninas.printer import dumps
+from uninas.space import Space
 from uninas.version import __version__
 
 if TYPE_CHECKING:
@@ -44,6 +45,28 @@ def load(source: str | Path, **arguments: int | float | bool | str) -> Graph:
 def list_models(filter: str = "*") -> list[str]:
     """Names of the shipped networks that `create_model` knows, optionally only those matching a glob pattern."""
     return [name for name, path in shipped().items() if path.parent.name == "networks" and fnmatchcase(name, filter)]
+
+
+def _svg(subject: Graph | Space) -> str | None:
+    """The picture of a graph or space for notebooks; None, so that plain text is shown, where it would be too large."""
+    from uninas.render import svg
+
+    try:
+        return svg(subject)
+    except UninasError:
+        return None
+
+
+def _html(subject: Graph | Space) -> str | None:
+    """The same in a page, never wider than it."""
+    picture = _svg(subject)
+    return picture and f'<div style="max-width: 100%; overflow-x: auto">{picture}</div>'
+
+
+# Graphs and spaces know nothing of pictures; here they learn to show themselves in notebooks.
+for _kind in (Graph, Space):
+    for _name, _shown in (("_repr_svg_", _svg), ("_repr_html_", _html)):
+        setattr(_kind, _name, _shown)
 
 
 def __getattr__(name: str) -> Any:

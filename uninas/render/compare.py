@@ -1,8 +1,8 @@
 """What differs between two graphs, found by structure: names may change freely.
 
-Nodes are aligned in their order by what they compute, as `diff` aligns lines; what remains in a gap is paired when it
-is of one kind. Pairs of blocks that differ are compared inside. The order of a graph is topological, so the merged
-order is topological for both.
+Nodes are aligned in their order by what they compute, as `diff` aligns lines; nodes of one kind may be the same,
+changed. Pairs of blocks that differ are compared inside. The order of a graph is topological, so the merged order is
+topological for both.
 """
 
 from __future__ import annotations
@@ -247,61 +247,58 @@ def _bodies(before: Operator, after: Operator) -> tuple[Graph, Graph] | None:
     return None
 
 
+MAX_TABLE = 400_000  # pairs of nodes that are weighed one by one; beyond, runs of equal nodes are matched greedily
+
+UNPAIRED, OTHER_VALUES, OTHER_NAME = 15, 20, 1
+"""What an alignment costs: a node without a partner, a pair of one kind that differs, a pair with two names."""
+
+
 def aligned(before: Sequence[Node], after: Sequence[Node]) -> list[Pair]:
-    """Nodes of two graphs in a common order, those that belong together as pairs.
-
-    Of an alignment by what is computed and one by names, the one that leaves less to tell. (The third of five equal
-    blocks may have changed: without names, one block would be gone and a new one there.)
-    """
-    return min(list(_by_name(before, after)), list(_by_structure(before, after)), key=_untold)
-
-
-def _untold(pairs: Sequence[Pair]) -> int:
-    """How much an alignment leaves to tell."""
-    return sum((2 if one is None or two is None else int(one.op.canonical != two.op.canonical)) for one, two in pairs)
-
-
-def _by_name(before: Sequence[Node], after: Sequence[Node]) -> Iterator[Pair]:
-    told = [[(_kind(node), node.name) for node in nodes] for nodes in (before, after)]
-    for step, i, j, k, m in SequenceMatcher(None, told[0], told[1], autojunk=False).get_opcodes():
-        if step == "equal":
-            yield from zip(before[i:j], after[k:m], strict=True)
+    """Nodes of two graphs in a common order, those that belong together as pairs: the cheapest alignment."""
+    if len(before) * len(after) > MAX_TABLE:
+        return list(_greedy(before, after))
+    table = [[UNPAIRED * j for j in range(len(after) + 1)]]
+    for one in before:
+        above, row = table[-1], [table[-1][0] + UNPAIRED]
+        for j, two in enumerate(after):
+            row.append(min(above[j] + _cost(one, two), above[j + 1] + UNPAIRED, row[j] + UNPAIRED))
+        table.append(row)
+    pairs: list[Pair] = []
+    i, j = len(before), len(after)
+    while i or j:
+        if i and j and table[i][j] == table[i - 1][j - 1] + _cost(before[i - 1], after[j - 1]):
+            i, j = i - 1, j - 1
+            pairs.append((before[i], after[j]))
+        elif j and table[i][j] == table[i][j - 1] + UNPAIRED:
+            j -= 1
+            pairs.append((None, after[j]))
         else:
-            yield from _gap(before[i:j], after[k:m])
+            i -= 1
+            pairs.append((before[i], None))
+    return pairs[::-1]
 
 
-def _by_structure(before: Sequence[Node], after: Sequence[Node]) -> Iterator[Pair]:
+def _cost(one: Node, two: Node) -> int:
+    """What it costs to take two nodes for the same."""
+    named = 0 if one.name == two.name else OTHER_NAME
+    if one.op.canonical == two.op.canonical:
+        return named
+    return named + (OTHER_VALUES if _kind(one) == _kind(two) else 2 * UNPAIRED + OTHER_NAME)
+
+
+def _greedy(before: Sequence[Node], after: Sequence[Node]) -> Iterator[Pair]:
     texts = [[node.op.canonical for node in nodes] for nodes in (before, after)]
     for step, i, j, k, m in SequenceMatcher(None, texts[0], texts[1], autojunk=False).get_opcodes():
         if step == "equal":
             yield from zip(before[i:j], after[k:m], strict=True)
         else:
-            yield from _gap(before[i:j], after[k:m])
-
-
-def _gap(before: Sequence[Node], after: Sequence[Node]) -> Iterator[Pair]:
-    """Nodes without an equal: of one kind and name, else of one kind, they are taken for the same, changed."""
-    for told in (_kind_and_name, _kind):
-        one, two = [told(node) for node in before], [told(node) for node in after]
-        blocks = SequenceMatcher(None, one, two, autojunk=False).get_matching_blocks()
-        if blocks[0].size:
-            i = k = 0
-            for a, b, size in blocks:
-                yield from _gap(before[i:a], after[k:b])
-                yield from zip(before[a : a + size], after[b : b + size], strict=True)
-                i, k = a + size, b + size
-            return
-    yield from ((node, None) for node in before)
-    yield from ((None, node) for node in after)
+            yield from ((node, None) for node in before[i:j])
+            yield from ((None, node) for node in after[k:m])
 
 
 def _kind(node: Node) -> str:
     """What a node is: nodes of one kind may be the same, changed."""
     return {Block: "block", Each: "each"}.get(type(node.op)) or node.op.canonical.partition("(")[0]
-
-
-def _kind_and_name(node: Node) -> tuple[str, str]:
-    return _kind(node), node.op.graph.name if isinstance(node.op, Block) else node.name
 
 
 def folded(comparison: Comparison) -> Comparison:
