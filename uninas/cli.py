@@ -24,14 +24,20 @@ if TYPE_CHECKING:
     from uninas.graph import Graph
 
 LAZY = {
+    "diff": "uninas.pictures",
     "rank": "uninas.ranking.command",
-    "report": "uninas.report.command",
+    "render": "uninas.pictures",
+    "resume": "uninas.search.command",
     "search": "uninas.search.command",
+    "status": "uninas.search.inspect",
+    "top": "uninas.search.inspect",
+    "compare": "uninas.search.inspect",
+    "report": "uninas.report.command",
     "view": "uninas.report.command",
 }
 """Commands that are defined elsewhere, under the same name, and loaded when they are used."""
 
-EXPORTS = ("uninas-json", "py", "onnx", "dot")
+EXPORTS = ("uninas-json", "py", "onnx", "dot", "mermaid")
 
 
 class Commands(click.Group):
@@ -160,20 +166,6 @@ def summary(net: str, depth: int, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("net")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="A .svg, .png, .pdf or .dot file.")
-@click.option("--level", default="network", show_default=True, help="network, block (each once) or full.")
-@click.option("--direction", default="TB", show_default=True, help="TB (downwards) or LR (to the right).")
-@click.option("--title", help="What stands above the picture, instead of the name.")
-def render(net: str, output: Path, level: str, direction: str, title: str | None) -> None:
-    """Draw NET."""
-    from uninas import load
-    from uninas.render import render as draw
-
-    click.echo(f"wrote {draw(load(net), output, level=level, direction=direction, title=title)}")
-
-
-@cli.command()
-@click.argument("net")
 @click.option("--proxy", default="vkdnw", show_default=True, help="One proxy or several: vkdnw,naswot. See proxies.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of weights, images, labels.")
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Number of images.")
@@ -263,7 +255,8 @@ def import_(file: Path, output: Path | None) -> None:
 def export(net: str, form: str, output: Path | None) -> None:
     """Write NET for other programs.
 
-    uninas-json is the model JSON of the published UniNAS toolkit, py a plain PyTorch module, dot a Graphviz text.
+    uninas-json is the model JSON of the published UniNAS toolkit, py a plain PyTorch module, dot a Graphviz text,
+    mermaid a diagram for READMEs.
     """
     from uninas import load
 
@@ -410,6 +403,7 @@ def exporter(form: str) -> Callable[[Graph], str | bytes]:
         "py": ("uninas.export", "to_python"),
         "onnx": ("uninas.export", "to_onnx"),
         "dot": ("uninas.render", "dot"),
+        "mermaid": ("uninas.render", "mermaid"),
     }[form]
     function: Callable[[Graph], str | bytes] = getattr(import_module(module), name)
     return function
