@@ -1,6 +1,7 @@
 """The door to all proxies: it keeps the module, the random state and its word about errors."""
 
 import math
+import statistics
 
 import pytest
 import torch
@@ -104,6 +105,67 @@ def test_a_score_cannot_be_changed():
 def test_two_proxies_cannot_share_a_name():
     with pytest.raises(ValueError, match="two proxies are named 'params'"):
         proxy("params")(lambda module, inputs, generator: (0.0, {}))
+
+
+def test_a_proxy_cannot_take_the_options_of_all():
+    def greedy(module: nn.Module, inputs: tuple[Tensor, ...], generator: torch.Generator, *, repeats: int = 1):
+        return 0.0, {}
+
+    with pytest.raises(ValueError, match="'greedy' has options of `score` itself: repeats"):
+        proxy("greedy")(greedy)
+
+
+def test_repeats_draw_anew_what_is_drawn():
+    """A mean and a sample deviation over generators that the given one seeds; what is given as it is stays."""
+
+    @proxy("look")
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], generator: torch.Generator):
+        return float(inputs[0]), {
+            "weight": float(module.weight.detach()),
+            "throw": float(torch.rand((), generator=generator)),
+        }
+
+    def noise(generator: torch.Generator) -> tuple[Tensor, ...]:
+        seen.append(torch.randn(1, generator=generator))
+        return (seen[-1],)
+
+    seen: list[Tensor] = []
+    module = nn.Linear(1, 1)
+    before = module.weight.item()
+    result = score("look", module, noise, torch.Generator().manual_seed(3), repeats=4)
+    values = [one.item() for one in seen]
+    assert len(set(values)) == 4
+    assert result.value == pytest.approx(statistics.mean(values))
+    assert result.spread == pytest.approx(statistics.stdev(values))
+    assert result.components["weight"] == pytest.approx(before)
+
+    drawn = score(
+        "look", module, torch.ones(1), repeats=4, init=lambda module, g: module.weight.data.normal_(generator=g)
+    )
+    assert (drawn.value, drawn.spread, drawn.repeats) == (1, 0, 4)
+    assert drawn.components["weight"] != pytest.approx(before)
+    assert module.weight.item() == before
+
+
+def test_one_score_has_no_spread_and_none_is_an_error():
+    result = score("params", nn.Linear(2, 2), torch.ones(1, 2))
+    assert (result.spread, result.repeats) == (None, 1)
+    with pytest.raises(ProxyError, match="expected at least 1 repeat, but got 0"):
+        score("params", nn.Linear(2, 2), torch.ones(1, 2), repeats=0)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("scalars", "2"), ("scalars", True), ("scalars", 2.5), ("quantiles", 0.5), ("dtype", "float9"), ("dtype", 32)],
+)
+def test_an_option_of_another_kind_is_an_error(option: str, value: object):
+    with pytest.raises(ProxyError, match=f"expected the option {option} of vkdnw to be like .*, but got {value}"):
+        score("vkdnw", nn.Linear(2, 2), torch.ones(1, 2), **{option: value})
+
+
+def test_a_data_type_goes_by_its_name():
+    module, x = nn.Linear(2, 3), torch.ones(1, 2)
+    assert score("vkdnw", module, x, dtype="float64").value == score("vkdnw", module, x, dtype=torch.float64).value
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

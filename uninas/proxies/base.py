@@ -92,7 +92,10 @@ def proxy(name: str, direction: Direction = "higher") -> Callable[[Callable[...,
     def register(measure: Callable[..., Measured]) -> Callable[..., Measured]:
         if name in _PROXIES:
             raise ValueError(f"two proxies are named '{name}'")
-        _PROXIES[name] = Proxy(name, direction, measure)
+        made = Proxy(name, direction, measure)
+        if taken := made.options.keys() & inspect.signature(score).parameters:
+            raise ValueError(f"the proxy '{name}' has options of `score` itself: {', '.join(taken)}")
+        _PROXIES[name] = made
         return measure
 
     return register

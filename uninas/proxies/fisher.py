@@ -82,8 +82,11 @@ class Watch(TorchFunctionMode):
         if (layer if self.layers else name in ACTIVATIONS) and out.requires_grad and out.ndim > 1:
             channels = out.shape[self.axis]
             self.channels += channels
-            weight = (*args, *(kwargs or {}).values())[1] if layer else None
-            self.watch(out, self.axis, 1.0 if weight is None else weight.numel() / channels)
+            share = 1.0
+            if layer:
+                weight = args[1] if len(args) > 1 else kwargs["weight"]
+                share = weight.numel() / channels
+            self.watch(out, self.axis, share)
         return out
 
     def watch(self, out: Tensor, axis: int, share: float) -> None:
