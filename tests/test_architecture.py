@@ -60,7 +60,7 @@ HOUSE = {
     "proxies":     "errors",
     "aggregate":   "",
     # search
-    "mutate":      f"{GRAPH} builder space",
+    "mutate":      f"{GRAPH} {TEXT} space",
     "ranking":     f"{GRAPH} {TEXT} {TORCH} space nasbench201 aggregate",
     "report":      "version errors library elaborate render mutate",
     "search":      f"version {GRAPH} {TEXT} {TORCH} space render mutate aggregate report",

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from uninas.graph import Graph
 
 LAZY = {
+    "mutate": "uninas.mutate.command",
+    "sample": "uninas.mutate.command",
     "diff": "uninas.pictures",
     "rank": "uninas.ranking.command",
     "render": "uninas.pictures",

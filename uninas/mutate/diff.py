@@ -121,6 +121,11 @@ def diff(before: Graph, after: Graph) -> Difference:
     return Difference(before, after, _Comparison().changes(before, after))
 
 
+def paired(before: Graph, after: Graph) -> list[tuple[Node | None, Node | None]]:
+    """The nodes of two graphs side by side, None where one has nothing."""
+    return _Comparison().rows(before, after)
+
+
 class _Comparison:
     """Compares graphs; equal pairs once."""
 
@@ -136,10 +141,13 @@ class _Comparison:
         return self.known[pair]
 
     def _compared(self, a: Graph, b: Graph) -> tuple[Change, ...]:
-        rows = align(a.nodes, b.nodes, lambda x, y: self.cost(x.op, y.op), _size)
+        rows = self.rows(a, b)
         names = {INPUT: INPUT, **{y.name: x.name for x, y in rows if x and y}}
         changes = [self._change(a, b, x, y, names) for x, y in rows]
         return tuple(change for change in changes if change is not None)
+
+    def rows(self, a: Graph, b: Graph) -> list[tuple[Node | None, Node | None]]:
+        return align(a.nodes, b.nodes, lambda x, y: self.cost(x.op, y.op), _size)
 
     def _change(self, a: Graph, b: Graph, x: Node | None, y: Node | None, names: Mapping[str, str]) -> Change | None:
         if x is None or y is None:

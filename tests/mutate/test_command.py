@@ -1,0 +1,58 @@
+"""`uninas sample` and `uninas mutate`."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import uninas
+from uninas.cli import cli
+from uninas.elaborate import space
+from uninas.library import find
+from uninas.mutate import member_of, read_edit, walk_of
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.stderr
+
+
+def test_samples_are_different_members_as_lines_json_and_texts(tmp_path):
+    lines = run("sample", "nasbench201", "-n", 3, "--seed", 1).splitlines()
+    assert len(set(lines)) == 3 and all("params" in line and "a = " in line for line in lines)
+    told = [
+        json.loads(line)
+        for line in run("sample", "nasbench201", "-n", 3, "--seed", 1, "--json", "-o", tmp_path).splitlines()
+    ]
+    choices = space(*find("nasbench201"))
+    for number, values in enumerate(told):
+        graph = uninas.load(tmp_path / f"nasbench201_{number}.uni")
+        assert graph.key.startswith(values["key"]) and graph.cost.params == values["params"]
+        member = member_of(choices, graph)
+        assert {c.path: c.options[member.answers[c.path]] for c in member.choices} == values["answers"]
+
+
+def test_a_walk_is_printed_and_its_end_is_written(tmp_path):
+    sentences = run("mutate", "resnet18", "--moves", 3, "--seed", 5, "-o", tmp_path / "end.uni").splitlines()
+    told = [json.loads(line) for line in run("mutate", "resnet18", "--moves", 3, "--seed", 5, "--json").splitlines()]
+    graph = uninas.load("resnet18")
+    walk = walk_of(space(*find("UniNAS")), graph)
+    for sentence, values in zip(sentences, told, strict=True):
+        edit = read_edit(values["edit"])
+        graph = walk.apply(graph, edit)
+        assert sentence.endswith(str(edit)) and graph.key.startswith(values["key"])
+    assert uninas.load(tmp_path / "end.uni") == graph
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("sample", "UniNAS"), "no open choices"),
+        (("sample", "resnet18"), "moves or choices"),
+        (("mutate", "--space", "resnet18"), "moves or choices"),
+        (("sample", "nowhere"), "UNI010"),
+    ],
+)
+def test_what_cannot_be_walked_is_told(arguments, message):
+    assert message in run(*arguments, code=1)
