@@ -45,6 +45,10 @@ class Pool:
         self.keys: dict[int, str] = {}
         self.numbers: list[int] = []
         self.seen: set[str] = set()
+        self.patience = PATIENCE
+        if isinstance(plan.walk, ChoiceWalk):  # a member may have few neighbours, and all of them may be known
+            neighbours = sum(len(choice.options) - 1 for choice in plan.space.choices)
+            self.patience = min(PATIENCE, 3 * max(8, neighbours))
         self._graphs: OrderedDict[int, Graph] = OrderedDict()
 
     def __len__(self) -> int:
@@ -89,12 +93,12 @@ class Pool:
 
     def child(self, parent: int, rng: random.Random, rung: int = 0) -> Birth:
         """A new architecture, one move away from `parent`. Raises UNI080 when there seems to be none."""
-        found = self.plan.walk.propose(self.graph(parent), rng, self.seen, PATIENCE)
+        found = self.plan.walk.propose(self.graph(parent), rng, self.seen, self.patience)
         return _birth(found, parent, rung)
 
     def cross(self, parent: int, mate: int, rng: random.Random, rung: int = 0) -> Birth:
         """A new architecture from two. Raises UNI080 when there seems to be none."""
-        found = self.plan.walk.crossover(self.graph(parent), self.graph(mate), rng, self.seen, PATIENCE)
+        found = self.plan.walk.crossover(self.graph(parent), self.graph(mate), rng, self.seen, self.patience)
         return _birth(found, parent, rung, mate)
 
     def fresh(self, rng: random.Random, rung: int = 0) -> Birth:

@@ -69,10 +69,9 @@ class RayExecutor:
 
     def wait(self) -> list[Result]:
         found: list[Result] = []
+        patience = min(POLL, self.time_limit) if self.time_limit else None
         while not found:
-            ready, _ = self.ray.wait(
-                list(self._flying), timeout=min(POLL, self.time_limit) if self.time_limit else None
-            )
+            ready, _ = self.ray.wait(list(self._flying), timeout=patience)
             found = [self._result(reference) for reference in ready] or self._late()
         return found
 
