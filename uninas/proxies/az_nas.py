@@ -3,9 +3,9 @@
 Let f_0 be the features that enter the first block and f_l those that leave block l = 1..L (see `blocks`), each read as
 vectors of C_l channels, one for every sample and position.
 
-    expressivity   = sum_l s_l,   s_l the entropy of the eigenvalues of the covariance of f_l, divided by their sum;
-    progressivity  = min_l  s_l - s_(l-1);
-    trainability   = mean_l  2 - t_l - 1 / (t_l + 1e-6),   t_l the largest singular value of E[g_(l-1) g_l^T],
+    expressivity   = sum_(l>=0)  s_l,   the entropy of the eigenvalues of the covariance of f_l, divided by their sum;
+    progressivity  = min_(l>0)  s_l - s_(l-1);
+    trainability   = mean_(l>0)  2 - t_l - 1 / (t_l + 1e-6),   t_l the largest singular value of E[g_(l-1) g_l^T],
                      g_l random signs and g_(l-1) the gradient of g_l . f_l by f_(l-1);
     complexity     = floating-point operations.
 
