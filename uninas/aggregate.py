@@ -35,7 +35,7 @@ class Aggregate:
         object.__setattr__(self, "components", MappingProxyType(dict(self.components)))
 
     def values(self, rows: Mapping[str, Sequence[float] | NDArray[np.float64]]) -> NDArray[np.float64]:
-        """The aggregated scores of M candidates, higher is better: sum over components of ln rank, between 0 and ln M.
+        """The aggregated scores of M candidates, higher is better: sum over K components of ln rank, from 0 to K ln M.
 
         `rows` has M scores for each component, and may have more. Ties share the mean of their ranks. A score that is
         not finite, of a candidate for which the proxy failed, ranks below all others whatever its direction.
