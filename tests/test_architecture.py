@@ -47,7 +47,7 @@ HOUSE = {
     "nasbench201": f"{GRAPH} library elaborate space",
     # views of a graph
     "summary":     GRAPH,
-    "render":      f"{GRAPH} space summary",
+    "render":      f"{GRAPH} space summary mutate",
     "reference":   "errors op ops",
     "tables":      "op summary reference",
     "interop":     f"{GRAPH} builder",
@@ -65,7 +65,7 @@ HOUSE = {
     "report":      "version errors library elaborate render mutate",
     "search":      f"version {GRAPH} {TEXT} {TORCH} space render mutate aggregate report",
     "__init__":    f"version {GRAPH} {TEXT} {TORCH} space render",
-    "pictures":    f"{GRAPH} library elaborate space render summary search __init__",
+    "pictures":    f"{GRAPH} library elaborate space render summary mutate search __init__",
     "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space interop export mutate ranking report search pictures __init__",
     "__main__":    "cli",
 }  # fmt: skip

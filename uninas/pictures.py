@@ -99,7 +99,8 @@ def diff(before: str, after: str, output: Path | None, as_json: bool, **options:
     Names do not matter; what is computed does. Exit status 0 whether they differ or not.
     """
     from uninas.graph import Graph
-    from uninas.render import Difference, differences
+    from uninas.mutate.diff import diff as compared
+    from uninas.render import Difference
     from uninas.render import render as draw
 
     graphs = [_subject(net) if folder is None else _candidate(folder, number)
@@ -107,11 +108,8 @@ def diff(before: str, after: str, output: Path | None, as_json: bool, **options:
     one, two = graphs
     if not isinstance(one, Graph) or not isinstance(two, Graph):
         raise error("UNI042", "expected two networks or blocks, but got a search space", None, "draw it: uninas render")
-    found = differences(one, two)
-    if as_json:
-        click.echo(json.dumps([each._asdict() for each in found], indent=2, ensure_ascii=False))
-    else:
-        click.echo("\n".join(map(str, found)) or "no difference")
+    found = compared(one, two)
+    click.echo(json.dumps(found.as_dict(), indent=2, ensure_ascii=False) if as_json else found.text())
     if output:
         click.echo(f"wrote {draw(Difference(one, two), output, **options)}", err=as_json)
 

@@ -21,11 +21,11 @@ flowchart TB
     n4 --> n5
 """
 
-from uninas.render.differences import Change, Step, differences
+from uninas.render.differences import Step
 from uninas.render.files import FORMATS, Difference, Film, Subject, dot, mermaid, render, svg
 from uninas.render.options import DIRECTIONS, LEVELS, SHOWN, THEMES, Options
 
 __all__ = [
-    "DIRECTIONS", "FORMATS", "LEVELS", "SHOWN", "THEMES", "Change", "Difference", "Film", "Options", "Step", "Subject",
-    "differences", "dot", "mermaid", "render", "svg",
+    "DIRECTIONS", "FORMATS", "LEVELS", "SHOWN", "THEMES", "Difference", "Film", "Options", "Step", "Subject",
+    "dot", "mermaid", "render", "svg",
 ]  # fmt: skip

@@ -1,18 +1,17 @@
-"""What differs between two graphs, found by structure: names may change freely.
+"""Two graphs as one, for drawing: which nodes belong together, and the wires of both.
 
-Nodes are aligned in their order by what they compute, as `diff` aligns lines; nodes of one kind may be the same,
-changed. Pairs of blocks that differ are compared inside. The order of a graph is topological, so the merged order is
-topological for both.
+Nodes are aligned by what they compute (`uninas.mutate.diff`); names may change freely. Pairs of blocks that differ are
+compared inside. The order of a graph is topological, so the merged order is topological for both.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from difflib import SequenceMatcher
 
 from uninas.graph import INPUT, Block, Each, Graph, Node, Operator, Wire
+from uninas.mutate.diff import paired
 from uninas.op import Shape
 from uninas.render.captions import FEW
 
@@ -147,7 +146,7 @@ class _Walk:
             {Wire(INPUT, port): end for port, end in enumerate(ends[1])},
         )
         taken: set[str] = set()
-        for pair in aligned(graphs[0].nodes, graphs[1].nodes):
+        for pair in paired(*graphs):
             node = pair[1] or pair[0]
             assert node is not None
             name = node.name
@@ -245,60 +244,6 @@ def _bodies(before: Operator, after: Operator) -> tuple[Graph, Graph] | None:
     if isinstance(before, Each) and isinstance(after, Each):
         return before.body, after.body
     return None
-
-
-MAX_TABLE = 400_000  # pairs of nodes that are weighed one by one; beyond, runs of equal nodes are matched greedily
-
-UNPAIRED, OTHER_VALUES, OTHER_NAME = 15, 20, 1
-"""What an alignment costs: a node without a partner, a pair of one kind that differs, a pair with two names."""
-
-
-def aligned(before: Sequence[Node], after: Sequence[Node]) -> list[Pair]:
-    """Nodes of two graphs in a common order, those that belong together as pairs: the cheapest alignment."""
-    if len(before) * len(after) > MAX_TABLE:
-        return list(_greedy(before, after))
-    table = [[UNPAIRED * j for j in range(len(after) + 1)]]
-    for one in before:
-        above, row = table[-1], [table[-1][0] + UNPAIRED]
-        for j, two in enumerate(after):
-            row.append(min(above[j] + _cost(one, two), above[j + 1] + UNPAIRED, row[j] + UNPAIRED))
-        table.append(row)
-    pairs: list[Pair] = []
-    i, j = len(before), len(after)
-    while i or j:
-        if i and j and table[i][j] == table[i - 1][j - 1] + _cost(before[i - 1], after[j - 1]):
-            i, j = i - 1, j - 1
-            pairs.append((before[i], after[j]))
-        elif j and table[i][j] == table[i][j - 1] + UNPAIRED:
-            j -= 1
-            pairs.append((None, after[j]))
-        else:
-            i -= 1
-            pairs.append((before[i], None))
-    return pairs[::-1]
-
-
-def _cost(one: Node, two: Node) -> int:
-    """What it costs to take two nodes for the same."""
-    named = 0 if one.name == two.name else OTHER_NAME
-    if one.op.canonical == two.op.canonical:
-        return named
-    return named + (OTHER_VALUES if _kind(one) == _kind(two) else 2 * UNPAIRED + OTHER_NAME)
-
-
-def _greedy(before: Sequence[Node], after: Sequence[Node]) -> Iterator[Pair]:
-    texts = [[node.op.canonical for node in nodes] for nodes in (before, after)]
-    for step, i, j, k, m in SequenceMatcher(None, texts[0], texts[1], autojunk=False).get_opcodes():
-        if step == "equal":
-            yield from zip(before[i:j], after[k:m], strict=True)
-        else:
-            yield from ((node, None) for node in before[i:j])
-            yield from ((None, node) for node in after[k:m])
-
-
-def _kind(node: Node) -> str:
-    """What a node is: nodes of one kind may be the same, changed."""
-    return {Block: "block", Each: "each"}.get(type(node.op)) or node.op.canonical.partition("(")[0]
 
 
 def folded(comparison: Comparison) -> Comparison:

@@ -14,10 +14,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from uninas.graph import Block, Each, Graph
+from uninas.mutate.diff import paired
 from uninas.op import Op, Shape, show_shape, show_value
 from uninas.render import style
 from uninas.render.captions import brief, caption, chained, tooltip, unit
-from uninas.render.compare import ADDED, CHANGED, REMOVED, SAME, Comparison, Frame, Part, aligned, compare, folded
+from uninas.render.compare import ADDED, CHANGED, REMOVED, SAME, Comparison, Frame, Part, compare, folded
 from uninas.render.letters import Letters
 from uninas.render.options import Options
 from uninas.render.scene import Cluster, Edge, Item, Line, Panel, Scene, Word, line
@@ -48,7 +49,7 @@ def section_panels(before: Graph, after: Graph) -> tuple[list[Panel], Counter[st
     panels: list[Panel] = []
     counts: Counter[str] = Counter()
     seen: dict[tuple[str, str], str] = {}
-    for one, two in aligned(before.nodes, after.nodes):
+    for one, two in paired(before, after):
         name = (two or one or after.nodes[0]).name
         if one and two and isinstance(one.op, Block) and isinstance(two.op, Block) and one.op != two.op:
             comparison = folded(compare(one.op.graph, two.op.graph, name, seen))
@@ -255,33 +256,3 @@ def prefixed(one: Panel, prefix: str) -> Panel:
 
     edges = [replace(edge, tail=prefix + edge.tail, head=prefix + edge.head) for edge in one.edges]
     return Panel(cluster(one.body), edges)
-
-
-# ---- in words --------------------------------------------------------------------------------------------------------
-
-
-class Change(NamedTuple):
-    """One difference: what happened to which part, and what is different about it."""
-
-    status: str
-    path: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.status:<8} {self.path}: {self.what}"
-
-
-def differences(before: Graph, after: Graph) -> list[Change]:
-    """What differs between two graphs, part by part."""
-    letters = Letters()
-    found = []
-    for part in compare(before, after).parts():
-        if part.like:
-            what = f"like {part.like}"
-        elif part.status == CHANGED:
-            what = ", ".join(changes(part, letters)) or "inputs in another order"
-        else:
-            what = str(part.op) if isinstance(part.op, Op) else said(part.op, letters)
-        if part.status or part.like:
-            found.append(Change(part.status or CHANGED, part.path, what))
-    return found

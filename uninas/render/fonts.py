@@ -15,7 +15,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
+
+from uninas.render.style import escaped
 
 FILES = {False: "DejaVuSans.ttf", True: "DejaVuSans-Bold.ttf"}
 
@@ -36,7 +37,7 @@ def own_fonts() -> Iterator[None]:
         settings = Path(scratch) / "fonts.conf"
         settings.write_text(
             f'<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>'
-            f"<dir>{escape(str(folder()))}</dir><cachedir>{escape(scratch)}</cachedir>"
+            f"<dir>{escaped(str(folder()))}</dir><cachedir>{escaped(scratch)}</cachedir>"
             f"<config><rescan><int>0</int></rescan></config></fontconfig>",
             encoding="utf-8",
         )

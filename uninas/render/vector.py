@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 from xml.etree import ElementTree
-from xml.sax.saxutils import escape, quoteattr
 
 from uninas.render.fonts import face
+from uninas.render.style import escaped
 
 SHAPES = {"path": ("d",), "polygon": ("points",), "polyline": ("points",), "ellipse": ("cx", "cy", "rx", "ry")}
 PAINT = ("fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity")
@@ -29,15 +29,14 @@ def clean_svg(
     for child in root:
         writer.element(child)
     body = "".join(writer.out)
-    sides = (f"{side * scale * 25.4 / 72:.4g}mm" for side in (width, height))
-    across, down = sides
-    heading = f"<title>{escape(title)}</title>" if title else ""
-    heading += f"<desc>{escape(description)}</desc>" if description else ""
-    label = f" aria-label={quoteattr(title)}" if title else ""
-    family = "" if outlines else f" font-family={quoteattr(FAMILY)}"
+    across, down = (f"{short(side * scale * 25.4 / 72)}mm" for side in (width, height))
+    heading = f"<title>{escaped(title)}</title>" if title else ""
+    heading += f"<desc>{escaped(description)}</desc>" if description else ""
+    label = f' aria-label="{escaped(title)}"' if title else ""
+    family = "" if outlines else f' font-family="{FAMILY}"'
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img"'
-        f'{label} width="{across}" height="{down}" viewBox="0 0 {width:.4g} {height:.4g}"{family}>'
+        f'{label} width="{across}" height="{down}" viewBox="0 0 {short(width)} {short(height)}"{family}>'
         f"{heading}{writer.definitions()}\n{body}</svg>\n"
     )
 
@@ -82,7 +81,7 @@ class _Writer:
         if given:
             self.out.append(f"<g{attributes(given)}>")
         if name:
-            self.out.append(f"<title>{escape(name)}</title>")
+            self.out.append(f"<title>{escaped(name)}</title>")
         for child in element:
             for inner in child if child.tag.endswith("}a") else (child,):
                 self.element(inner)
@@ -100,7 +99,7 @@ class _Writer:
         if not self.outlines:
             given = [("x", short(x)), ("y", short(y)), ("font-size", short(size)), ("fill", fill)]
             given += [("text-anchor", anchor)] * (anchor != "start") + [("font-weight", "bold")] * bold
-            self.out.append(f"<text{attributes(given)}>{escape(words)}</text>\n")
+            self.out.append(f"<text{attributes(given)}>{escaped(words)}</text>\n")
             return
         used = face(bold)
         units = size / used.units
@@ -139,7 +138,7 @@ class _Writer:
 
 def attributes(given: list[tuple[str, str]]) -> str:
     """Attributes as markup."""
-    return "".join(f" {name}={quoteattr(value)}" for name, value in given)
+    return "".join(f' {name}="{escaped(value)}"' for name, value in given)
 
 
 def short(number: float) -> str:
