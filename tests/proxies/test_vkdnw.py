@@ -12,7 +12,7 @@ from torch.func import functional_call, jacrev
 import uninas
 from uninas.proxies import ProxyError, score
 from uninas.proxies.jacobian import Weight, logit_jacobian
-from uninas.proxies.vkdnw import chosen_weights, fisher, fisher_spectrum, spectrum_entropy
+from uninas.proxies.vkdnw import chosen_weights, fisher, fisher_spectrum, multinomial_cholesky, spectrum_entropy
 
 TEXT = """
 block Net {
@@ -82,7 +82,7 @@ def test_the_closed_form_of_a_linear_softmax_classifier():
     found = logit_jacobian(module, (x,), chosen_weights(module, scalars=12), dtype=torch.float64)
     torch.testing.assert_close(fisher(found.logits, found.values), expected, rtol=1e-9, atol=1e-12)
 
-    result = score("vkdnw", module, x, scalars=12, dtype=torch.float64)
+    result = score("vkdnw", module, x, scalars=12, smoothing=0, dtype=torch.float64)
     shares = torch.quantile(
         torch.linalg.eigvalsh(expected).clamp(min=0), torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
     )
@@ -91,6 +91,42 @@ def test_the_closed_form_of_a_linear_softmax_classifier():
     assert [result.components[f"lambda_{i}"] for i in range(1, 10)] == pytest.approx(shares.tolist(), abs=1e-9)
     # Softmax does not feel a common shift of the logits, so each of the 4 inputs (x and 1) loses one direction.
     assert result.components["rank"] == 4 * (4 - 1)
+
+
+@pytest.mark.parametrize("p", [[0.5, 0.2, 0.3], [0.0, 1.0], [1.0, 0.0, 0.0], [0.25, 0.0, 0.75, 0.0], [1.0]])
+def test_the_cholesky_factor_of_a_multinomial(p: list[float]):
+    probabilities = torch.tensor(p, dtype=torch.float64)
+    factor = multinomial_cholesky(probabilities)
+    assert torch.equal(factor, factor.tril()) and (factor.diagonal() >= 0).all()
+    covariance = torch.diag(probabilities) - torch.outer(probabilities, probabilities)
+    torch.testing.assert_close(factor @ factor.T, covariance, rtol=1e-12, atol=1e-15)
+
+
+def test_the_published_variant_multiplies_by_the_factor_from_the_other_side():
+    module, x = linear_classifier()
+    found = logit_jacobian(module, (x,), chosen_weights(module, scalars=2), dtype=torch.float64)
+    mixed = 0.9 * found.logits.softmax(1) + 0.1 / 4
+    expected = torch.zeros(4, 4, dtype=torch.float64)
+    for p, rows in zip(mixed, found.values, strict=True):
+        factor = torch.linalg.cholesky((torch.diag(p) - torch.outer(p, p))[:-1, :-1])  # the last row adds to zero
+        below = torch.cat([factor, -factor.sum(0, keepdim=True)])
+        expected += rows.T @ torch.nn.functional.pad(below.T @ below, (0, 1, 0, 1)) @ rows / len(x)
+    torch.testing.assert_close(fisher(found.logits, found.values, 0.1, "published"), expected)
+    ours, theirs = (score("vkdnw", module, x, scalars=3, compat=variant).value for variant in ("exact", "published"))
+    assert ours != pytest.approx(theirs, rel=1e-3)
+
+
+def test_smoothing_keeps_the_information_of_a_network_that_is_sure_of_a_class():
+    module, x = linear_classifier()
+    with torch.no_grad():
+        module.weight *= 1e6
+    with pytest.raises(ProxyError, match="softmax is sure of one class"):
+        score("vkdnw", module, x, scalars=3, smoothing=0)
+    assert score("vkdnw", module, x, scalars=3).value > 0
+    with pytest.raises(ProxyError, match="a smoothing between 0 and 1, but got 2"):
+        score("vkdnw", module, x, smoothing=2)
+    with pytest.raises(ProxyError, match="one of exact, published, but got 'theirs'"):
+        score("vkdnw", module, x, compat="theirs")
 
 
 def test_even_shares_reach_the_bound_and_one_share_is_zero():

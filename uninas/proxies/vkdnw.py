@@ -12,6 +12,7 @@ Let l_1..l_9 be the 0.1..0.9 quantiles of F's eigenvalues, divided by their sum.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
 from uninas.proxies.jacobian import Weight, logit_jacobian
 
+Variant = Literal["exact", "published"]
+
+SMOOTHING = 0.05
 DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -34,23 +38,40 @@ def chosen_weights(module: nn.Module, max_tensors: int = 128, scalars: int = 1, 
     return [Weight(name, i) for name, p in tensors[:max_tensors] for i in range(min(scalars, p.numel()))]
 
 
-def fisher(logits: Tensor, jacobian: Tensor) -> Tensor:
+def fisher(logits: Tensor, jacobian: Tensor, smoothing: float = 0.0, variant: Variant = "exact") -> Tensor:
     """The Fisher information (P x P, float64) of logits (N x K) and their Jacobian (N x K x P).
 
-    diag(p) - p p^T is A^T A for A = diag(sqrt p) (1 - 1 p^T), so each sample adds the Gram matrix of its
-    p-centred, sqrt(p)-weighted rows: positive semi-definite without any factorisation.
+    `smoothing` s mixes the softmax with the uniform distribution, p <- (1 - s) p + s / K. diag(p) - p p^T is A^T A for
+    A = diag(sqrt p) (1 - 1 p^T), so each sample adds the Gram matrix of its p-centred, sqrt(p)-weighted rows: positive
+    semi-definite without any factorisation. The 'published' variant adds that of the rows L J, where L is the lower
+    Cholesky factor of diag(p) - p p^T; the information itself would need L^T J.
     """
     total = jacobian.new_zeros(jacobian.shape[2], jacobian.shape[2], dtype=torch.float64)
-    for p, rows in zip(logits.double().softmax(1), jacobian, strict=True):
+    probabilities = logits.double().softmax(1) * (1 - smoothing) + smoothing / logits.shape[1]
+    for p, rows in zip(probabilities, jacobian, strict=True):
         rows = rows.double()
-        rows = p.sqrt()[:, None] * (rows - p @ rows)
+        rows = multinomial_cholesky(p) @ rows if variant == "published" else p.sqrt()[:, None] * (rows - p @ rows)
         total += rows.T @ rows
     return total / len(logits)
 
 
-def fisher_spectrum(logits: Tensor, jacobian: Tensor) -> Tensor:
+def multinomial_cholesky(p: Tensor) -> Tensor:
+    """The lower triangular L with L L^T = diag(p) - p p^T for probabilities p (K,) (Tanabe & Sagae 1992).
+
+    With r_j = 1 - p_1 - ... - p_j the rest after class j, L_jj = sqrt(p_j r_j / r_{j-1}) and
+    L_ij = -p_i sqrt(p_j / (r_j r_{j-1})) below it.
+    """
+    rest = (p.sum() - p.cumsum(0)).clamp(min=0)
+    rest[-1] = 0
+    before = torch.cat([p.sum()[None], rest[:-1]])
+    ratio = torch.where(before > 0, p / before.clamp(min=torch.finfo(p.dtype).tiny), 0)
+    below = torch.where(rest > 0, (ratio / rest.clamp(min=torch.finfo(p.dtype).tiny)).sqrt(), 0)
+    return (-p[:, None] * below).tril(-1) + torch.diag((ratio * rest).sqrt())
+
+
+def fisher_spectrum(logits: Tensor, jacobian: Tensor, smoothing: float = 0.0, variant: Variant = "exact") -> Tensor:
     """The eigenvalues (P,) of the Fisher information, ascending, in float64; rounding never makes them negative."""
-    eigenvalues: Tensor = torch.linalg.eigvalsh(fisher(logits, jacobian))
+    eigenvalues: Tensor = torch.linalg.eigvalsh(fisher(logits, jacobian, smoothing, variant))
     return eigenvalues.clamp(min=0)
 
 
@@ -83,20 +104,30 @@ def vkdnw(
     scalars: int = 1,
     min_ndim: int = 0,
     quantiles: Sequence[float] = DECILES,
+    smoothing: float = SMOOTHING,
+    compat: Variant = "exact",
     memory: int = 2**30,
     dtype: torch.dtype = torch.float32,
 ) -> Measured:
     """Entropy of the Fisher information spectrum (Tybl & Neumann, CVPR 2025); at most the log of the quantiles' number.
 
     The module is scored in evaluation mode with the weights it has: initialise it as you mean to. The defaults
-    are the published settings: the first scalar of each of the first 128 parameter tensors. `memory` (bytes)
-    bounds the tangents and activations held at once; `dtype` is the precision of the Jacobian.
+    are the published settings: the first scalar of each of the first 128 parameter tensors, and a softmax mixed with
+    a little of the uniform distribution (`smoothing`): freshly initialised networks without normalisation are often
+    so sure of a class that their own softmax has no information left, and `smoothing=0` is then an error. `compat`
+    'published' computes what the published code does, which multiplies by the Cholesky factor from the other side
+    (see `fisher`). `memory` (bytes) bounds the tangents and activations held at once; `dtype` is the precision of the
+    Jacobian.
 
     Components: `rank` of F, to the precision of `dtype`, and its normalised eigenvalue quantiles `lambda_1`, ...
     A weight that the logits do not depend on adds an eigenvalue 0; if less than a tenth of all eigenvalues are
     positive, the score is 0. Raises ProxyError without trainable parameters, where no chosen weight moves the
     softmax (F = 0), with fewer than two classes, and for logits or derivatives that are not finite.
     """
+    if not 0 <= smoothing <= 1:
+        raise ProxyError(f"expected a smoothing between 0 and 1, but got {smoothing}")
+    if compat not in get_args(Variant):
+        raise ProxyError(f"expected compat to be one of {', '.join(get_args(Variant))}, but got '{compat}'")
     if not quantiles or not all(0 <= q <= 1 for q in quantiles):
         raise ProxyError(f"expected quantiles between 0 and 1, but got {tuple(quantiles)}")
     weights = chosen_weights(module, max_tensors, scalars, min_ndim)
@@ -109,10 +140,14 @@ def vkdnw(
     if not jacobian.values.isfinite().all():
         raise ProxyError("the logits have derivatives that are not finite", "check the module's initialisation")
 
-    eigenvalues = fisher_spectrum(jacobian.logits, jacobian.values)
+    eigenvalues = fisher_spectrum(jacobian.logits, jacobian.values, smoothing, compat)
     largest = float(eigenvalues[-1])
     if largest == 0:
-        raise ProxyError("the Fisher information is zero: no chosen weight moves the module's softmax")
+        sure = bool(((jacobian.logits.double().softmax(1) > 0).sum(1) < 2).all())
+        raise ProxyError(
+            "the Fisher information is zero: no chosen weight moves the module's softmax",
+            "for every sample the softmax is sure of one class: give some smoothing, or smaller weights" if sure else "",
+        )
     value, shares = spectrum_entropy(eigenvalues, quantiles)
     # Rounding perturbs the singular values of J by about eps, and the eigenvalues of F by its square.
     noise = largest * len(weights) * max(torch.finfo(dtype).eps ** 2, torch.finfo(torch.float64).eps)
@@ -130,6 +165,8 @@ def vkdnw_single(
     scalars: int = 1,
     min_ndim: int = 0,
     quantiles: Sequence[float] = DECILES,
+    smoothing: float = SMOOTHING,
+    compat: Variant = "exact",
     memory: int = 2**30,
     dtype: torch.dtype = torch.float32,
 ) -> Measured:
@@ -146,6 +183,8 @@ def vkdnw_single(
         scalars=scalars,
         min_ndim=min_ndim,
         quantiles=quantiles,
+        smoothing=smoothing,
+        compat=compat,
         memory=memory,
         dtype=dtype,
     )
