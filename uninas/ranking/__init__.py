@@ -3,7 +3,7 @@
 - `table`: architectures and their accuracies, from a CSV file
 - `members`: from a cell of the table to a graph, for a data set
 - `metrics`: Kendall's tau, Spearman's rho, nDCG, the best network found; bootstrap intervals
-- `scoring`: one network scored by all proxies with all seeds (the only file here that imports torch)
+- `scoring`: one network scored by all proxies with all seeds
 - `pool`: worker processes
 - `store`: the SQLite database of a ranking
 - `run`: the loop; what is missing, score, store

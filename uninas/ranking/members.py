@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 from uninas import nasbench201
@@ -72,6 +73,11 @@ def builder(source: str, folder: Path) -> Build:
     if not choices:
         raise error("UNI042", f"{name} has no open choices", None, "leave the space out to rank .uni files")
     return lambda text, dataset: _sized(module, name, dataset, _answers(text, choices))
+
+
+def fingerprint(source: str) -> str:
+    """What the text of a space hashes to, so that a changed one is noticed."""
+    return sha256(find(source)[0].file.source.text.encode()).hexdigest() if source else ""
 
 
 def _cell(module: Module, text: str, dataset: Dataset) -> Graph:

@@ -103,7 +103,8 @@ class _Ties:
 
     def sums(self, weights: Floats) -> Floats:
         """(b, n) -> (b, g)"""
-        return np.add.reduceat(weights[:, self.order], self.starts, axis=1)
+        ordered = weights[:, self.order]
+        return ordered if len(self.starts) == len(self.order) else np.add.reduceat(ordered, self.starts, axis=1)
 
     def ranks(self, sizes: Floats) -> Floats:
         """The average rank of every row, from 1, where group j is drawn `sizes[:, j]` times: (b, g) -> (b, n)."""

@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import TypeVar
 
@@ -78,9 +79,6 @@ def _work(do: Callable[[J], R], line: Connection) -> None:
     """What a worker does until nobody sends it jobs any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; only the first decides
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that what torch opened is closed
-    while True:
-        try:
-            job = line.recv()
-        except EOFError:  # the process that sends the jobs is gone
-            return
-        line.send(do(job))
+    with suppress(EOFError, BrokenPipeError):  # the process that sends the jobs is gone, or has no more
+        while True:
+            line.send(do(line.recv()))

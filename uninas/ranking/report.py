@@ -87,14 +87,14 @@ class Scores:
         self.seconds = {proxy: float(pair[..., 1].mean()) if lines else 0.0 for proxy, pair in pairs.items()}
 
     def of(self, name: str) -> Floats:
-        """The scores by a proxy or an aggregate as it gives them; NaN where it, or a component, failed."""
+        """The scores by a proxy or an aggregate as it gives them; NaN where it, or all components, failed."""
         together = aggregate(name, self.directions)
         if together is None:
             return self.values[name]
         parts = [self.values[part] for part in together.components]
         sums = [together.values({part: self.values[part][seed] for part in together.components})
                 for seed in range(len(parts[0]))]  # fmt: skip
-        return np.where(np.isnan(parts).any(axis=0), np.nan, np.array(sums))
+        return np.where(np.isnan(parts).all(axis=0), np.nan, np.array(sums))
 
     def merits(self, name: str) -> Floats:
         """The same as ranks, 1 the worst, so that more is better; what failed shares the lowest."""
@@ -232,8 +232,11 @@ def write_files(
     page = json.dumps(as_dict(found, settings), indent=2, allow_nan=False)
     yield _write(folder / "metrics.json", lambda path: path.write_text(page + "\n", encoding="utf-8"))
     for dataset, part in scores.items():
-        if part.networks:
-            yield _write(folder / f"scores_{dataset}.png", partial(plot, part, settings))
+        if len(part.networks) > 1:
+            yield _write(
+                folder / f"scores_{dataset}.png",
+                partial(plot, part, [result for result in found if result.dataset == dataset]),
+            )
 
 
 def as_dict(found: Sequence[Result], settings: Settings) -> dict[str, Any]:
@@ -278,18 +281,19 @@ def metrics_csv(found: Sequence[Result]) -> str:
     return _as_csv(rows)
 
 
-def plot(scores: Scores, settings: Settings, path: Path) -> None:
+def plot(scores: Scores, found: Sequence[Result], path: Path) -> None:
     """Score against accuracy, for every proxy, with the first seed."""
     from matplotlib.figure import Figure as Canvas  # without pyplot: no display, no global state
 
-    names = settings.proxies
-    columns = min(3, len(names))
-    lines = -(-len(names) // columns)
+    columns = min(3, len(found))
+    lines = -(-len(found) // columns)
     canvas = Canvas(figsize=(4 * columns, 3.2 * lines), layout="constrained")
-    for number, name in enumerate(names, 1):
+    for number, result in enumerate(found, 1):
         axes = canvas.add_subplot(lines, columns, number)
-        axes.scatter(scores.of(name)[0], scores.accuracies, s=4, alpha=0.4, linewidths=0)
-        axes.set(xlabel=name, ylabel=f"accuracy on {scores.dataset} (%)")
+        size = min(20.0, max(3.0, 4000 / len(scores.networks)))
+        axes.scatter(scores.of(result.proxy)[0], scores.accuracies, s=size, alpha=0.5, linewidths=0)
+        axes.set(xlabel=result.proxy, ylabel=f"accuracy on {scores.dataset} (%)")
+        axes.set_title(f"Spearman {result.metrics['spearman'].per_seed[0]:.3f}", fontsize="medium")
         axes.grid(alpha=0.3)
     canvas.savefig(path, dpi=150)
 

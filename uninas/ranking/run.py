@@ -14,7 +14,9 @@ from typing import Any, Self
 
 from uninas.aggregate import AGGREGATES, Aggregate
 from uninas.errors import error
-from uninas.ranking.members import dataset
+from uninas.ranking.members import dataset, fingerprint
+from uninas.ranking.pool import done
+from uninas.ranking.scoring import Job, Outcome, Scorer, died
 from uninas.ranking.store import Store
 from uninas.ranking.table import read_table
 
@@ -91,8 +93,6 @@ class Ranking:
     """A folder in which scores are gathered. Opening one that is there continues it."""
 
     def __init__(self, folder: Path, settings: Settings):
-        from uninas.ranking.scoring import Scorer  # here, because it loads torch
-
         self.folder, self.settings = folder, settings
         path = Path(settings.table)
         table = read_table(
@@ -107,31 +107,28 @@ class Ranking:
         random.Random(settings.sample_seed).shuffle(rows)  # so that a larger sample contains the smaller ones
         self.store = Store(folder)
         try:
-            self._compare(self.store.settings, {"digest": table.digest, **{one.name: one.label for one in sets}})
+            meant = {"table": table.digest, "space": fingerprint(settings.space)} | {s.name: s.label for s in sets}
+            fixed = self._compared({f"what {name} is": value for name, value in meant.items()})
             for proxy, direction in directions.items():
                 self.store.use(proxy, direction, settings.options.get(proxy, {}))
+            self.store.put({**settings.as_dict(), **fixed})
             self.store.sample(rows[: settings.limit])
+            self.jobs = list(self._jobs())
         except BaseException:
             self.store.close()
             raise
-        self.jobs = list(self._jobs())
         self.total = min(len(rows), settings.limit or len(rows)) * len(sets)
         self.failures: Counter[str] = Counter()
 
-    def outcomes(self, workers: int = 1) -> Iterator[Any]:
+    def outcomes(self, workers: int = 1) -> Iterator[Outcome]:
         """Do what is missing; yields each outcome when it is safely stored."""
-        from uninas.ranking.pool import done
-        from uninas.ranking.scoring import died
-
         for outcome in done(self.scorer, self.jobs, workers, died):
             self.store.add(outcome)
             self.failures.update(score.failure for score in outcome.scores if score.failure is not None)
             yield outcome
 
-    def _jobs(self) -> Iterator[Any]:
+    def _jobs(self) -> Iterator[Job]:
         """Network by network, on all data sets, so that whatever is done can be ranked."""
-        from uninas.ranking.scoring import Job
-
         wanted = [(seed, proxy) for seed in range(self.settings.seeds) for proxy in self.settings.components]
         there: dict[tuple[str, int], set[tuple[int, str]]] = {}
         networks = {}
@@ -146,10 +143,10 @@ class Ranking:
                 if missing:
                     yield Job(network.line, network.architecture, name, missing)
 
-    def _compare(self, stored: Mapping[str, Any], meant: Mapping[str, str]) -> None:
-        """A new ranking writes its settings; an old one must have been begun with ones that fit."""
-        now = self.settings.as_dict()
-        fixed = {name: now[name] for name in _FIXED} | {f"of {name}": value for name, value in meant.items()}
+    def _compared(self, meant: dict[str, str]) -> dict[str, Any]:
+        """What may not change in this folder; it must be as it was before."""
+        stored, now = self.store.settings, self.settings.as_dict()
+        fixed: dict[str, Any] = {name: now[name] for name in _FIXED} | meant
         changed = [name for name in fixed if name in stored and stored[name] != fixed[name]]
         if changed:
             raise error(
@@ -159,7 +156,7 @@ class Ranking:
                 *(f"{name} was {stored[name]}, now {fixed[name]}" for name in changed),
                 "use another folder, or --resume with nothing else to go on as it was begun",
             )
-        self.store.put({**now, **fixed})
+        return fixed
 
     def __enter__(self) -> Self:
         return self

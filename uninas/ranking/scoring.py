@@ -1,4 +1,4 @@
-"""One network, scored by every proxy with every seed. Imports torch.
+"""One network, scored by every proxy with every seed.
 
 A score depends on the network, the data set, the proxy and its options, and the seed, on nothing else: neither on
 which other proxies are asked, nor on the order of rows, nor on the number of processes. As in the published
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import groupby
@@ -102,15 +103,16 @@ class Scorer:
 
     def __call__(self, job: Job) -> Outcome:
         """The outcome of a job; whatever goes wrong with the network is part of it."""
-        torch.set_num_threads(1)  # sums round differently on more, and processes are the better use of processors
         dataset = next(one for one in self.datasets if one.name == job.dataset)
         began = time.perf_counter()
-        try:
-            graph = builder(self.space, self.folder)(job.text, dataset)
-            model = compile(graph).to(self.device).eval()
-        except Exception as problem:
-            return failed(job, reason(problem), time.perf_counter() - began)
-        return Outcome(job, graph.cost.params, graph.cost.macs, list(self._scores(job, dataset, graph, model)))
+        with _one_thread():
+            try:
+                graph = builder(self.space, self.folder)(job.text, dataset)
+                model = compile(graph).to(self.device).eval()
+            except Exception as problem:
+                return failed(job, reason(problem), time.perf_counter() - began)
+            scores = list(self._scores(job, dataset, graph, model))
+        return Outcome(job, graph.cost.params, graph.cost.macs, scores)
 
     def _scores(self, job: Job, dataset: Dataset, graph: Graph, model: Model) -> Iterator[Scored]:
         counted: dict[str, Scored] = {}
@@ -157,6 +159,17 @@ def failed(job: Job, reason: str, seconds: float = 0.0) -> Outcome:
 def died(job: Job) -> Outcome:
     """The outcome of a job whose process is gone."""
     return failed(job, "the process that scored it died, perhaps for want of memory")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums round differently on more threads, and processes are the better use of processors."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _generator(seed: int, purpose: str) -> torch.Generator:

@@ -15,14 +15,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from uninas.errors import error
 from uninas.ranking.database import Database
+from uninas.ranking.scoring import Outcome
 from uninas.ranking.table import Row
-
-if TYPE_CHECKING:
-    from uninas.ranking.scoring import Outcome
 
 FILE = "ranking.sqlite"
 FORMAT = 1
