@@ -3,7 +3,7 @@
     print(diff(before, after).text())
 
 Nodes are aligned in their order, so that as few operations as possible come, go or change. Blocks that are the same
-graph, or have the same key, are not looked into, and equal pairs of blocks are compared once.
+graph, or have the same key, are not looked into, and no pair of graphs is compared twice.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from uninas.op import Op
 Status = Literal["added", "removed", "changed", "rewired", "inside"]
 SIGNS: Mapping[Status, str] = {"added": "+", "removed": "-", "changed": "~", "rewired": "~", "inside": " "}
 MAX_CELLS = 1_000_000  # of one alignment; longer rows are compared position by position
+FINE = 1 << 16  # more than there are nodes in a row
 T = TypeVar("T")
 
 
@@ -127,15 +128,15 @@ def paired(before: Graph, after: Graph) -> list[tuple[Node | None, Node | None]]
 
 
 class _Comparison:
-    """Compares graphs; equal pairs once."""
+    """Compares graphs, each pair once."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[str, str], tuple[Change, ...]] = {}
+        self.known: dict[tuple[int, int], tuple[Change, ...]] = {}  # by identity, because names are part of it
 
     def changes(self, a: Graph, b: Graph) -> tuple[Change, ...]:
         if a is b or a.key == b.key:
             return ()
-        pair = a.key, b.key
+        pair = id(a), id(b)
         if pair not in self.known:
             self.known[pair] = self._compared(a, b)
         return self.known[pair]
@@ -147,7 +148,13 @@ class _Comparison:
         return tuple(change for change in changes if change is not None)
 
     def rows(self, a: Graph, b: Graph) -> list[tuple[Node | None, Node | None]]:
-        return align(a.nodes, b.nodes, lambda x, y: self.cost(x.op, y.op), _size)
+        """The nodes side by side; of alignments that cost the same, names decide."""
+        return align(
+            a.nodes,
+            b.nodes,
+            lambda x, y: FINE * self.cost(x.op, y.op) + (x.name != y.name),
+            lambda node: FINE * _size(node),
+        )
 
     def _change(self, a: Graph, b: Graph, x: Node | None, y: Node | None, names: Mapping[str, str]) -> Change | None:
         if x is None or y is None:

@@ -152,7 +152,8 @@ def embedding_distance(a: Graph, b: Graph) -> float:
 
 
 def _label(node: Node) -> str:
-    return node.op.name if isinstance(node.op, Op) else str(node.op)
+    """The operation; a block is what is inside it, whatever its name."""
+    return node.op.name if isinstance(node.op, Op) else type(node.op).__name__
 
 
 def _sources(node: Node, labels: dict[str, str]) -> set[str]:
