@@ -1,13 +1,14 @@
-"""Time and memory of VKDNW's Jacobian: ours (forward mode) against the published way (reverse mode), side by side.
+"""Time and memory of VKDNW's Jacobian: ours against the published way (reverse mode), side by side.
 
-    python benchmarks/bench_vkdnw.py             # both parts, a few minutes on one core
+    python benchmarks/bench_vkdnw.py             # all parts, some minutes on one core
     python benchmarks/bench_vkdnw.py reverse     # ours against vmap(jacrev) at 100 classes, 60 tensors, 64 px
     python benchmarks/bench_vkdnw.py forward     # forward passes per tensor at 1 000 classes, 128 tensors, 224 px
+    python benchmarks/bench_vkdnw.py waists      # few classes: rows through waists against columns, and vmap(jacrev)
 
 The published algorithm is written here from its definition: for every sample, `jacrev` of the logits by the chosen
 scalars, vectorised over the samples. Each measurement runs in a process of its own, so that the growth of its peak
-resident memory (ru_maxrss) is its own; what is reported is that growth over the loaded model. Times are medians.
-Needs timm.
+resident memory (ru_maxrss) is its own; what is reported is that growth over the loaded model. Times are medians, in
+seconds of this one thread's processor time, so that other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ import time
 import warnings
 from collections.abc import Callable
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
+import uninas
+from uninas.nasbench201 import graph_of
+from uninas.proxies.initial import initialise
 from uninas.proxies.jacobian import Weight, logit_jacobian
 from uninas.proxies.vkdnw import chosen_weights, fisher_spectrum, spectrum_entropy
+
+CELL = "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
 
 
 def reverse_mode(module: nn.Module, x: Tensor, weights: list[Weight]) -> tuple[Tensor, Tensor]:
@@ -52,9 +57,15 @@ def reverse_mode(module: nn.Module, x: Tensor, weights: list[Weight]) -> tuple[T
         return module(x), torch.stack([columns[w.name] for w in weights], -1).detach()
 
 
-def forward_mode(module: nn.Module, x: Tensor, weights: list[Weight]) -> tuple[Tensor, Tensor]:
-    """Logits and their Jacobian our way."""
+def ours(module: nn.Module, x: Tensor, weights: list[Weight]) -> tuple[Tensor, Tensor]:
+    """Logits and their Jacobian our way, whichever of the two is faster."""
     found = logit_jacobian(module, (x,), weights)
+    return found.logits, found.values
+
+
+def columns_only(module: nn.Module, x: Tensor, weights: list[Weight]) -> tuple[Tensor, Tensor]:
+    """Logits and their Jacobian our way, one tangent per weight."""
+    found = logit_jacobian(module, (x,), weights, way="columns")
     return found.logits, found.values
 
 
@@ -67,26 +78,33 @@ def one_forward(module: nn.Module, x: Tensor, weights: list[Weight]) -> tuple[Te
 
 WAYS: dict[str, Callable[[nn.Module, Tensor, list[Weight]], tuple[Tensor, Tensor]]] = {
     "reverse": reverse_mode,
-    "ours": forward_mode,
+    "ours": ours,
+    "columns": columns_only,
     "forward": one_forward,
 }
 
 
-def measure(way: str, model: str, pixels: int, classes: int, tensors: int, repeats: int) -> dict[str, float]:
+def measure(
+    way: str, model: str, pixels: int, classes: int, tensors: int, samples: int, repeats: int
+) -> dict[str, float]:
     """Seconds, growth of the peak memory in MiB, and the VKDNW of one way, in this process."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    module = timm.create_model(model, num_classes=classes).eval()
-    x = torch.randn(2, 3, pixels, pixels)
+    generator = torch.Generator().manual_seed(0)
+    if model == "cell":
+        module = uninas.create_model(graph_of(CELL), num_classes=classes).eval()
+    else:
+        module = uninas.create_model(model, num_classes=classes, img_size=pixels).eval()
+    initialise(module, "kaiming_normal_fan_in", generator)
+    x = torch.randn(samples, 3, pixels, pixels, generator=generator)
     weights = chosen_weights(module, tensors)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []
     logits, jacobian = WAYS[way](module, x, weights)  # what the first call loads is not counted
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         logits, jacobian = WAYS[way](module, x, weights)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     entropy, _ = spectrum_entropy(fisher_spectrum(logits, jacobian))
     return {"seconds": statistics.median(seconds), "mib": peak / 1024, "score": entropy, "weights": len(weights)}
@@ -101,8 +119,8 @@ def in_own_process(*arguments: object) -> dict[str, float]:
 
 def against_reverse_mode() -> None:
     """Ours against the published way."""
-    setting = ("resnet18", 64, 100, 60)
-    print("resnet18, 64 px, batch 2, 100 classes, 60 tensors, float32, one thread")
+    setting = ("resnet", 64, 100, 60, 2)
+    print("resnet of the UniNAS space, 64 px, batch 2, 100 classes, 60 tensors, float32, one thread")
     reverse, ours = in_own_process("reverse", *setting, 3), in_own_process("ours", *setting, 5)
     for name, row in (("reverse mode", reverse), ("ours", ours)):
         print(f"  {name:<12} {row['seconds']:8.3f} s   peak +{row['mib']:6.0f} MiB   VKDNW {row['score']:.6f}")
@@ -112,8 +130,8 @@ def against_reverse_mode() -> None:
 def against_forward_passes() -> None:
     """What one tensor costs, in forward passes of the same batch."""
     print("224 px, batch 2, 1 000 classes, first 128 tensors, float32, one thread")
-    for model in ("resnet18", "coatnet_0_rw_224"):
-        setting = (model, 224, 1000, 128)
+    for model in ("resnet18", "resnet", "coatnet"):
+        setting = (model, 224, 1000, 128, 2)
         forward, ours = in_own_process("forward", *setting, 9), in_own_process("ours", *setting, 1)
         passes = ours["seconds"] / forward["seconds"] / ours["weights"]
         print(
@@ -122,10 +140,21 @@ def against_forward_passes() -> None:
         )
 
 
+def few_classes() -> None:
+    """A cell of NAS-Bench-201 at ten classes: rows pulled through waists, columns pushed, and the published way."""
+    print("a cell of NAS-Bench-201, 32 px, batch 16, 10 classes, 128 tensors, float32, one thread")
+    found = {way: in_own_process(way, "cell", 32, 10, 128, 16, 3) for way in ("reverse", "columns", "ours")}
+    for way, row in found.items():
+        ratio = found["reverse"]["seconds"] / row["seconds"]
+        print(
+            f"  {way:<12} {row['seconds']:8.3f} s  {ratio:5.1f} x   peak +{row['mib']:6.0f} MiB   VKDNW {row['score']:.6f}"
+        )
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("all", "reverse", "forward", "measure"), default="all")
+    parser.add_argument("part", nargs="?", choices=("all", "reverse", "forward", "waists", "measure"), default="all")
     parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part == "measure":
@@ -135,6 +164,8 @@ def main() -> None:
         against_reverse_mode()
     if options.part in ("all", "forward"):
         against_forward_passes()
+    if options.part in ("all", "waists"):
+        few_classes()
 
 
 if __name__ == "__main__":
