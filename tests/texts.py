@@ -141,13 +141,17 @@ class Writer:
             self.sum(1)
 
     def move(self) -> None:
-        self.pick(["insert", "remove"])
+        self.pick(["insert", "remove", "width"])
         if self.maybe():
             self.put("0.7")
         if self.maybe():
             self.put("{")
-            self.listed(lambda: self.chain(2), end=True)
+            self.listed(lambda: self.chain(2) if self.maybe() else self.choice(), end=True)
             self.put("}")
+        if self.maybe():
+            self.put("where")
+            self.sum(2)
+            self.put("<=", "7")
 
     def budget(self) -> None:
         self.pick(["params", "flops"])

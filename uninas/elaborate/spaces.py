@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from uninas import syntax as ast
 from uninas.elaborate.core import PROBE, describe, text_of
@@ -14,6 +15,7 @@ from uninas.op import REGISTRY, Shape
 from uninas.scope import Callee, Scope, Symbol, Value
 from uninas.space import Budget, Choice, Decide, Facts, Limit, MoveOption, MoveRule, Space
 
+SOMEWHERE = Facts(0, 0, 2, "conv", "block", *PROBE)  # a site on which filters are tried
 MAX_KEPT = 10_000  # blocks and sections kept for the next member of a space
 
 
@@ -173,5 +175,9 @@ def _filter(condition: ast.Expression, module: Module) -> Callable[[Facts], bool
         if isinstance(part, ast.Operation) and part.operator in ("and", "or", "not"):
             parts += part.operands
         else:
-            holds(Facts(0, 0, 2, "conv", "block", *PROBE), part)
+            try:
+                holds(SOMEWHERE, part)
+            except UninasError as problem:
+                hint = f"a place has {', '.join(vars(SOMEWHERE))}"
+                raise UninasError(replace(found, notes=(*found.notes, hint)) for found in problem.diagnostics) from None
     return where
