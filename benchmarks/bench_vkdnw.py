@@ -31,7 +31,7 @@ import uninas
 from uninas.nasbench201 import graph_of
 from uninas.proxies.initial import initialise
 from uninas.proxies.jacobian import Weight, logit_jacobian
-from uninas.proxies.vkdnw import chosen_weights, fisher_spectrum, spectrum_entropy
+from uninas.proxies.vkdnw import SMOOTHING, chosen_weights, fisher_spectrum, spectrum_entropy
 
 CELL = "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
 
@@ -106,7 +106,7 @@ def measure(
         logits, jacobian = WAYS[way](module, x, weights)
         seconds.append(time.process_time() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    entropy, _ = spectrum_entropy(fisher_spectrum(logits, jacobian))
+    entropy, _ = spectrum_entropy(fisher_spectrum(logits, jacobian, SMOOTHING))
     return {"seconds": statistics.median(seconds), "mib": peak / 1024, "score": entropy, "weights": len(weights)}
 
 
@@ -145,10 +145,8 @@ def few_classes() -> None:
     print("a cell of NAS-Bench-201, 32 px, batch 16, 10 classes, 128 tensors, float32, one thread")
     found = {way: in_own_process(way, "cell", 32, 10, 128, 16, 3) for way in ("reverse", "columns", "ours")}
     for way, row in found.items():
-        ratio = found["reverse"]["seconds"] / row["seconds"]
-        print(
-            f"  {way:<12} {row['seconds']:8.3f} s  {ratio:5.1f} x   peak +{row['mib']:6.0f} MiB   VKDNW {row['score']:.6f}"
-        )
+        seconds, ratio = row["seconds"], found["reverse"]["seconds"] / row["seconds"]
+        print(f"  {way:<8} {seconds:8.3f} s  {ratio:5.1f} x   peak +{row['mib']:6.0f} MiB   VKDNW {row['score']:.6f}")
 
 
 def main() -> None:
