@@ -308,3 +308,12 @@ def test_a_flow_beyond_float64_is_an_error():
         nn.init.constant_(parameter, 1e30)
     with pytest.raises(ProxyError, match="'synflow' has no finite value"):
         score("synflow", module, torch.ones(1, 4))
+
+
+def test_inputs_without_derivatives():
+    module = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(12, 3))
+    words = torch.tensor([[0, 1, 2], [3, 4, 0]])
+    assert score("snip", module, words).value > 0
+    assert score("synflow", module, words).value > 0
+    with pytest.raises(ProxyError, match="cannot be differentiated"):
+        score("epe_nas", module, words)

@@ -2,7 +2,7 @@
 
 With a (N x C x positions) the values of a layer's channels, g the gradient of the loss by them,
 
-    Delta_c = 1 / (2 N)  sum_n ( sum over positions of a_nc g_nc )^2      (equation 3),
+    Delta_c = 1 / (2 N)  sum_n ( sum over positions of a_nc g_nc )^2,
 
 the second-order estimate, after Theis et al. 2018, of what the loss changes when channel c is set to zero.
 """

@@ -72,7 +72,7 @@ def derivatives(value: Tensor, by: Sequence[Tensor], *, differentiable: bool = F
     """The derivatives of a scalar, zero where it does not depend. ProxyError if torch cannot, or all are missing."""
     try:
         found: Sequence[Tensor | None] = torch.autograd.grad(value, by, create_graph=differentiable, allow_unused=True)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # ValueError: there is nothing to differentiate by
         raise ProxyError(f"the module cannot be differentiated: {error}") from error
     if all(part is None for part in found):
         raise ProxyError("the module's output depends on none of the tensors to differentiate by")

@@ -5,8 +5,8 @@ With w the weights, L the mean cross-entropy of the batch, g = dL/dw and H the H
     l2_norm    sum over tensors of ||w||
     grad_norm  sum over tensors of ||g||
     plain      sum of w g
-    snip       sum of |w g|            (Lee et al., ICLR 2019, equation 4 without its normalisation)
-    grasp      sum of -w (H g)         (Wang et al., ICLR 2020, equation 8)
+    snip       sum of |w g|            (Lee et al., ICLR 2019, not normalised)
+    grasp      sum of -w (H g)         (Wang et al., ICLR 2020)
 
 These are the conventions of Abdelfattah et al. (ICLR 2021) and NAS-Bench-Suite-Zero (Krishnakumar et al. 2022): one
 sum over all filters and matrices, and grasp with the sign of the paper, which counts as better where it is higher.

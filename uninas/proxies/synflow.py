@@ -3,7 +3,7 @@
 R is the sum of the outputs for an input of ones, with every parameter replaced by its absolute value. Of a network
 without biases R is the sum over all paths of the product of the weights on them, and
 
-    score = sum of |w dR/dw|      (equations 3 and 4 of the paper, summed as by Abdelfattah et al., ICLR 2021).
+    score = sum of |w dR/dw|      (the paper's saliency, summed as by Abdelfattah et al., ICLR 2021).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 With g_b the gradient of the loss of mini-batch b by a weight,
 
-    score = sum over layers l of ln( sum over weights w of l of  E_b |g_b| / sqrt(Var_b g_b) )      (equation 17).
+    score = sum over layers l of ln( sum over weights w of l of  E_b |g_b| / sqrt(Var_b g_b) ).
 """
 
 from __future__ import annotations
