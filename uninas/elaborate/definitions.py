@@ -7,18 +7,17 @@ from typing import Any
 
 from uninas import syntax as ast
 from uninas.builder import Builder
-from uninas.elaborate.core import MAX_DEPTH, MAX_OPTIONS, Exhausted, describe
+from uninas.elaborate.core import MAX_DEPTH, MAX_OPTIONS, Exhausted
 from uninas.elaborate.steps import Steps
 from uninas.errors import Span, UninasError, did_you_mean, error, shown
 from uninas.graph import Block, Graph
 from uninas.library import Module
 from uninas.op import Shape, show_shape
-from uninas.scope import Callee, Nameless, Poisoned, Scope, Symbol, Value
+from uninas.scope import Poisoned, Scope, Symbol, Value
 from uninas.space import METRICS, Limit
 
 PROBE: Shape = (64, 56, 56)  # the input of a block that is looked at alone and names none
 
-KINDS: dict[str, type] = {"int": int, "float": float, "bool": bool}
 INITS = ("default", "kaiming_fan_out", "kaiming_fan_in", "xavier", "trunc_normal", "torch")
 
 
@@ -146,39 +145,8 @@ class Elaborator(Steps):
                 raise error(
                     "UNI013", f"expected a value for the parameter {name} of {definition.name.text}", parameter.span
                 )
-            scope.bind(name, self.fitting(value, parameter, scope), parameter.name.span)
-
-    def fitting(self, value: Value, parameter: ast.Parameter, scope: Scope) -> Value:
-        """The value, when it is of the parameter's kind. A parameter without a kind takes that of its default."""
-        kind = parameter.kind
-        if isinstance(kind, tuple):
-            words = self.symbols(kind)
-            fits, wanted = isinstance(value, Symbol) and value.text in words, " or ".join(words)
-        elif kind and kind.text == "block":
-            fits, wanted = isinstance(value, (Callee, Nameless)), "a block"
-        elif kind and kind.text in KINDS:
-            types = (int, float) if kind.text == "float" else (KINDS[kind.text],)
-            fits, wanted = type(value) in types, kind.text
-        elif kind:
-            raise error(
-                "UNI014",
-                f"expected a kind int, float, bool, block or {{a, b}}, but got {kind.text}",
-                kind.span,
-                did_you_mean(kind.text, [*KINDS, "block"]),
-            )
-        else:
-            like = None if parameter.default is None else self.value(parameter.default, scope, ())
-            callable_ = isinstance(like, (Callee, Nameless))
-            types = (bool,) if isinstance(like, bool) else (int, float) if isinstance(like, float) else (int,)
-            fits = isinstance(value, (Callee, Nameless)) if callable_ else type(value) in types
-            wanted = "a block" if callable_ else types[-1].__name__
-        if not fits:
-            raise error(
-                "UNI014",
-                f"expected {parameter.name.text} to be {wanted}, but got {shown(describe(value))}",
-                parameter.span,
-            )
-        return value
+            like = None if parameter.kind or parameter.default is None else self.value(parameter.default, scope, ())
+            scope.bind(name, self.fitting(value, parameter, parameter.span, like), parameter.name.span)
 
     # ---- networks ------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from uninas.library import Module
 from uninas.op import Attr, Op, Shape, ShapeError
 from uninas.scope import Binding, Callee, Nameless, Poison, Poisoned, Scope, Symbol, Value
 
+KINDS: dict[str, type] = {"int": int, "float": float, "bool": bool}
+
 
 class Steps(Expressions):
     """Adds nodes for what stands after arrows."""
@@ -190,7 +192,13 @@ class Steps(Expressions):
         parameters = {parameter.name.text: parameter for parameter in definition.parameters}
         values: dict[str, Value] = {}
         for name, argument in self.matched(callee, list(parameters), span):
-            values[name] = self.argument(argument, callee, self.symbols(parameters[name].kind))
+            parameter = parameters[name]
+            value = self.argument(argument, callee, self.symbols(parameter.kind))
+            default = parameter.default
+            like = default.value if isinstance(default, (ast.Number, ast.Boolean)) else None
+            if parameter.kind or like is not None:  # other defaults need the block's own sizes, and are met inside it
+                value = self.fitting(value, parameter, argument.span, like)
+            values[name] = value
         for name, parameter in parameters.items():
             if name not in values and parameter.default is None:
                 raise error("UNI013", f"expected a value for the parameter {name} of {definition.name.text}", span)
@@ -230,7 +238,42 @@ class Steps(Expressions):
         if isinstance(argument.value, (ast.Options, ast.Range)):
             assert argument.name
             return self.chosen(argument.name.text, argument.value, callee.scope, symbols)
-        return self.value(argument.value, callee.scope, symbols)
+        try:
+            return self.value(argument.value, callee.scope, symbols)
+        except UninasError:
+            if symbols and isinstance(argument.value, ast.Reference) and argument.value.arguments is None:
+                word = argument.value.name.text
+                wanted = f"expected {' or '.join(symbols)}, but got {shown(word)}"
+                raise error("UNI014", wanted, argument.span, did_you_mean(word, symbols)) from None
+            raise
+
+    def fitting(self, value: Value, parameter: ast.Parameter, span: Span, like: Value | None = None) -> Value:
+        """The value, when it is of the parameter's kind; without a kind, when it is of that of the default, `like`."""
+        kind = parameter.kind
+        if isinstance(kind, tuple):
+            words = self.symbols(kind)
+            fits, wanted = isinstance(value, Symbol) and value.text in words, " or ".join(words)
+        elif kind and kind.text == "block":
+            fits, wanted = isinstance(value, (Callee, Nameless)), "a block"
+        elif kind and kind.text in KINDS:
+            types = (int, float) if kind.text == "float" else (KINDS[kind.text],)
+            fits, wanted = type(value) in types, kind.text
+        elif kind:
+            raise error(
+                "UNI014",
+                f"expected a kind int, float, bool, block or {{a, b}}, but got {kind.text}",
+                kind.span,
+                did_you_mean(kind.text, [*KINDS, "block"]),
+            )
+        else:
+            callable_ = isinstance(like, (Callee, Nameless))
+            types = (bool,) if isinstance(like, bool) else (int, float) if isinstance(like, float) else (int,)
+            fits = isinstance(value, (Callee, Nameless)) if callable_ else type(value) in types
+            wanted = "a block" if callable_ else types[-1].__name__
+        if not fits:
+            found = shown(describe(value))
+            raise error("UNI014", f"expected {parameter.name.text} to be {wanted}, but got {found}", span)
+        return value
 
     def symbols(self, kind: ast.Word | tuple[ast.Word, ...] | None) -> tuple[str, ...]:
         """The words of a choice kind."""
