@@ -329,14 +329,14 @@ class Graph:
             other.__dict__["cost"] = self.cost + op.cost(*incoming) + node.op.cost(*incoming) * -1
         if "operations" in self.__dict__:
             other.__dict__["operations"] = self.operations + _operations(nodes[position]) - _operations(node)
-        if "_lines" in self.__dict__ and self._is_row:
+        if "_lines" in self.__dict__ and self.is_row:
             lines = self._lines.copy()  # a row of nodes: node n is line n + 1
             lines[position + 1] = f"{position} = {op.canonical} <- " + lines[position + 1].rpartition(" <- ")[2]
             other.__dict__["_lines"] = lines
         return other
 
     @cached_property
-    def _is_row(self) -> bool:
+    def is_row(self) -> bool:
         """Whether every node takes what the one before it makes, so that the canonical order is that of the nodes."""
         ends = [INPUT, *(node.name for node in self.nodes)]
         takes = [*(node.inputs for node in self.nodes), self.outputs]
@@ -363,7 +363,7 @@ def live(nodes: tuple[Node, ...], outputs: tuple[Wire, ...]) -> tuple[Node, ...]
 
 
 # What depends on the wires and shapes of a graph alone, and not on its operators.
-_OF_WIRES = ("inputs", "outputs", "name", "init", "output_shapes", "_shapes", "position", "uses", "_is_row")
+_OF_WIRES = ("inputs", "outputs", "name", "init", "output_shapes", "_shapes", "position", "uses", "is_row")
 
 
 def _operations(node: Node) -> int:

@@ -1,5 +1,6 @@
 """Each kind of move: what it does to a graph, and when it is refused."""
 
+import dataclasses
 import json
 import random
 from collections import Counter
@@ -307,7 +308,7 @@ def test_an_edit_beyond_the_budget_is_refused_before_the_network_is_built(tiny, 
 
 def test_what_is_carried_over_is_what_would_be_computed(wild):
     rng, graph, seen = random.Random(11), wild.start, {wild.start.key}
-    for _ in range(25):
+    for _ in range(12):
         graph = wild.propose(graph, rng, seen).graph
         seen.add(graph.key)
         fresh = build(load_text(dumps(graph)), graph.name)
@@ -346,3 +347,36 @@ def test_the_published_step_is_what_its_space_says():
     insert, remove = space(*find("UniNAS")).moves
     assert (insert.name, insert.weight, remove.name, remove.weight) == ("insert", 0.7, "remove", 0.3)
     assert len(insert.options) == 21 and insert.where is None and remove.where is None
+
+
+# ---- records from elsewhere ----------------------------------------------------------------------------------------
+
+
+def test_any_record_is_an_edit_that_fits_or_a_refusal(tiny, moves):
+    """Whatever a stored edit says, it is read or refused, and applied or refused, and never anything else."""
+    known = moves("insert {gelu}, replace {relu}, skip {multiply}, wrap {conv(C * 2, 1) -> body -> conv(C, 1)}")
+    names = ["in", "out", "conv_1", "conv_2", "add", "y", "heads", "mb_conv", "parts", "nothing", ""]
+    paths = [[], ["stem"], ["stages.0"], ["stages.1", "blocks.1"], ["stages.0", "blocks.1", "mb_conv"], ["stages.9"]]
+    rng = random.Random(0)
+
+    def value(kind):
+        one = lambda options: options[rng.randrange(len(options))]  # noqa: E731
+        return {
+            "str": lambda: one([*names, "gelu", "relu", "multiply", "kernel", "stages.0", tiny.key]),
+            "int": lambda: one([-1, 0, 1, 2, 7, 10**9]),
+            "Value": lambda: one([3, 0, True, "none", 0.5, -1]),
+            "Wire": lambda: [one(names), one([-1, 0, 1])],
+            "Port": lambda: [one(names), one([-1, 0, 1])],
+            "tuple[int, ...]": lambda: [one([1, 2]) for _ in range(rng.randrange(4))],
+            "tuple[str, ...]": lambda: one(paths),
+        }[kind.removesuffix(" | None")]()
+
+    outcomes = Counter()
+    for _ in range(1200):
+        kind = list(KINDS.values())[rng.randrange(len(KINDS))]
+        fields = {field.name: value(str(field.type)) for field in dataclasses.fields(kind)}
+        edit = read_edit({"move": kind.kind, **fields})
+        outcome = attempt(tiny, edit, known, tiny)
+        outcomes[type(outcome).__name__] += 1
+        assert isinstance(outcome, Refusal) or build(load_text(dumps(outcome)), "tiny") == outcome
+    assert min(outcomes["Graph"], outcomes["Refusal"]) > 10, outcomes

@@ -9,7 +9,7 @@ from uninas.graph import Graph, Wire, subgraphs
 from uninas.mutate.edits import Bodies, Edit
 from uninas.mutate.rebuild import cut, exchanged
 from uninas.mutate.resolve import resolved
-from uninas.mutate.sites import Refusal, Site, draw_site, node_of, region
+from uninas.mutate.sites import Refusal, Site, draw_site, has, node_of, region
 
 TRIES = 64  # places of the second parent that are looked at for one that fits
 
@@ -51,8 +51,10 @@ class Graft(Edit, kind="graft"):
             return whole if fits else Refusal("type", f"{'.'.join(self.origin)} does not fit here")
         if not self.since or not self.from_wire or not self.from_node:
             return Refusal("site", "a region needs both of its ends")
-        if not node_of(graph, self.node) or not node_of(donor, self.from_node):
-            return Refusal("site", f"there is no node {self.node}, or no {self.from_node}")
+        if not node_of(graph, self.node) or not has(graph, self.since):
+            return Refusal("site", f"there is no node {self.node}, or no wire {self.since.node}")
+        if not node_of(donor, self.from_node) or not has(donor, self.from_wire):
+            return Refusal("site", f"{self.mate[:8]} has no node {self.from_node}, or no wire {self.from_wire.node}")
         body = cut(donor, self.from_wire, self.from_node)
         if isinstance(body, Refusal):
             return body

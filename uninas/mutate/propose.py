@@ -16,6 +16,7 @@ from uninas.mutate.rebuild import changed
 from uninas.mutate.sites import Refusal
 from uninas.space import Budget
 
+MAX_OPERATIONS = 200_000  # of one architecture; its text could not be read otherwise
 PATIENCE = 1000  # refusals in a row after which there is probably no legal move
 
 
@@ -54,6 +55,8 @@ def attempt(
         return edit.change(inner, moves)
 
     def allow(part: Graph, other: Graph, copies: int) -> Refusal | None:
+        if graph.operations + copies * (other.operations - part.operations) > MAX_OPERATIONS:
+            return Refusal("budget", f"expected at most {MAX_OPERATIONS:,} operations")
         broken = budget.broken_by(graph, part, other, copies) if budget else ""
         return Refusal("budget", broken) if broken else None
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 from uninas.builder import snake_case
 from uninas.graph import INPUT, Block, Each, Graph, GraphError, Node, Operator, Wire, subgraphs
 from uninas.mutate.edits import Edit
-from uninas.mutate.sites import OUTPUT, Port, Refusal, fixed_depth, is_stage, transparent
-from uninas.op import Op
+from uninas.mutate.sites import OUTPUT, Port, Refusal, fixed_depth, is_stage, stages, transparent
+from uninas.op import Op, ShapeError
 from uninas.ops.shape import Identity
 
 INLINED = "inserted"  # what elaboration calls a chain of several steps; a chain of one block is that block
@@ -50,7 +50,7 @@ def changed(graph: Graph, edit: Edit, change: Callable[[Graph], Graph | Refusal]
                 result = rewired(around, {Wire(node.name): node.inputs[0]})
             else:
                 result = around.with_op(node.name, Block(result) if isinstance(node.op, Block) else Each(result))
-    except GraphError as problem:
+    except (GraphError, ShapeError) as problem:
         return Refusal("type", str(problem))
     return result
 
@@ -61,9 +61,15 @@ def _misplaced(graph: Graph, edit: Edit) -> Refusal | None:
         return Refusal("site", "a network changes inside its blocks only")
     if edit.level == "row" and (depth != 1 or not is_stage(graph.by_name[edit.path[0]])):
         return Refusal("site", f"{'.'.join(edit.path) or 'this'} is no stage")
-    if edit.level == "network" and (depth or fixed != 2):
+    rows = [inner for node in stages(graph) for inner, _ in subgraphs(node)] if edit.level != "inner" else []
+    if edit.level == "network" and (depth or fixed != 2 or not _of_blocks(graph)):
         return Refusal("site", "this is no network of stages")
-    return None
+    return None if all(map(_of_blocks, rows)) else Refusal("site", "a stage is no row of blocks")
+
+
+def _of_blocks(graph: Graph) -> bool:
+    """Whether a graph is blocks in a row, as a network and its stages are."""
+    return graph.is_row and all(isinstance(node.op, Block) for node in graph.nodes)
 
 
 # ---- wires ---------------------------------------------------------------------------------------------------------
@@ -158,10 +164,9 @@ def cut(graph: Graph, since: Wire, end: str) -> Graph | Refusal:
             inside.append(node)
             wanted.update(wire.node for wire in node.inputs if wire != since)
     names = {node.name for node in inside}
-    into = {since: Wire(INPUT)}
-    nodes = tuple(with_inputs(node, into) for node in reversed(inside))
-    if any(wire.node not in names and wire != Wire(INPUT) for node in nodes for wire in node.inputs):
+    if any(wire.node not in names and wire != since for node in inside for wire in node.inputs):
         return Refusal("site", f"{end} sees more than {since.node}")
+    nodes = tuple(with_inputs(node, {since: Wire(INPUT)}) for node in reversed(inside))
     return Graph((graph.shape(since),), nodes, (Wire(end),), INLINED)
 
 

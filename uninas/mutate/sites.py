@@ -71,9 +71,8 @@ class Site:
         found: list[tuple[Wire, Port | None]] = []
         for wire, port in arriving:
             after, before = wire, port
-            while after.node != INPUT and transparent(self.graph.nodes[self.graph.position[after.node]].op):
-                node = self.graph.nodes[self.graph.position[after.node]]  # the same place, by its first name
-                before, after = Port(node.name), node.inputs[0]
+            while (node := node_of(self.graph, after.node)) and transparent(node.op):
+                before, after = Port(node.name), node.inputs[0]  # the same place, by its first name
             several = self.graph.uses[after] > 1
             found += [(after, None), (after, before if several else None)]
         return found
@@ -89,8 +88,7 @@ class Site:
             op, wire = OUTPUT, self.graph.outputs[self.index - len(self.graph.nodes)]
         else:
             op, wire = _word(self.node.op), (self.node.inputs or (Wire(INPUT),))[0]
-        shape = (*self.graph.shape(wire), 1, 1)[:3] if self.graph.nodes or self.graph.outputs else (1, 1, 1)
-        return Facts(stage, index, len(self.path), op, self.block or "block", *shape)
+        return Facts(stage, index, len(self.path), op, self.block or "block", *(*self.graph.shape(wire), 1, 1)[:3])
 
 
 def _word(op: Operator) -> str:

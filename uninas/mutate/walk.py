@@ -88,11 +88,11 @@ class MoveWalk:
                 yield Proposal(other, edit)
 
 
-def walk_of(space: Space, start: Graph | None = None, budget: Budget | None = None) -> Walk:
+def walk_of(space: Space, start: Graph | None = None, budget: Budget | None = None, even: str = "rules") -> Walk:
     """How to move in a space: by its moves from its start (or another one), or else by its choices.
 
-    `budget` takes the place of the space's own; percent are relative to the start. Raises UNI023 when there are
-    neither moves nor choices.
+    `budget` takes the place of the space's own; percent are relative to the start. `even` is that of `Moves`. Raises
+    UNI023 when there are neither moves nor choices.
     """
     limits = space.budget if budget is None else budget
     if space.moves:
@@ -100,7 +100,7 @@ def walk_of(space: Space, start: Graph | None = None, budget: Budget | None = No
             if space.start is None:
                 raise error("UNI023", f"expected {space.name} to have a start", None, "write: start NETWORK")
             start = space.start()
-        return MoveWalk(Moves([rule for rule in space.moves if rule.weight > 0]), limits.against(start), start)
+        return MoveWalk(Moves([rule for rule in space.moves if rule.weight > 0], even), limits.against(start), start)
     if space.build is None or not (space.choices or space.nested):
         raise error("UNI023", f"expected {space.name} to have moves or choices", None, "moves insert 0.7 { ... }, ...")
     return ChoiceWalk(space, limits)
