@@ -181,14 +181,15 @@ def _agreement(scores: Scores, proxy: str, values: Floats, path: Path) -> float 
 
 def tables(found: Sequence[Result], scores: Mapping[str, Scores], settings: Settings) -> Iterator[RenderableType]:
     """A table for every data set, and what is to be said about it."""
+    from rich import box
     from rich.table import Table
 
     for dataset, part in scores.items():
         title = f"{dataset}: {len(part.networks)} networks, {settings.seeds} seed{'s' * (settings.seeds > 1)}"
         rows = [result for result in found if result.dataset == dataset]
-        table = Table(title=title, title_justify="left")
-        table.add_column("proxy")
-        heads = ["Kendall tau", "Spearman", "nDCG", "best found", "regret", "failed", "s / network"]
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        table.add_column("proxy", overflow="fold")
+        heads = ["Kendall", "Spearman", "nDCG", "best %", "regret %", "failed", "seconds"]
         heads += ["published"] * any(result.compared for result in rows)
         for head in heads:
             table.add_column(head, justify="right")
@@ -198,25 +199,26 @@ def tables(found: Sequence[Result], scores: Mapping[str, Scores], settings: Sett
             table.add_row(
                 result.proxy, *cells, str(result.failures), f"{result.seconds:.3g}", *[published][: len(heads) - 7]
             )
-        yield table
-        yield from _remarks(part)
+        if rows:
+            yield table
+        yield from (*_remarks(part), "")
 
 
 def _remarks(scores: Scores) -> Iterator[str]:
     if scores.missing:
-        yield f"{scores.missing} networks are not scored yet, and left out"
+        yield f"{scores.dataset}: {scores.missing} networks are not scored yet, and left out"
     for proxy, reasons in scores.reasons.items():
         for reason, count in reasons.most_common(SHOWN_FAILURES):
             yield f"{proxy} failed {count} times (ranked last): {reason}"
 
 
 def _shown(figure: Figure, digits: int) -> str:
-    """0.618 ±0.004, and below it 0.601..0.634"""
+    """0.618 ±0.004, and below it 0.601 .. 0.634"""
     text = f"{figure.mean:.{digits}f}"
     if len(figure.per_seed) > 1:
         text += f" ±{figure.deviation:.{digits}f}"
     if figure.interval is not None:
-        text += f"\n{figure.interval.low:.{digits}f}..{figure.interval.high:.{digits}f}"
+        text += f"\n{figure.interval.low:.{digits}f} .. {figure.interval.high:.{digits}f}"
     return text
 
 
