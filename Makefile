@@ -8,12 +8,12 @@ WORKERS   ?= 2
 DEMO_DIR  ?= runs/demo
 DEMO_ARGS ?= --params-max 30M --flops-max 10G --iterations 40 --proxy vkdnw --seed 42 --img-size 32 --classes 100 --batch-size 2 --fold
 
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test browser lint bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@echo "UniNAS toolkit. The first target you make also makes $(VENV) and installs the package there."
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.core ## search the UniNAS space from CoAtNet with VKDNW, on 32 px images and two of them, to be quick
 	OMP_NUM_THREADS=1 $(BIN)/uninas search spaces/uninas.uni --start coatnet $(DEMO_ARGS) -o $(DEMO_DIR)
@@ -21,6 +21,13 @@ demo: $(VENV)/.core ## search the UniNAS space from CoAtNet with VKDNW, on 32 px
 
 test: $(VENV)/.test ## run the tests (PYTEST_ARGS="-k graph" narrows them)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+browser: $(VENV)/.browser ## test reports in a real browser; installs Debian's chromium where there is none
+	@{ $(FIND_CHROMIUM); } >/dev/null || { sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
+	    $$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends chromium; }
+	CHROMIUM=$$($(FIND_CHROMIUM)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+
+FIND_CHROMIUM := printenv CHROMIUM || command -v chromium || command -v chromium-browser || command -v google-chrome
 
 lint: $(VENV)/.lint ## check style and types
 	$(BIN)/python -m ruff check .
@@ -61,7 +68,7 @@ $(VENV)/.core: pyproject.toml | $(BIN)/pip
 	@touch $@
 
 # Each extra holds the core too, so `make demo` after `make test` installs nothing.
-$(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(BIN)/pip
+$(VENV)/.test $(VENV)/.browser $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(BIN)/pip
 	@echo "Installing into $(VENV) with what \`make $*\` needs; torch is large, so the first time takes some minutes"
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[$*]"
 	@touch $@ $(VENV)/.core

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from uninas.search.command import search
 from uninas.search.store import FILE, Candidate, Store
 
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{x}}${y}&lt;"
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{x}}${y}$$z$$&lt;"
 SPACE = """
 block Body { out = in + (in -> conv(C, 3) -> batch_norm -> relu) }
 

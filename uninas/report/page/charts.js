@@ -195,9 +195,9 @@ class TradeOff extends Chart {
   }
 }
 
-/** "FLOPs (2 × MACs), G; lower is better" */
+/** "FLOPs (2 × MACs), G; lower is better"; plain, because Bokeh takes $$ in a name for TeX */
 function axisLabel(run, name) {
   const { label, way } = run.measures().get(name);
   const [, unit] = run.unit(name);
-  return `${label}${unit && `, ${unit}`}${way ? `; ${way} is better` : ""}`;
+  return new Bokeh.PlainText({ text: `${label}${unit && `, ${unit}`}${way ? `; ${way} is better` : ""}` });
 }

@@ -7,10 +7,12 @@ class Table {
     this.run = run;
     this.shown = null; // numbers that the filter "show" lets through; null lets all
     const columns = this.columns();
+    // Heads are elements, because DataTables takes a title for markup.
+    const heads = columns.map(({ name }) => element("th", {}, name));
+    byId("table").append(element("thead", {}, element("tr", {}, ...heads)));
     DataTable.ext.search.push((settings, texts, index, row) => this.shown === null || this.shown.has(row.number));
-    byId("table").append(element("thead", {}, element("tr", {}, ...columns.map(({ title }) => element("th", {}, title)))));
     this.table = new DataTable(byId("table"), {
-      data: run.rows, columns, order: [[1, run.scoreWay === "higher" ? "desc" : "asc"]], pageLength: PAGE,
+      data: run.rows, columns, order: [[1, run.scoreWay === "higher" ? "desc" : "asc"], [0, "asc"]], pageLength: PAGE,
       lengthMenu: [10, 25, 50, 100, 250], autoWidth: false, deferRender: true, orderMulti: true,
       layout: { topStart: "search", topEnd: "pageLength", bottomStart: "info", bottomEnd: "paging" },
       columnControl: { target: 1, content: ["search"] },
@@ -22,6 +24,9 @@ class Table {
       createdRow: (line, row) => { line.dataset.number = row.number; },
       drawCallback: () => this.highlight(),
     });
+    for (const [place, input] of [...byId("table").querySelectorAll("thead tr:nth-child(2) input")].entries()) {
+      input.setAttribute("aria-label", `filter by ${columns[place].name}`);
+    }
     byId("table").addEventListener("click", (event) => {
       const line = event.target.closest("tbody tr[data-number]");
       if (line && !event.target.closest("a")) choose(Number(line.dataset.number));
@@ -30,10 +35,10 @@ class Table {
 
   /** Numbers are shown in one unit per column, so that what is typed into a filter is what is read. */
   columns() {
-    const scaled = (name, title) => {
-      const [size, unit] = this.run.unit(name);
+    const scaled = (measure, name) => {
+      const [size, unit] = this.run.unit(measure);
       const digits = size === 1 ? 0 : 2;
-      return this.numeric(unit ? `${title} (${unit})` : title, (row) => (row[name] === null ? null : row[name] / size),
+      return this.numeric(unit ? `${name} (${unit})` : name, (row) => (row[measure] === null ? null : row[measure] / size),
         (value) => minus(value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })));
     };
     const others = this.run.about.objectives.slice(1).map(([name]) =>
@@ -50,10 +55,10 @@ class Table {
   }
 
   /** A column of numbers; those that are missing come last where the best come first. */
-  numeric(title, value, shown, way = "lower") {
+  numeric(name, value, shown, way = "lower") {
     const last = way === "higher" ? -Infinity : Infinity;
     return {
-      title, data: null, type: "num", className: "dt-right", width: "1%",
+      name, data: null, type: "num", className: "dt-right", width: "1%",
       render: (data, type, row) => {
         const found = value(row);
         if (type === "sort") return found ?? last;
@@ -63,10 +68,13 @@ class Table {
     };
   }
 
-  words(title, value) {
+  words(name, value) {
     return {
-      title, data: null, type: "string", className: "words",
-      render: (data, type, row) => (type === "display" ? breakable(value(row)) : value(row)),
+      name, data: null, type: "string", className: "words",
+      render: (data, type, row) => {
+        if (type === "display") return breakable(value(row));
+        return type === "filter" ? escaped(value(row)) : value(row); // DataTables makes markup of what it searches in
+      },
     };
   }
 
@@ -95,6 +103,8 @@ class Table {
     }
   }
 }
+
+const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
 /** Text that may break after a dot, as long paths of nodes should. */
 function breakable(text) {
