@@ -114,12 +114,7 @@ def test_all_neighbours_of_a_cell_and_the_official_names():
 
 def test_a_nested_space_samples_but_is_no_list():
     choices = space(load_text(NESTED), "N")
-    for action in (
-        choices.count,
-        lambda: choices.encode({}),
-        lambda: choices.decode(()),
-        lambda: list(choices.assignments()),
-    ):
+    for action in (lambda: choices.encode({}), lambda: choices.decode(()), lambda: list(choices.assignments())):
         with pytest.raises(UninasError, match="UNI042"):
             action()
     assert choices.draw(random.Random(0)).keys() > {choice.path for choice in choices.choices}
@@ -145,3 +140,38 @@ def test_what_a_space_is_made_of_decides_how_it_is_walked():
     assert isinstance(walk_of(space(*find("UniNAS"))), MoveWalk)
     with pytest.raises(UninasError, match="UNI023"):
         walk_of(space(load_text("network N { input 3 x 8 x 8 stem conv(4) }"), "N"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "stage 8..16 step 8 x 1..3 { conv(width, kernel in {1, 3, 5}) }",
+        "choose wide in {true, false} stage 8 x 1..2 { if wide { conv(16) -> relu | gelu | silu } else { relu } }",
+        "stage 8 x 2 { conv(out in {4, 8}) } stage 8 { if C > 4 { relu | gelu } }",
+        "stage 8 { conv(out in {4, 8}) -> relu | gelu, if C == 4 { conv(C, kernel in {1, 3}) } x 2 }",
+    ],
+)
+def test_a_nested_space_is_counted_as_if_all_were_built(body):
+    choices = space(load_text(f"space N {{ input 3 x 8 x 8 stem conv(8) -> relu | gelu {body} head relu }}"), "N")
+    assert choices.nested
+    assert choices.count() == len(list(_all_answers(choices)))
+
+
+def _all_answers(choices):
+    """Every way to answer what is asked, one at a time, by building every member."""
+    pending = [{}]
+    while pending:
+        given = pending.pop()
+        member = choices.completed(given)
+        yield tuple(member.answers.items())
+        given = dict(given)
+        for choice in member.choices:
+            if choice.path not in given:
+                pending += [{**given, choice.path: option} for option in range(1, len(choice.options))]
+                given[choice.path] = 0
+
+
+def test_a_space_that_would_take_too_long_to_count_is_told(monkeypatch):
+    monkeypatch.setattr("uninas.elaborate.counting.MAX_TRIED", 10)
+    with pytest.raises(UninasError, match="UNI030"):
+        space(load_text(NESTED), "N").count()

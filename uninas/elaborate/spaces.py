@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from uninas import syntax as ast
 from uninas.elaborate.core import PROBE, describe, text_of
+from uninas.elaborate.counting import Counting
 from uninas.elaborate.definitions import Elaborator, limit_of
 from uninas.errors import Diagnostic, UninasError, did_you_mean, error
 from uninas.graph import Graph
@@ -73,7 +74,14 @@ def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Spa
         build=build if sections else None,
         choices=choices,
         nested=nested,
+        counted=(lambda: _counted(module, network, shape)) if nested else None,
     )
+
+
+def _counted(module: Module, network: ast.Network, shape: Shape | None) -> int:
+    """Number of members of a space in which inner choices depend on outer ones."""
+    run = Counting()
+    return run.collected(lambda: run.members(module, network, shape))
 
 
 def _top(run: Elaborator, module: Module, network: ast.Network, shape: Shape | None) -> Graph:
