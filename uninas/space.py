@@ -268,6 +268,18 @@ class Space:
         self._flat("enumerate")
         yield from itertools.product(*(range(len(choice.options)) for choice in self.choices))
 
+    def members(self) -> Iterator[Member]:
+        """Every member, built one after another, also where inner choices depend on outer ones."""
+        pending: list[dict[str, int]] = [{}]
+        while pending:
+            given = pending.pop()
+            member = self.completed(given)
+            yield member
+            for choice in member.choices:  # what was not given took its first option; the others are still to come
+                if choice.path not in given:
+                    pending += ({**given, choice.path: option} for option in range(len(choice.options) - 1, 0, -1))
+                    given = {**given, choice.path: 0}
+
     def encode(self, answers: Mapping[str, int]) -> tuple[int, ...]:
         """Answers as a vector, in the order of `choices`. Raises UNI042 where inner choices depend on outer ones."""
         self._flat("encode")

@@ -154,21 +154,14 @@ def test_what_a_space_is_made_of_decides_how_it_is_walked():
 def test_a_nested_space_is_counted_as_if_all_were_built(body):
     choices = space(load_text(f"space N {{ input 3 x 8 x 8 stem conv(8) -> relu | gelu {body} head relu }}"), "N")
     assert choices.nested
-    assert choices.count() == len(list(_all_answers(choices)))
+    listed = [tuple(member.answers.items()) for member in choices.members()]
+    assert choices.count() == len(listed) == len(set(listed))
 
 
-def _all_answers(choices):
-    """Every way to answer what is asked, one at a time, by building every member."""
-    pending = [{}]
-    while pending:
-        given = pending.pop()
-        member = choices.completed(given)
-        yield tuple(member.answers.items())
-        given = dict(given)
-        for choice in member.choices:
-            if choice.path not in given:
-                pending += [{**given, choice.path: option} for option in range(1, len(choice.options))]
-                given[choice.path] = 0
+def test_the_members_of_a_flat_space_are_its_assignments():
+    choices = space(load_text("space S { input 3 x 8 x 8 choose a, b in {4, 8} stem conv(a) -> conv(b) }"), "S")
+    assert sorted(choices.encode(member.answers) for member in choices.members()) == list(choices.assignments())
+    assert all(choices.member(member.answers) == member.graph for member in choices.members())
 
 
 def test_a_space_that_would_take_too_long_to_count_is_told(monkeypatch):
