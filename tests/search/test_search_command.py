@@ -8,22 +8,26 @@ import re
 import signal
 import subprocess
 import sys
+import types
 
 import click
 import pytest
+import yaml
 from click.testing import CliRunner
 
+import uninas
 from uninas.elaborate import build
 from uninas.errors import UninasError
 from uninas.library import load_file
 from uninas.search import scoring
-from uninas.search.command import count, search
+from uninas.search.command import count, resume, search
 from uninas.search.store import Store
 
-FILES = {
-    "best.svg", "best.uni", "candidates.csv", "config.yaml", "report.html", "resolved.yaml", "run.sqlite",
-    "score_vs_params.png", "score_vs_params.svg",
+REPORT = {
+    "best.svg", "best.uni", "best_2.svg", "best_2.uni", "best_3.svg", "best_3.uni", "candidates.csv", "moves.svg",
+    "pareto.svg", "progress.svg", "report.html", "score_vs_params.png", "score_vs_params.svg",
 }  # fmt: skip
+FILES = REPORT | {"config.yaml", "resolved.yaml", "run.sqlite"}
 
 
 def run(*arguments, code=0):
@@ -80,7 +84,7 @@ def test_the_same_command_goes_on_and_says_so(arguments, folder):
 
 def test_events_for_machines_are_one_object_per_line(arguments):
     events = [json.loads(line) for line in run(*arguments, "--json").splitlines()]
-    assert [event["event"] for event in events] == ["start", *["candidate"] * 9, "end", *["file"] * 6]
+    assert [event["event"] for event in events] == ["start", *["candidate"] * 9, "end", *["file"] * len(REPORT)]
     assert events[1]["edit"] is None and events[2]["edit"]["move"] in ("insert", "remove")
     assert [event["accepted"] for event in events[1:10]] == list(range(9))
     assert events[10]["score"] == max(event["score"] for event in events[1:10])
@@ -206,3 +210,148 @@ def test_further_objectives_are_measured_on_the_same_module(make):
     assert found["score"] == alone(start, 1)["score"]
     assert found["flops"] == start.cost.flops and found["latency"] > 0 and found["jacov"] < 0
     assert both.directions == {"vkdnw": "higher", "jacov": "higher"}
+
+
+# ---- configuration, resuming, watchers ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """No pictures."""
+    monkeypatch.setattr("uninas.search.report.write_report", lambda run: iter(()))
+
+
+def stored(folder):
+    with Store(folder, read_only=True) as store:
+        return [(c.number, c.parent, c.mate, c.edit, c.key, c.score) for c in store], store.settings
+
+
+CONFIG = """
+space: {space}
+strategy: evolution
+tune: {{population: 6, crossover: 0.5}}
+proxy: flops
+objectives: [params, activations:higher]
+params-max: 19k
+seed: 7
+iterations: 12
+"""
+
+
+def test_a_file_and_the_command_line_say_the_same(space_file, tmp_path, quick):
+    config = tmp_path / "run.yaml"
+    config.write_text(CONFIG.format(space=space_file))
+    run("--config", config, "-o", tmp_path / "a")
+    run(
+        space_file, "--strategy", "evolution", "--tune", "population=6", "--tune", "crossover=0.5", "--proxy", "flops",
+        "--objective", "params", "--objective", "activations:higher", "--params-max", "19k", "--seed", 7,
+        "--iterations", 12, "-o", tmp_path / "b",
+    )  # fmt: skip
+    found, settings = stored(tmp_path / "a")
+    assert (found, settings) == stored(tmp_path / "b") and len(found) == 13
+    assert settings["objectives"] == [[["flops", "higher"], ["params", "lower"], ["activations", "higher"]]]
+    for again, given in (("c", tmp_path / "a" / "config.yaml"), ("d", tmp_path / "b" / "config.yaml")):
+        run("--config", given, "-o", tmp_path / again)
+        assert stored(tmp_path / again)[0] == found
+    run("--config", config, "--seed", 8, "-o", tmp_path / "e")
+    assert stored(tmp_path / "e")[1]["seed"] == 8, "the command line counts more"
+
+
+def test_the_resolved_configuration_has_what_was_left_out(arguments, folder, quick):
+    run(*arguments)
+    resolved = yaml.safe_load((folder / "resolved.yaml").read_text())
+    assert (resolved["strategy"], resolved["ahead"], resolved["iterations"], resolved["version"]) == (
+        "walk", 64, 8, uninas.__version__,
+    )  # fmt: skip
+    assert yaml.safe_load((folder / "config.yaml").read_text()) == {
+        "space": str(arguments[0]), "proxy": "params", "seed": 42, "iterations": 8,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("spaec: x", "did you mean 'space'?"),
+        ("- a\n- b", "expected options by name"),
+        ("a: [", "is not YAML"),
+        ("!!python/object/apply:os.system ['false']", "is not YAML"),
+        ("space: x\nstrategy: [" + "[" * 5000, "is not YAML"),
+        ("#" * (1 << 20) + "#", "expected at most 1,048,576 bytes"),
+        (None, "cannot read"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used(text, message, tmp_path, folder):
+    config = tmp_path / "run.yaml"
+    if text is not None:
+        config.write_text(text)
+    with pytest.raises(UninasError) as raised:
+        run("--config", config, "-o", folder)
+    assert message in str(raised.value)
+
+
+def test_resume_goes_on_as_it_was_begun_and_for_longer(arguments, folder, tmp_path, quick):
+    whole = tmp_path / "whole"
+    run(*arguments[:-1], whole, "--strategy", "climb")
+    run(*arguments, "--strategy", "climb", "--iterations", 3)
+    result = CliRunner().invoke(resume, [str(folder), "--iterations", "8"])
+    assert result.exit_code == 0 and "3 of 8 candidates are there" in result.output
+    assert stored(folder)[0] == stored(whole)[0]
+    with pytest.raises(UninasError, match="there is no run in"):
+        CliRunner().invoke(resume, [str(tmp_path / "nothing")], catch_exceptions=False)
+
+
+def test_a_run_of_another_version_is_refused_unless_that_is_accepted(arguments, folder, quick):
+    run(*arguments)
+    with Store(folder) as store:
+        store.put({"version": "0.0.1"})
+    with pytest.raises(UninasError, match="was begun with version 0") as raised:
+        run(*arguments)
+    assert "--any-version" in str(raised.value)
+    run(*arguments, "--any-version")
+    assert stored(folder)[1]["version"] == uninas.__version__
+
+
+def test_halving_scores_cheaply_first(space_file, folder, quick):
+    run(space_file, "--strategy", "halving", "--cheap", "flops", "--proxy", "params", "--iterations", 20, "-o", folder)
+    with Store(folder, read_only=True) as store:
+        candidates = list(store)
+        assert store.last_rung == 1 and all(c.rung == 1 for c in store.best(count=20))
+    climbed = [c for c in candidates if c.promoted]
+    assert climbed and all(c.key == candidates[c.parent].key and c.score == c.params for c in climbed)
+    assert all(c.score == c.flops for c in candidates if c.rung == 0)
+
+
+def test_shipped_spaces_of_choices_are_searched(folder, quick):
+    run("nasbench201", "--strategy", "nsga2", "--tune", "population=4", "--proxy", "flops", "--objective", "params",
+        "--img-size", 8, "--iterations", 12, "-o", folder)  # fmt: skip
+    found, _ = stored(folder)
+    assert len(found) == 13 and {edit.kind for _, _, _, edit, _, _ in found[1:]} == {"choose"}
+
+
+def test_weights_and_biases_is_told_everything(arguments, folder, quick, monkeypatch):
+    class Session:
+        def __init__(self, **given):
+            told.append(given)
+
+        log = staticmethod(lambda values: told.append(values))
+        finish = staticmethod(lambda **given: told.append(given))
+
+    told = []
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=Session))
+    run(*arguments, "--wandb", "ours")
+    assert told[0]["project"] == "ours" and told[0]["config"]["seed"] == 42 and told[-1] == {"exit_code": 0}
+    assert [values["number"] for values in told[1:-1]] == list(range(9))
+    assert told[5]["best"] == max(values["score"] for values in told[1:6])
+
+
+def test_a_logger_that_is_not_installed_is_named(arguments, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UninasError, match="expected the package wandb") as raised:
+        run(*arguments, "--wandb", "ours")
+    assert "uninas-toolkit[wandb]" in str(raised.value)
+
+
+def test_tensorboard_writes_events_into_the_folder(arguments, folder, quick):
+    pytest.importorskip("tensorboard")
+    run(*arguments, "--tensorboard")
+    assert next((folder / "tensorboard").iterdir()).name.startswith("events")

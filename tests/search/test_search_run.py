@@ -193,8 +193,8 @@ def test_the_report_of_a_resumed_run_is_that_of_an_uninterrupted_one(tmp_path, m
         for stop in stops:
             finish(tmp_path / name, make(), score, stop)
         with Run(tmp_path / name, make(), Inline(score)) as run:
-            write_report(run)
-        names = ("best.uni", "best.svg", "score_vs_params.svg")
+            list(write_report(run))
+        names = ("best.uni", "best_2.uni", "best.svg", "score_vs_params.svg", "progress.svg", "pareto.svg", "moves.svg")
         texts.append([(tmp_path / name / file).read_bytes() for file in names])
     assert texts[0] == texts[1]
 

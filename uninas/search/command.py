@@ -242,7 +242,7 @@ def _write_configuration(run: Run, execution: Execution, goal: int, options: Map
         write_config(run.folder / "config.yaml", given, "As given. Again: uninas search --config config.yaml -o FOLDER")
     stored = run.store.settings
     resolved = {**stored, **dataclasses.asdict(execution), "iterations": goal, "ahead": run.search.ahead}
-    del resolved["execution"]
+    del resolved["execution"], resolved["further"]
     write_config(run.folder / "resolved.yaml", resolved, "What config.yaml and the defaults came to.")
 
 

@@ -3,7 +3,7 @@
     space: spaces/uninas.uni
     start: coatnet
     strategy: evolution
-    tuning: {population: 64}
+    tune: {population: 64}
     proxy: vkdnw
     objectives: [params, latency]
     params_max: 30M
@@ -24,6 +24,7 @@ import yaml
 from uninas.errors import did_you_mean, error, shown
 
 MAX_BYTES = 1 << 20
+_SPOKEN = {"further": "objectives", "tuning": "tune"}
 _OTHER = {"option": "options", "objective": "further", "objectives": "further", "tune": "tuning"}
 
 
@@ -55,12 +56,12 @@ def _for_click(value: Any) -> Any:
         return [f"{name}={json.dumps(inner)}" for name, inner in value.items()]
     if isinstance(value, list):
         return [str(inner) for inner in value]
-    return value
+    return value if isinstance(value, bool) else str(value)
 
 
 def write_config(path: Path, values: Mapping[str, Any], head: str) -> None:
     """Options as a file that `read_config` reads again; those that are None are left out."""
-    plain = {name: _plain(value) for name, value in values.items() if value is not None}
+    plain = {_SPOKEN.get(name, name): _plain(value) for name, value in values.items() if value is not None}
     text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
     path.write_text(f"# {head}\n{text}", encoding="utf-8")
 
