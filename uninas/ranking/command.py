@@ -37,7 +37,7 @@ def _options(context: click.Context, parameter: click.Parameter, given: Sequence
             raise click.BadParameter(f"expected PROXY.NAME=VALUE, but got {text!r}")
         try:
             found.setdefault(proxy, {})[option] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found.setdefault(proxy, {})[option] = value
     return found
 

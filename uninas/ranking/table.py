@@ -62,7 +62,7 @@ def read_table(
     sheet = Sheet(path)
     names = sheet.column(architecture, ARCHITECTURE, "--architecture")
     accuracies = {
-        name: sheet.column(accuracy.format(name) if accuracy else "", [one.format(name) for one in ACCURACY],
+        name: sheet.column(accuracy.replace("{}", name), [one.format(name) for one in ACCURACY],
                            "--accuracy")
         for name in datasets
     }  # fmt: skip
