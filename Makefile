@@ -8,7 +8,7 @@ WORKERS   ?= 2
 DEMO_DIR  ?= runs/demo
 DEMO_ARGS ?= --params-max 30M --flops-max 10G --iterations 40 --proxy vkdnw --seed 42 --img-size 32 --classes 100 --batch-size 2 --fold
 
-.PHONY: help demo test browser lint bench docs clean
+.PHONY: help demo test browser lint bench docs gallery clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,6 +40,9 @@ bench: $(VENV)/.test ## run the benchmarks of benchmarks/ (BENCH_ARGS are passed
 docs: $(VENV)/.docs ## build docs/_build/index.html
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
 	@echo "Open docs/_build/index.html"
+
+gallery: $(VENV)/.core ## draw docs/gallery.md and its pictures anew
+	$(BIN)/python docs/gallery.py
 
 clean: ## remove .venv, caches, built docs and runs/demo; other runs stay
 	rm -rf $(VENV) dist docs/_build runs/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

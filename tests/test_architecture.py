@@ -47,7 +47,6 @@ HOUSE = {
     "nasbench201": f"{GRAPH} library elaborate space",
     # views of a graph
     "summary":     GRAPH,
-    "render":      f"{GRAPH} space summary mutate",
     "reference":   "errors op ops",
     "tables":      "op summary reference",
     "interop":     f"{GRAPH} builder",
@@ -61,6 +60,7 @@ HOUSE = {
     "aggregate":   "",
     # search
     "mutate":      f"{GRAPH} {TEXT} space",
+    "render":      f"{GRAPH} space summary mutate",
     "ranking":     f"{GRAPH} {TEXT} {TORCH} space nasbench201 aggregate",
     "report":      "version errors library elaborate render mutate",
     "search":      f"version {GRAPH} {TEXT} {TORCH} space render mutate aggregate report",

@@ -369,9 +369,9 @@ def test_no_name_breaks_out_of_a_label(name, level):
 
 
 ALLOWED = {
-    "svg": {"role", "aria-label", "width", "height", "viewBox", "font-family"},
+    "svg": {"role", "aria-label", "width", "height", "viewBox", "font-family", "font-size", "fill"},
     "g": {"class", "transform", "id"},
-    "title": set(), "desc": set(), "defs": set(),
+    "title": set(), "desc": set(), "defs": set(), "tspan": {"font-size", "font-weight", "fill"},
     "text": {"x", "y", "font-size", "font-weight", "fill", "text-anchor"},
     "use": {"{http://www.w3.org/1999/xlink}href", "x", "transform", "fill"},
     "path": {"d", "id", "transform"}, "polygon": {"points"}, "polyline": {"points"},
@@ -594,11 +594,11 @@ def test_equal_graphs_differ_in_nothing_whatever_their_names():
 @pytest.mark.parametrize(
     ("old", "new", "colours", "said"),
     [
-        ("relu", "gelu", {"gelu": "changed"}, "gelu was relu"),
+        ("relu", "gelu", {"relu": "removed", "gelu": "added"}, "relu"),
         ("relu ->", "relu -> dropout ->", {"dropout": "added"}, "dropout"),
         ("-> relu", "", {"relu": "removed"}, "relu"),
         ("-> conv(C, 3))", "-> conv(C, 5))", {"conv_2": "changed"}, "conv 5×5 kernel 3 → 5"),
-        ("in + (in", "in * (in", {"multiply": "changed"}, "multiply was add"),
+        ("in + (in", "in * (in", {"add": "removed", "multiply": "added"}, "+"),
         ("conv(C, 3))", "conv(C, 3) -> dropout -> Gate) }\n block Gate { out = in * (in -> sigmoid)",
          {"dropout": "added", "gate": "added"}, "dropout"),
     ],
@@ -655,7 +655,7 @@ def test_a_film_has_a_frame_for_every_step():
     assert {text for text in clusters(picture).values() if text} == {
         "start", "candidate 1 replace relu by gelu score 1.5",
     }  # fmt: skip
-    assert marks(picture) == {"s1.gelu": "changed"}
+    assert marks(picture) == {"s1.relu": "removed", "s1.gelu": "added"}
     check_svg(svg(film))
 
 

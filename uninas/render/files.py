@@ -121,11 +121,12 @@ def as_text(scene: Scene, options: Options, kind: str, outlines: bool = False) -
 
 def scene_svg(scene: Scene, options: Options, outlines: bool = False) -> str:
     """A scene as SVG text."""
-    laid = lay_out(scene, style.THEMES[options.theme], options.width)
+    theme = style.THEMES[options.theme]
+    laid = lay_out(scene, theme, options.width)
     title, about = (
         style.plain(text) for text in (scene.title, ". ".join(filter(None, [plain(scene.notes), scene.caption])))
     )
-    return clean_svg(drawn(laid, "svg"), laid.width, laid.height, laid.scale, title, about, outlines)
+    return clean_svg(drawn(laid, "svg"), laid, title=title, description=about, ink=theme.ink, outlines=outlines)
 
 
 def drawing(scene: Scene, options: Options, kind: str) -> bytes:

@@ -60,6 +60,8 @@ class Laid:
     height: float
     scale: float
     """From points to the size that was asked for."""
+    centres: Mapping[str, float]
+    """Around which abscissa the lines of an item are centred, by its name."""
 
 
 def lay_out(scene: Scene, theme: Theme, width: float | None = None) -> Laid:
@@ -98,7 +100,12 @@ def lay_out(scene: Scene, theme: Theme, width: float | None = None) -> Laid:
     # Corners keep the drawing as large as the page, whatever lies in it.
     for name, at in (("corner/0", "0,0"), ("corner/1", f"{full:.2f},{total:.2f}")):
         root.node(name, "", shape="none", width="0", height="0", margin="0", style="invis", pos=at)
-    return Laid(str(root.source), full, total, scale)
+    centres = {
+        item.name: float(writer.places.items[item.name]["pos"].split(",")[0])
+        for item in scene.items()
+        if item.kind != "section"
+    }
+    return Laid(str(root.source), full, total, scale, centres | {"title": full / 2})
 
 
 def collect(places: Places, boxes: Sequence[Box], right: float, up: float) -> None:

@@ -6,47 +6,69 @@ Only the elements and attributes named here pass, so nothing that a name could s
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 from uninas.render.fonts import face
+from uninas.render.layout import Laid
 from uninas.render.style import escaped
 
 SHAPES = {"path": ("d",), "polygon": ("points",), "polyline": ("points",), "ellipse": ("cx", "cy", "rx", "ry")}
+SIZE = 11  # of most text
 PAINT = ("fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity")
 ELEMENTS = {*SHAPES, "svg", "g", "title", "desc", "defs", "use", "text"}
+TITLE = "{http://www.w3.org/1999/xlink}title"
 FAMILY = "DejaVu Sans, Verdana, sans-serif"
 
 _NUMBER = re.compile(r"-?\d+\.\d+")
 
 
-def clean_svg(
-    data: bytes, width: float, height: float, scale: float, title: str, description: str, outlines: bool
-) -> str:
-    """SVG that stands alone or in a page. `width` and `height` in points before `scale`."""
+class Piece(NamedTuple):
+    """Some text of one look, from one place on."""
+
+    words: str
+    bold: bool
+    size: float
+    fill: str
+    x: float
+    y: float
+
+    @property
+    def long(self) -> float:
+        """Its true length in points; Graphviz, which rounds the width of every letter, takes it for a little more."""
+        used = face(self.bold)
+        return sum(map(used.advance, self.words)) * self.size / used.units
+
+
+def clean_svg(data: bytes, laid: Laid, *, title: str, description: str, ink: str, outlines: bool) -> str:
+    """SVG that stands alone or in a page, of what Graphviz made of a layout. `ink` is the colour of most text."""
     root = ElementTree.fromstring(data)  # noqa: S314 (made by Graphviz a moment ago)
-    writer = _Writer(outlines, sha256(data).hexdigest()[:8])
+    writer = _Writer(outlines, ink, laid.centres, sha256(data).hexdigest()[:6])
     for child in root:
         writer.element(child)
-    body = "".join(writer.out)
-    across, down = (f"{short(side * scale * 25.4 / 72)}mm" for side in (width, height))
+    across, down = (f"{short(side * laid.scale * 25.4 / 72)}mm" for side in (laid.width, laid.height))
     heading = f"<title>{escaped(title)}</title>" if title else ""
     heading += f"<desc>{escaped(description)}</desc>" if description else ""
     label = f' aria-label="{escaped(title)}"' if title else ""
-    family = "" if outlines else f' font-family="{FAMILY}"'
+    family = "" if outlines else f' font-family="{FAMILY}" font-size="{SIZE}" fill="{ink}"'
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img"'
-        f'{label} width="{across}" height="{down}" viewBox="0 0 {short(width)} {short(height)}"{family}>'
-        f"{heading}{writer.definitions()}\n{body}</svg>\n"
+        f'{label} width="{across}" height="{down}" viewBox="0 0 {short(laid.width)} {short(laid.height)}"{family}>'
+        f"{heading}{writer.definitions()}\n{''.join(writer.out)}</svg>\n"
     )
 
 
 class _Writer:
-    def __init__(self, outlines: bool, prefix: str):
-        """`prefix` keeps apart what several pictures in one page define."""
+    def __init__(self, outlines: bool, ink: str, centres: Mapping[str, float], prefix: str):
+        """`centres`: where the lines of an item are centred. `prefix` keeps apart what pictures in one page define."""
         self.outlines = outlines
+        self.ink = ink
+        self.centres = centres
         self.prefix = prefix
         self.out: list[str] = []
+        self.pieces: list[Piece] = []
         self.letters: dict[tuple[bool, str], str] = {}
         self.texts: dict[tuple[bool, str], str] = {}
         self.written: list[str] = []
@@ -56,59 +78,62 @@ class _Writer:
         if tag == "g":
             self.group(element)
         elif tag == "text":
-            self.text(element)
+            self.pieces.append(piece(element))
         elif tag in SHAPES:
             given = [(name, rounded(element.attrib[name])) for name in SHAPES[tag]]
             given += [(name, element.attrib[name]) for name in PAINT if name in element.attrib]
             self.out.append(f"<{tag}{attributes(given)}/>\n")
 
     def group(self, element: ElementTree.Element) -> None:
-        """A node, edge or cluster, named by its tooltip or else by Graphviz; the page itself; or a tooltip's anchor."""
+        """The page itself, a node, edge or cluster, or the anchor of a tooltip, which becomes a title."""
         kind = element.get("class", "")
-        name = next((child.text for child in element if child.tag.endswith("title")), "") or ""
-        tip = next((child for child in element.iter() if child.tag.endswith("}a")), None)
+        given: list[tuple[str, str]] = []
         if kind == "graph":
-            given = [("transform", re.sub(r"scale\(1 1\) rotate\(0\) ", "", element.get("transform", "")))]
-            name = ""
+            given = [("transform", element.get("transform", "").replace("scale(1 1) rotate(0) ", ""))]
         elif kind in ("node", "edge", "cluster"):
             given = [("class", kind)]
-            shown = "" if tip is None else tip.get("{http://www.w3.org/1999/xlink}title", "")
-            name = shown or (name.replace("->", " → ") if kind == "edge" else name.removeprefix("cluster_"))
-            if name.startswith("corner/"):
-                return
-        else:  # around an anchor
-            given, name = [], ""
-        if given:
-            self.out.append(f"<g{attributes(given)}>")
-        if name:
-            self.out.append(f"<title>{escaped(name)}</title>")
+        name = next((child.text for child in element if child.tag.endswith("title")), None) or ""
+        before = len(self.out)
         for child in element:
-            for inner in child if child.tag.endswith("}a") else (child,):
+            anchor = child.tag.endswith("}a")
+            if anchor:
+                self.out.append(f"<title>{escaped(child.get(TITLE, ''))}</title>")
+            for inner in child if anchor else (child,):
                 self.element(inner)
-        if given:
+        if kind:
+            for pieces in lines(self.pieces):
+                self.line(pieces, self.centres.get(name) if kind == "node" else None)
+            self.pieces = []
+        if given and len(self.out) > before:
+            self.out.insert(before, f"<g{attributes(given)}>")
             self.out.append("</g>\n")
 
-    def text(self, element: ElementTree.Element) -> None:
-        words = element.text or ""
-        bold = element.get("font-weight") == "bold"
-        if not words.strip():
+    # ---- texts ---------------------------------------------------------------------------------------------------
+
+    def line(self, pieces: Sequence[Piece], centre: float | None) -> None:
+        """A line of text, around its centre or from its left end on."""
+        first = pieces[0]
+        if self.outlines:
+            x = first.x if centre is None else centre - sum(piece.long for piece in pieces) / 2
+            for one in pieces:
+                name = self.outlined(one.words, one.bold)
+                at = f"translate({short(x)} {short(one.y)}) scale({one.size / face(one.bold).units:.5f})"
+                self.out.append(f'<use xlink:href="#{name}" transform="{at}" fill="{one.fill}"/>\n')
+                x += one.long
             return
-        size, x, y = float(element.get("font-size", "11")), float(element.get("x", "0")), float(element.get("y", "0"))
-        fill = element.get("fill", "black")
-        anchor = element.get("text-anchor", "start")
-        if not self.outlines:
-            given = [("x", short(x)), ("y", short(y)), ("font-size", short(size)), ("fill", fill)]
-            given += [("text-anchor", anchor)] * (anchor != "start") + [("font-weight", "bold")] * bold
-            self.out.append(f"<text{attributes(given)}>{escaped(words)}</text>\n")
+        given = [("x", short(first.x if centre is None else centre)), ("y", short(first.y))]
+        given += [("text-anchor", "middle")] * (centre is not None)
+        if len(pieces) == 1:
+            self.out.append(f"<text{attributes(given + self.looks(first))}>{escaped(first.words)}</text>\n")
             return
-        used = face(bold)
-        units = size / used.units
-        if anchor != "start":
-            long = sum(map(used.advance, words)) * units
-            x -= long if anchor == "end" else long / 2
-        name = self.outlined(words, bold)
-        at = f"translate({short(x)} {short(y)}) scale({units:.5f})"
-        self.out.append(f'<use xlink:href="#{name}" transform="{at}" fill="{fill}"/>\n')
+        spans = (f"<tspan{attributes(self.looks(one))}>{escaped(one.words)}</tspan>" for one in pieces)
+        self.out.append(f"<text{attributes(given)}>{''.join(spans)}</text>\n")
+
+    def looks(self, piece: Piece) -> list[tuple[str, str]]:
+        """What is not as most text is."""
+        given = [("font-size", short(piece.size))] * (piece.size != SIZE)
+        given += [("fill", piece.fill)] * (piece.fill != self.ink)
+        return given + [("font-weight", "bold")] * piece.bold
 
     def outlined(self, words: str, bold: bool) -> str:
         """The name of a definition that draws these words."""
@@ -136,14 +161,37 @@ class _Writer:
         return f"<defs>{''.join(self.written)}</defs>" if self.written else ""
 
 
+def piece(element: ElementTree.Element) -> Piece:
+    """A text of Graphviz's SVG. Spaces that a reader of SVG would drop become ones that stay."""
+    words = (element.text or "").replace("  ", "\u00a0 ")
+    found = Piece(
+        words, element.get("font-weight") == "bold", float(element.get("font-size", "11")),
+        element.get("fill", "black"), float(element.get("x", "0")), float(element.get("y", "0")),
+    )  # fmt: skip
+    anchor = element.get("text-anchor", "start")
+    return found if anchor == "start" else found._replace(x=found.x - found.long / (2 if anchor == "middle" else 1))
+
+
+def lines(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """Pieces that follow each other closely at one height."""
+    found: list[list[Piece]] = []
+    for one in pieces:
+        last = found[-1][-1] if found else None
+        if last and last.y == one.y and abs(last.x + last.long - one.x) < 0.15 * last.long + 3:
+            found[-1].append(one)
+        elif one.words.strip():
+            found.append([one])
+    return found
+
+
 def attributes(given: list[tuple[str, str]]) -> str:
     """Attributes as markup."""
     return "".join(f' {name}="{escaped(value)}"' for name, value in given)
 
 
 def short(number: float) -> str:
-    """At most two digits after the point: a hundredth of a point is far below what is seen."""
-    return f"{number:.2f}".rstrip("0").rstrip(".")
+    """At most one digit after the point: a tenth of a point is less than the width of a line."""
+    return f"{number:.1f}".removesuffix(".0")
 
 
 def rounded(numbers: str) -> str:
