@@ -98,6 +98,7 @@ class Search:
         self.ahead = settings.ahead or self.strategy.ahead
         if not 1 <= self.ahead <= MOST_AHEAD:
             raise error("UNI071", f"expected a window (--ahead) from 1 to {MOST_AHEAD}, but got {self.ahead}")
+        self.pool.kept = max(self.pool.kept, 4 * self.ahead)  # what is in flight, and its parents
         self._next = 0
         self._early: dict[int, Outcome] = {}  # told, but the strategy does not know yet
         self._flying: dict[int, int] = {}

@@ -45,6 +45,7 @@ class Pool:
         self.keys: dict[int, str] = {}
         self.numbers: list[int] = []
         self.seen: set[str] = set()
+        self.kept = KEPT
         self.patience = PATIENCE
         if isinstance(plan.walk, ChoiceWalk):  # a member may have few neighbours, and all of them may be known
             neighbours = sum(len(choice.options) - 1 for choice in plan.space.choices)
@@ -123,7 +124,7 @@ class Pool:
     def _keep(self, number: int, graph: Graph) -> None:
         self._graphs[number] = graph
         self._graphs.move_to_end(number)
-        if self.origin is not None and len(self._graphs) > KEPT:
+        if self.origin is not None and len(self._graphs) > self.kept:
             self._graphs.popitem(last=False)
 
 

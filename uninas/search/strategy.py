@@ -23,7 +23,7 @@ from uninas.errors import UninasError, did_you_mean, error, shown
 from uninas.search.pool import Birth, Pool
 
 TRIES = 8  # parents asked for a legal move, before the search gives up
-MOST_AHEAD = 512
+MOST_AHEAD = 8192
 
 
 @dataclass(frozen=True)
