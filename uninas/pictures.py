@@ -119,12 +119,18 @@ def diff(before: str, after: str, output: Path | None, as_json: bool, **options:
 
 def _run_of(net: str, candidate: int | None) -> tuple[Path | None, int | None]:
     """The folder of a run and the number of a candidate, where NET names them."""
+    from uninas.search.store import FILE
+
     path, colon, number = net.rpartition(":")
     if colon and number.isdigit() and candidate is None and Path(path).is_dir():
         return Path(path), int(number)
-    if candidate is not None or ("{" not in net and Path(net).is_dir()):
+    if candidate is not None:
         return Path(net), candidate
-    return None, None
+    # A folder may well be called as a network is.
+    named = net.isidentifier() and not (Path(net) / FILE).exists()
+    if named or "{" in net or not Path(net).is_dir():
+        return None, None
+    return Path(net), None
 
 
 def _subject(net: str) -> Subject:
