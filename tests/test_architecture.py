@@ -66,7 +66,8 @@ HOUSE = {
     "search":      f"version {GRAPH} {TEXT} {TORCH} space render mutate aggregate report",
     "__init__":    f"version {GRAPH} {TEXT} {TORCH} space render",
     "pictures":    f"{GRAPH} library elaborate space render summary mutate search __init__",
-    "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space interop export mutate ranking report search pictures __init__",
+    "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space interop export mutate "
+                   "ranking report search pictures __init__",
     "__main__":    "cli",
 }  # fmt: skip
 
