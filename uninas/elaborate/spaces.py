@@ -132,17 +132,11 @@ def _rule(move: ast.Move, module: Module) -> MoveRule:
 
 
 def _option(chain: ast.Chain, module: Module, known: Mapping[str, Value]) -> MoveOption:
-    graphs: dict[tuple[tuple[Shape, ...], int], Graph] = {}
-
     def on(*shapes: Shape, width: int = 0) -> Graph:
-        key = shapes, width or shapes[0][0]
-        if key not in graphs:
-            run = Elaborator(None)
-            scope = Scope(module, None)
-            for name, value in {**known, "width": key[1]}.items():
-                scope.bind(name, value)
-            graphs[key] = run.collected(lambda: run.chain_graph(chain, shapes, scope, "inserted"))
-        return graphs[key]
+        run, scope = Elaborator(None), Scope(module, None)
+        for name, value in {**known, "width": width or shapes[0][0]}.items():
+            scope.bind(name, value)
+        return run.collected(lambda: run.chain_graph(chain, shapes, scope, "inserted"))
 
     return MoveOption(text_of(chain), on)
 

@@ -14,6 +14,7 @@ from uninas.op import Shape, show_shape
 from uninas.space import MoveOption, MoveRule
 
 EVEN = ("rules", "moves")
+KEPT = 20_000  # options at shapes that are remembered
 LOOKS = 16  # sites drawn for one that a filter allows, or where a rare kind of move is possible, before all are listed
 
 
@@ -82,6 +83,8 @@ class Moves:
         key = (what, inputs, outputs)
         known = self._bodies.get(key)
         if known is None:
+            if len(self._bodies) >= KEPT:
+                self._bodies.clear()
             known = self._bodies[key] = self._typed(what, inputs, outputs)
         return known
 

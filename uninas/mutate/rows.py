@@ -103,7 +103,7 @@ class Move(Edit, kind="move", level="network"):
 
     def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         rows = {node.name: inner for node in stages(graph) for inner, _ in subgraphs(node)}
-        ops = {name: [node.op for node in inner.nodes] for name, inner in rows.items()}
+        ops = {name: [node.op for node in inner.nodes if isinstance(node.op, Block)] for name, inner in rows.items()}
         source, target = ops.get(self.source, []), ops.get(self.target, [])
         if self.block not in range(len(source)) or self.place not in range(len(target) + 1):
             return Refusal("site", "there is no such block, or no such place")
@@ -111,8 +111,7 @@ class Move(Edit, kind="move", level="network"):
             return Refusal("site", f"{self.source} would be empty")
         moved = source.pop(self.block)
         place = self.place - (source is target and self.block < self.place)
-        into = rows[self.target].inputs if place == 0 else target[place - 1].outputs(*_incoming(rows, self, place))
-        assert isinstance(moved, Block)
+        into = target[place - 1].graph.output_shapes if place else rows[self.target].inputs
         target.insert(place, Block(resolved(moved.graph, into, into[0][0])))
         for name in {self.source, self.target}:
             changed = _refusable(rows[name], row(rows[name], ops[name]))
@@ -120,13 +119,6 @@ class Move(Edit, kind="move", level="network"):
                 return changed
             graph = graph.with_op(name, Block(changed))
         return graph
-
-
-def _incoming(rows: dict[str, Graph], move: Move, place: int) -> tuple[tuple[int, ...], ...]:
-    """What flows into the block before the place where a block moves in."""
-    inner = rows[move.target]
-    before = place - 1 + (move.source == move.target and move.block <= place - 1)
-    return inner.input_shapes(inner.nodes[before])
 
 
 @dataclass(frozen=True)
@@ -152,6 +144,7 @@ class Depth(Edit, kind="depth", level="row"):
 
 
 def _refusable(before: Graph, after: Graph) -> Graph | Refusal:
+    """The row after an edit, unless it makes something else than before."""
     if before.output_shapes != after.output_shapes:
         return Refusal("type", "the stage would make another shape")
     return after
