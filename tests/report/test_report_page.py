@@ -17,7 +17,7 @@ from reports import HOSTILE, Markup, applied, copied_run, data, hostile_run, mad
 from uninas.errors import UninasError
 from uninas.report import page as pages
 from uninas.report import reading, write_page
-from uninas.report.content import ASKED, FLAGS, Content, changed, command, limits, objectives, ranked
+from uninas.report.content import ASKED, FLAGS, Content, changed, command, limits, objectives, ranked, rungs
 from uninas.report.diagrams import chosen, lineage
 from uninas.search import store
 from uninas.search.command import search
@@ -159,6 +159,8 @@ def test_objectives_and_limits_are_read_with_care():
     ]
     for broken in (None, [], {}, [[]], [["a"]], [[["a", "sideways"]]], "x", [3]):
         assert objectives({"objectives": broken, "proxy": "p"}) == [("p", "higher")]
+        assert rungs({"objectives": broken, "proxy": "p"})[-1] == "p"
+    assert rungs({"objectives": [[["a", "lower"]], "x", [["b", "higher"], ["c", "lower"]]]}) == ["a", "score", "b"]
     assert limits("None <= params <= 30000000.0; 5.0 <= flops <= None") == {"params": (None, 3e7), "flops": (5.0, None)}
     assert limits(None) == limits("1e999999 <= x") == {}
 

@@ -60,6 +60,7 @@ class Content:
                 if name in settings
             ],
             "objectives": objectives(settings),
+            "rungs": rungs(settings),
             "limits": limits(settings.get("budget")),
             "goal": settings.get("iterations") if isinstance(settings.get("iterations"), int) else None,
             "command": command(settings, str(self.reader.folder)),
@@ -145,11 +146,20 @@ def ranked(rows: Iterable[Row], aims: Sequence[tuple[str, str]]) -> list[Row]:
 def objectives(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the last rung is searched for: (name, 'higher' or 'lower'), the score first."""
     stored = settings.get("objectives")
-    last = stored[-1] if isinstance(stored, list) and stored else None
-    found = [(words(aim[0]), words(aim[1])) for aim in last if _pair(aim)] if isinstance(last, list) else []
-    return [(name, way) for name, way in found if way in ("higher", "lower")] or [
-        (words(settings.get("proxy", "score")), "higher")
-    ]
+    found = _aims(stored[-1]) if isinstance(stored, list) and stored else []
+    return found or [(words(settings.get("proxy", "score")), "higher")]
+
+
+def rungs(settings: Mapping[str, Any]) -> list[str]:
+    """What the score of each rung is called; one name where there are no cheaper rungs."""
+    stored = settings.get("objectives")
+    names = [_aims(rung)[:1] for rung in stored[:-1]] if isinstance(stored, list) else []
+    return [name for rung in names for name, _ in rung or [("score", "")]] + [objectives(settings)[0][0]]
+
+
+def _aims(rung: Any) -> list[tuple[str, str]]:
+    pairs = [(words(aim[0]), words(aim[1])) for aim in rung if _pair(aim)] if isinstance(rung, list) else []
+    return [(name, way) for name, way in pairs if way in ("higher", "lower")]
 
 
 def _pair(value: Any) -> bool:
@@ -192,7 +202,7 @@ def words(value: Any) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
     if isinstance(value, dict):
-        return ", ".join(f"{name} = {words(one)}" for name, one in value.items())
+        return ", ".join(f"{name} = {words(one)}" for name, one in value.items() if one not in (None, ""))
     if isinstance(value, list):
         return ", ".join(map(words, value))
     return "" if value is None else str(value)

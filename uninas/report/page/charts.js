@@ -9,8 +9,12 @@ class Chart {
     this.themed = []; // [model, {property: token}], to be painted anew when the theme changes
     const { figure } = Bokeh.Plotting;
     this.figure = figure({
-      sizing_mode: "stretch_both", min_height: 200, tools: "pan,box_zoom,wheel_zoom,tap,reset,save", toolbar_location: "above",
-      output_backend: "canvas", min_border_right: 16,
+      sizing_mode: "stretch_both",
+      min_height: 200,
+      tools: "pan,box_zoom,wheel_zoom,tap,reset,save",
+      toolbar_location: "above",
+      output_backend: "canvas",
+      min_border_right: 16,
     });
     this.figure.toolbar.logo = null;
     this.dots = this.source("x", "y", "number");
@@ -23,8 +27,11 @@ class Chart {
     for (const axis of [...this.figure.xaxes, ...this.figure.yaxes]) {
       axis.axis_label_text_font_style = "normal";
       this.theme(axis, {
-        axis_label_text_color: "faint", major_label_text_color: "faint", axis_line_color: "line",
-        major_tick_line_color: "line", minor_tick_line_color: "line",
+        axis_label_text_color: "faint",
+        major_label_text_color: "faint",
+        axis_line_color: "line",
+        major_tick_line_color: "line",
+        minor_tick_line_color: "line",
       });
     }
     for (const grid of [...this.figure.xgrids, ...this.figure.ygrids]) this.theme(grid, { grid_line_color: "panel" });
@@ -37,12 +44,25 @@ class Chart {
   /** The dots of all candidates, which answer to the pointer, and the ring around the chosen one. */
   addDots(options) {
     const dots = this.figure.scatter({
-      x: { field: "x" }, y: { field: "y" }, source: this.dots, size: 6, line_color: null, fill_alpha: 0.65,
-      nonselection_fill_alpha: 0.65, ...options,
+      x: { field: "x" },
+      y: { field: "y" },
+      source: this.dots,
+      size: 6,
+      line_color: null,
+      fill_alpha: 0.65,
+      nonselection_fill_alpha: 0.65,
+      ...options,
     });
-    this.figure.add_tools(new Bokeh.HoverTool({
-      renderers: [dots], tooltips: [["candidate", "@number"], ["across", "@x{0,0.[0000]}"], ["up", "@y{0,0.[0000]}"]],
-    }));
+    this.figure.add_tools(
+      new Bokeh.HoverTool({
+        renderers: [dots],
+        tooltips: [
+          ["candidate", "@number"],
+          ["across", "@x{0,0.[0000]}"],
+          ["up", "@y{0,0.[0000]}"],
+        ],
+      }),
+    );
     return dots;
   }
 
@@ -53,7 +73,15 @@ class Chart {
   /** A larger mark on some candidates, with its word in the legend. */
   addMark(source, marker, word, token, size, options = {}) {
     const mark = this.figure.scatter({
-      x: { field: "x" }, y: { field: "y" }, source, marker, size, line_width: 2, fill_color: null, legend_label: word, ...options,
+      x: { field: "x" },
+      y: { field: "y" },
+      source,
+      marker,
+      size,
+      line_width: 2,
+      fill_color: null,
+      legend_label: word,
+      ...options,
     });
     this.theme(mark.glyph, { line_color: token });
     return mark;
@@ -61,9 +89,15 @@ class Chart {
 
   addStep(source, word, token, mode) {
     const step = this.figure.step({
-      x: { field: "x" }, y: { field: "y" }, source, mode, line_width: 2, legend_label: word,
+      x: { field: "x" },
+      y: { field: "y" },
+      source,
+      mode,
+      line_width: 2,
+      legend_label: word,
     });
     this.theme(step.glyph, { line_color: token });
+    return step;
   }
 
   /** Put the legend above the plot, where it hides nothing, and show the chart. */
@@ -95,8 +129,10 @@ class Chart {
   }
 
   choose(row, [x, sizeX], [y, sizeY]) {
-    const there = row && row[x] !== null && row[y] !== null;
-    this.chosen.data = there ? { x: [row[x] / sizeX], y: [row[y] / sizeY], number: [row.number] } : { x: [], y: [], number: [] };
+    const there = row && row.rung === this.run.lastRung && row[x] !== null && row[y] !== null;
+    this.chosen.data = there
+      ? { x: [row[x] / sizeX], y: [row[y] / sizeY], number: [row.number] }
+      : { x: [], y: [], number: [] };
   }
 }
 
@@ -111,8 +147,15 @@ class Progress extends Chart {
     this.addStep(this.record, "best so far", "best", "after");
     this.figure.extra_y_ranges = { ground: new Bokeh.Range1d({ start: 0, end: 1 }) };
     const ticks = this.figure.scatter({
-      x: { field: "x" }, y: { field: "y" }, source: this.failed, marker: "dash", angle: Math.PI / 2, size: 9, line_width: 2,
-      y_range_name: "ground", legend_label: "without a score",
+      x: { field: "x" },
+      y: { field: "y" },
+      source: this.failed,
+      marker: "dash",
+      angle: Math.PI / 2,
+      size: 9,
+      line_width: 2,
+      y_range_name: "ground",
+      legend_label: "without a score",
     });
     this.theme(ticks.glyph, { line_color: "bad" });
     this.figure.y_range.renderers = [dots]; // the ticks have a scale of their own
@@ -122,16 +165,27 @@ class Progress extends Chart {
   }
 
   draw(run) {
+    this.run = run;
     const scored = run.scored();
     const failed = run.rows.filter((row) => row.score === null);
     const best = run.best();
     const record = run.record();
     if (record.length) record.push([run.rows.at(-1).number, record.at(-1)[1]]);
-    const [size] = [this.size] = run.unit("score");
-    this.dots.data = { x: scored.map((row) => row.number), y: scored.map((row) => row.score / size), number: scored.map((row) => row.number) };
+    const [size] = ([this.size] = run.unit("score"));
+    this.dots.data = {
+      x: scored.map((row) => row.number),
+      y: scored.map((row) => row.score / size),
+      number: scored.map((row) => row.number),
+    };
     this.record.data = { x: record.map((step) => step[0]), y: record.map((step) => step[1] / size) };
-    this.failed.data = { x: failed.map((row) => row.number), y: failed.map(() => 0.02), number: failed.map((row) => row.number) };
-    this.best.data = best ? { x: [best.number], y: [best.score / size], number: [best.number] } : { x: [], y: [], number: [] };
+    this.failed.data = {
+      x: failed.map((row) => row.number),
+      y: failed.map(() => 0.02),
+      number: failed.map((row) => row.number),
+    };
+    this.best.data = best
+      ? { x: [best.number], y: [best.score / size], number: [best.number] }
+      : { x: [], y: [], number: [] };
     this.figure.yaxes[0].axis_label = axisLabel(run, "score");
   }
 
@@ -145,16 +199,28 @@ class TradeOff extends Chart {
     super("pareto", choose);
     this.front = this.source("x", "y", "number");
     this.start = this.source("x", "y", "number");
-    this.mapper = new Bokeh.LinearColorMapper({ palette: Bokeh.Palettes.Cividis256, low: 0, high: 1 }) // steps of lightness: readable without colours;
-    this.addDots({ fill_color: { field: "number", transform: this.mapper }, nonselection_fill_color: { field: "number", transform: this.mapper } });
-    const bar = new Bokeh.ColorBar({ color_mapper: this.mapper, title: "candidate", width: 10, padding: 4, bar_line_color: null });
+    // Steps of lightness, which can be told apart without colours.
+    this.mapper = new Bokeh.LinearColorMapper({ palette: Bokeh.Palettes.Cividis256, low: 0, high: 1 });
+    this.addDots({
+      fill_color: { field: "number", transform: this.mapper },
+      nonselection_fill_color: { field: "number", transform: this.mapper },
+    });
+    const bar = new Bokeh.ColorBar({
+      color_mapper: this.mapper,
+      title: "candidate",
+      width: 10,
+      padding: 4,
+      bar_line_color: null,
+    });
     this.theme(bar, { background_fill_color: "paper", major_label_text_color: "faint", title_text_color: "faint" });
     this.figure.add_layout(bar, "right");
-    this.addStep(this.front, "Pareto front", "best", "after");
+    this.stairs = this.addStep(this.front, "Pareto front", "best", "after");
     this.addMark(this.front, "circle", "Pareto front", "best", 9);
     this.addMark(this.start, "square", "start", "start", 13);
     this.addChosen();
-    this.limits = ["low", "high"].map(() => new Bokeh.Span({ dimension: "height", line_dash: "dashed", line_width: 1.5, visible: false }));
+    this.limits = ["low", "high"].map(
+      () => new Bokeh.Span({ dimension: "height", line_dash: "dashed", line_width: 1.5, visible: false }),
+    );
     for (const span of this.limits) {
       this.theme(span, { line_color: "faint" });
       this.figure.add_layout(span);
@@ -170,15 +236,20 @@ class TradeOff extends Chart {
 
   /** Draw two measures against each other; returns the front. */
   draw(run, x, y) {
-    [this.x, this.y] = [x, y];
+    [this.run, this.x, this.y] = [run, x, y];
     const rows = run.scored().filter((row) => row[x] !== null && row[y] !== null);
     const front = run.front(x, y);
     const start = run.byNumber.get(0);
-    const [sizeX, sizeY] = this.sizes = [run.unit(x)[0], run.unit(y)[0]];
-    const at = (some) => ({ x: some.map((row) => row[x] / sizeX), y: some.map((row) => row[y] / sizeY), number: some.map((row) => row.number) });
+    const [sizeX, sizeY] = (this.sizes = [run.unit(x)[0], run.unit(y)[0]]);
+    const at = (some) => ({
+      x: some.map((row) => row[x] / sizeX),
+      y: some.map((row) => row[y] / sizeY),
+      number: some.map((row) => row.number),
+    });
     this.mapper.high = Math.max(1, run.rows.at(-1)?.number ?? 1);
     this.dots.data = at(rows);
     this.front.data = at(front);
+    this.stairs.glyph.mode = run.measures().get(x).way === "higher" ? "before" : "after";
     this.start.data = at(start && rows.includes(start) ? [start] : []);
     this.figure.xaxes[0].axis_label = axisLabel(run, x);
     this.figure.yaxes[0].axis_label = axisLabel(run, y);

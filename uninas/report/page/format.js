@@ -6,7 +6,12 @@ const minus = (text) => text.replace(/^-/, "−");
 /** 26871124 -> "26.9 M" */
 function short(value) {
   if (value === null || value === undefined) return "–";
-  for (const [unit, size] of [["T", 1e12], ["G", 1e9], ["M", 1e6], ["k", 1e3]]) {
+  for (const [unit, size] of [
+    ["T", 1e12],
+    ["G", 1e9],
+    ["M", 1e6],
+    ["k", 1e3],
+  ]) {
     if (Math.abs(value) >= size) return minus(`${(value / size).toPrecision(3)} ${unit}`);
   }
   return number(value);

@@ -5,7 +5,9 @@ const POLL = 2000; // milliseconds between questions to the server
 class Page {
   constructor() {
     this.run = new Run();
-    this.choose = (number) => { location.hash = `#${number}`; };
+    this.choose = (number) => {
+      location.hash = `#${number}`;
+    };
     this.albums = {};
     this.addresses = new Map();
   }
@@ -42,7 +44,7 @@ class Page {
     const [x, y] = [byId("axis-x").value, byId("axis-y").value];
     this.front = this.tradeOff.draw(this.run, x, y);
     byId("pareto-note").textContent = this.front.length
-      ? `${plural(this.front.length, "candidate")} on the front: none is better in both. Dashed lines are the budget.`
+      ? `${plural(this.front.length, "candidate")} on the front: none is better in both.${this.run.about.limits[x] ? " Dashed lines are the budget." : ""}`
       : "Which way is better is not known for one of these, so there is no front.";
     this.cards();
     this.state();
@@ -51,12 +53,18 @@ class Page {
   state(trouble = "") {
     const { goal } = this.run.about;
     const done = this.run.rows.reduce((most, row) => Math.max(most, row.number), 0);
-    const how = goal === null ? "" : done >= goal ? "Complete. " : `${whole.format(done)} of ${whole.format(goal)} candidates so far. `;
+    const how =
+      goal === null
+        ? ""
+        : done >= goal
+          ? "Complete. "
+          : `${whole.format(done)} of ${whole.format(goal)} candidates so far. `;
     byId("state").textContent = `${how}${trouble}`;
     byId("title").textContent = `Search ${this.run.about.folder}`;
     const left = this.run.about.left_out;
     byId("rows-note").hidden = !left;
-    byId("rows-note").textContent = `The best ${whole.format(this.run.rows.length)} are on this page; ${whole.format(left)} more are in the database.`;
+    byId("rows-note").textContent =
+      `The best ${whole.format(this.run.rows.length)} are on this page; ${whole.format(left)} more are in the database.`;
   }
 
   cards() {
@@ -70,34 +78,67 @@ class Page {
     const began = rows.reduce((first, row) => Math.min(first, row.started ?? Infinity), Infinity);
     const ended = rows.reduce((last, row) => Math.max(last, (row.started ?? 0) + (row.seconds ?? 0)), 0);
     const cards = [
-      [`best ${this.run.scoreName}`, best ? number(best.score) : "–",
-        best ? element("a", { href: `#${best.number}` }, `candidate ${best.number}`) : "no score yet"],
+      [
+        `best ${this.run.scoreName}`,
+        best ? number(best.score) : "–",
+        best ? element("a", { href: `#${best.number}` }, `candidate ${best.number}`) : "no score yet",
+      ],
       ["of the start", start && start.score !== null ? number(start.score) : "–", `${this.run.scoreWay} is better`],
       ["parameters of the best", short(best?.params), start ? `the start has ${short(start.params)}` : ""],
       ["FLOPs (2 × MACs) of the best", short(best?.flops), start ? `the start has ${short(start.flops)}` : ""],
       ["candidates", whole.format(Math.max(0, rows.length - 1)), `${plural(refused, "move")} refused on the way`],
-      ["without a score", whole.format(failed.length), [...reasons].map(([reason, some]) => `${reason} ${some.length}`).join(", ") || "none failed"],
+      [
+        "without a score",
+        whole.format(failed.length),
+        [...reasons].map(([reason, some]) => `${reason} ${some.length}`).join(", ") || "none failed",
+      ],
       ["time", duration(ended > began ? ended - began : null), `${duration(scoring)} of scoring in all`],
     ];
-    byId("cards").replaceChildren(...cards.map(([name, value, more]) => element("div", {},
-      element("dt", {}, name), element("dd", { class: "value" }, value), element("dd", { class: "more" }, more))));
+    byId("cards").replaceChildren(
+      ...cards.map(([name, value, more]) =>
+        element(
+          "div",
+          {},
+          element("dt", {}, name),
+          element("dd", { class: "value" }, value),
+          element("dd", { class: "more" }, more),
+        ),
+      ),
+    );
   }
 
   settings() {
     const { settings, command, written, by } = this.run.about;
-    byId("settings").replaceChildren(element("tbody", {}, ...settings.filter(([, value]) => value !== "").map(([name, value]) =>
-      element("tr", {}, element("th", { scope: "row" }, name.replaceAll("_", " ")), element("td", {}, value)))));
+    byId("settings").replaceChildren(
+      element(
+        "tbody",
+        {},
+        ...settings
+          .filter(([, value]) => value !== "")
+          .map(([name, value]) =>
+            element("tr", {}, element("th", { scope: "row" }, name.replaceAll("_", " ")), element("td", {}, value)),
+          ),
+      ),
+    );
     byId("command").textContent = command;
-    byId("written").textContent = `${byId("part-data") ? "Written" : "Served since"} ${new Date(written).toLocaleString()} by ${by}.`;
+    byId("written").textContent =
+      `${byId("part-data") ? "Written" : "Served since"} ${new Date(written).toLocaleString()} by ${by}.`;
   }
 
   axes() {
-    const measures = [...this.run.measures()].filter(([name]) => this.run.rows.some((row) => row[name] !== null && row[name] !== undefined));
+    const measures = [...this.run.measures()].filter(([name]) =>
+      this.run.rows.some((row) => row[name] !== null && row[name] !== undefined),
+    );
     const second = this.run.about.objectives[1];
-    const usual = second ? `component ${second[0]}` : this.run.scoreName === "params" ? "flops" : "params";
-    for (const [id, chosen] of [["axis-x", usual], ["axis-y", "score"]]) {
+    const usual = second ? this.run.measure(second[0]) : this.run.scoreName === "params" ? "flops" : "params";
+    for (const [id, chosen] of [
+      ["axis-x", usual],
+      ["axis-y", "score"],
+    ]) {
       const before = byId(id).value || chosen;
-      byId(id).replaceChildren(...measures.map(([name, { label }]) => element("option", { value: name, selected: name === before }, label)));
+      byId(id).replaceChildren(
+        ...measures.map(([name, { label }]) => element("option", { value: name, selected: name === before }, label)),
+      );
     }
   }
 
@@ -106,7 +147,8 @@ class Page {
     const text = this.albums[number]?.[level]?.[theme];
     if (!text) return null;
     const name = `${number} ${level} ${theme}`;
-    if (!this.addresses.has(name)) this.addresses.set(name, URL.createObjectURL(new Blob([text], { type: "image/svg+xml" })));
+    if (!this.addresses.has(name))
+      this.addresses.set(name, URL.createObjectURL(new Blob([text], { type: "image/svg+xml" })));
     return this.addresses.get(name);
   }
 
@@ -117,10 +159,17 @@ class Page {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (event) => this.dark(event.matches));
     byId("theme").addEventListener("click", () => this.dark(theme() === "light"));
     byId("which").addEventListener("change", () => this.filter());
-    for (const id of ["axis-x", "axis-y"]) byId(id).addEventListener("change", () => { this.draw(); this.filter(); this.tradeOff.mark(this.row); });
+    for (const id of ["axis-x", "axis-y"])
+      byId(id).addEventListener("change", () => {
+        this.draw();
+        this.filter();
+        this.tradeOff.mark(this.row);
+      });
     const button = byId("copy-command");
     button.addEventListener("click", () => copy(this.run.about.command, button));
-    addEventListener("keydown", (event) => { if (event.key === "Escape" && this.row) location.hash = "#candidates"; });
+    addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.row) location.hash = "#candidates";
+    });
   }
 
   /** Show the candidate that the address names. */
@@ -137,7 +186,9 @@ class Page {
 
   filter() {
     const rows = {
-      all: null, front: this.front, line: this.row ? this.run.line(this.row.number) : [],
+      all: null,
+      front: this.front,
+      line: this.row ? this.run.line(this.row.number) : [],
       failed: this.run.rows.filter((row) => row.score === null),
     };
     this.table.show(rows[byId("which").value]);

@@ -46,5 +46,7 @@ async function copy(text, button) {
   } catch {
     button.textContent = "Select it and press Ctrl+C";
   }
-  setTimeout(() => { button.textContent = before; }, 1500);
+  setTimeout(() => {
+    button.textContent = before;
+  }, 1500);
 }

@@ -1,5 +1,7 @@
 // The run: candidates, what is better, the front, lines of descent, texts.
 
+const COSTS = ["params", "flops", "operations", "activations", "peak"];
+
 class Run {
   constructor() {
     this.rows = [];
@@ -24,9 +26,12 @@ class Run {
       this.changes.set(number, changes[at]);
       return row;
     });
-    for (const name of Object.keys(columns.components)) if (!this.components.includes(name)) this.components.push(name);
+    for (const name of Object.keys(columns.components)) {
+      // Costs have columns of their own.
+      if (!this.components.includes(name) && !COSTS.includes(name)) this.components.push(name);
+    }
     this.rows.sort((one, other) => one.number - other.number);
-    this.lastRung = this.rows.reduce((most, row) => Math.max(most, row.rung), 0);
+    this.lastRung = about.rungs.length - 1;
     return fresh;
   }
 
@@ -35,11 +40,13 @@ class Run {
     const ways = Object.fromEntries(this.about.objectives);
     return new Map([
       ["score", { label: this.scoreName, way: this.scoreWay }],
-      ["params", { label: "parameters", way: "lower" }],
-      ["flops", { label: "FLOPs (2 × MACs)", way: "lower" }],
-      ["operations", { label: "operations", way: "lower" }],
-      ["activations", { label: "activations (elements)", way: "lower" }],
-      ["peak", { label: "peak of live activations (elements)", way: "lower" }],
+      ...[
+        ["params", "parameters"],
+        ["flops", "FLOPs (2 × MACs)"],
+        ["operations", "operations"],
+        ["activations", "activations (elements)"],
+        ["peak", "peak of live activations (elements)"],
+      ].map(([name, label]) => [name, { label, way: ways[name] ?? "lower" }]),
       ["seconds", { label: "seconds to score", way: "lower" }],
       ...this.components.map((name) => [`component ${name}`, { label: name, way: ways[name] }]),
     ]);
@@ -48,12 +55,23 @@ class Run {
   /** The unit in which a measure is read: [1e6, "M"]. One for all its values, so that columns and axes can be compared. */
   unit(name) {
     const largest = this.rows.reduce((most, row) => Math.max(most, Math.abs(row[name] ?? 0)), 0);
-    return [[1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([size]) => largest >= 10 * size || (size > 1e3 && largest >= size)) ?? [1, ""];
+    return (
+      [
+        [1e9, "G"],
+        [1e6, "M"],
+        [1e3, "k"],
+      ].find(([size]) => largest >= 10 * size || (size > 1e3 && largest >= size)) ?? [1, ""]
+    );
   }
 
   /** Candidates whose scores count: those of the last rung that have one. */
   scored() {
     return this.rows.filter((row) => row.score !== null && row.rung === this.lastRung);
+  }
+
+  /** The name under which the run searches for a measure -> the name that it has here. */
+  measure(name) {
+    return name === this.scoreName ? "score" : COSTS.includes(name) ? name : `component ${name}`;
   }
 
   better(way, one, other) {
@@ -62,7 +80,9 @@ class Run {
 
   best() {
     return this.scored().reduce(
-      (best, row) => (best === null || this.better(this.scoreWay, row.score, best.score) ? row : best), null);
+      (best, row) => (best === null || this.better(this.scoreWay, row.score, best.score) ? row : best),
+      null,
+    );
   }
 
   /** The best so far after each candidate: [[number, score], ...], where it changes. */
@@ -81,7 +101,8 @@ class Run {
     const [wayX, wayY] = [measures.get(x).way, measures.get(y).way];
     if (!wayX || !wayY) return [];
     const sign = wayX === "higher" ? -1 : 1;
-    const sorted = this.scored().filter((row) => row[x] !== null && row[y] !== null)
+    const sorted = this.scored()
+      .filter((row) => row[x] !== null && row[y] !== null)
       .sort((one, other) => sign * (one[x] - other[x]) || (this.better(wayY, one[y], other[y]) ? -1 : 1));
     const front = [];
     for (const row of sorted) {

@@ -12,16 +12,32 @@ class Table {
     byId("table").append(element("thead", {}, element("tr", {}, ...heads)));
     DataTable.ext.search.push((settings, texts, index, row) => this.shown === null || this.shown.has(row.number));
     this.table = new DataTable(byId("table"), {
-      data: run.rows, columns, order: [[1, run.scoreWay === "higher" ? "desc" : "asc"], [0, "asc"]], pageLength: PAGE,
-      lengthMenu: [10, 25, 50, 100, 250], autoWidth: false, deferRender: true, orderMulti: true,
+      data: run.rows,
+      columns,
+      order: [
+        [1, run.scoreWay === "higher" ? "desc" : "asc"],
+        [0, "asc"],
+      ],
+      pageLength: PAGE,
+      lengthMenu: [10, 25, 50, 100, 250],
+      autoWidth: false,
+      deferRender: true,
+      orderMulti: true,
       layout: { topStart: "search", topEnd: "pageLength", bottomStart: "info", bottomEnd: "paging" },
       columnControl: { target: 1, content: ["search"] },
       ordering: { indicators: true, handler: true },
       language: {
-        search: "find", lengthMenu: "_MENU_ on a page", info: "_START_ to _END_ of _TOTAL_ candidates", infoEmpty: "no candidates",
-        infoFiltered: "(of _MAX_)", emptyTable: "no candidates yet", zeroRecords: "none fits",
+        search: "find",
+        lengthMenu: "_MENU_ on a page",
+        info: "_START_ to _END_ of _TOTAL_ candidates",
+        infoEmpty: "no candidates",
+        infoFiltered: "(of _MAX_)",
+        emptyTable: "no candidates yet",
+        zeroRecords: "none fits",
       },
-      createdRow: (line, row) => { line.dataset.number = row.number; },
+      createdRow: (line, row) => {
+        line.dataset.number = row.number;
+      },
       drawCallback: () => this.highlight(),
     });
     for (const [place, input] of [...byId("table").querySelectorAll("thead tr:nth-child(2) input")].entries()) {
@@ -38,19 +54,42 @@ class Table {
     const scaled = (measure, name) => {
       const [size, unit] = this.run.unit(measure);
       const digits = size === 1 ? 0 : 2;
-      return this.numeric(unit ? `${name} (${unit})` : name, (row) => (row[measure] === null ? null : row[measure] / size),
-        (value) => minus(value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })));
+      return this.numeric(
+        unit ? `${name} (${unit})` : name,
+        (row) => (row[measure] === null ? null : row[measure] / size),
+        (value) => minus(value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })),
+      );
     };
-    const others = this.run.about.objectives.slice(1).map(([name]) =>
-      this.numeric(name, (row) => row[`component ${name}`] ?? null, number));
+    const { scoreName, scoreWay, lastRung } = this.run;
+    const others = this.run.about.objectives
+      .slice(1)
+      .map(([name]) => name)
+      .filter((name) => !COSTS.includes(name));
+    const costs = [
+      ["params", "params"],
+      ["flops", "FLOPs"],
+      ["operations", "ops"],
+    ].filter(([name]) => name !== scoreName);
     const link = (row) => element("a", { href: `#${row.number}` }, String(row.number));
+    const counts = (row) => row.rung === lastRung;
     return [
-      { ...this.numeric("#", (row) => row.number, String), render: (value, type, row) => (type === "display" ? link(row) : row.number) },
-      this.numeric(this.run.scoreName, (row) => row.score, number, this.run.scoreWay),
-      ...others, scaled("params", "params"), scaled("flops", "FLOPs"), scaled("operations", "ops"),
-      ...(this.run.lastRung ? [this.numeric("rung", (row) => row.rung, String)] : []),
+      {
+        ...this.numeric("#", (row) => row.number, String),
+        render: (value, type, row) => (type === "display" ? link(row) : row.number),
+      },
+      this.numeric(scoreName, (row) => (counts(row) ? row.score : null), number, scoreWay),
+      ...(lastRung
+        ? [
+            this.numeric("cheap", (row) => (counts(row) ? null : row.score), number),
+            this.numeric("rung", (row) => row.rung, String),
+          ]
+        : []),
+      ...others.map((name) => this.numeric(name, (row) => row[`component ${name}`] ?? null, number)),
+      ...costs.map(([name, label]) => scaled(name, label)),
       this.numeric("parent", (row) => row.parent, String),
-      this.words("how it came", (row) => (row.score === null ? `${origin(row)} – no score: ${trouble(row)}` : origin(row))),
+      this.words("how it came", (row) =>
+        row.score === null ? `${origin(row)} – no score: ${trouble(row)}` : origin(row),
+      ),
     ];
   }
 
@@ -58,7 +97,11 @@ class Table {
   numeric(name, value, shown, way = "lower") {
     const last = way === "higher" ? -Infinity : Infinity;
     return {
-      name, data: null, type: "num", className: "dt-right", width: "1%",
+      name,
+      data: null,
+      type: "num",
+      className: "dt-right",
+      width: "1%",
       render: (data, type, row) => {
         const found = value(row);
         if (type === "sort") return found ?? last;
@@ -70,7 +113,10 @@ class Table {
 
   words(name, value) {
     return {
-      name, data: null, type: "string", className: "words",
+      name,
+      data: null,
+      type: "string",
+      className: "words",
       render: (data, type, row) => {
         if (type === "display") return breakable(value(row));
         return type === "filter" ? escaped(value(row)) : value(row); // DataTables makes markup of what it searches in
