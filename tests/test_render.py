@@ -557,6 +557,7 @@ def test_a_space_of_moves_shows_its_start_and_what_a_move_may_put_in():
     picture = drawn(space_of("UniNAS"))
     assert {"stem", "stages.0", "head"} <= set(picture.nodes())
     assert "conv(C / 4, 1) → conv(C, 1) copy → add" in label(picture, "move/0")
+    assert label(picture, "moves") == "remove weight 0.3"
     assert "budget: parameters ≤ 30.0 M budget: FLOPs (2 × MACs) ≤ 10.0 G" in words(picture.graph_attr["label"])
     check_svg(svg(space_of("UniNAS")))
 
@@ -566,7 +567,7 @@ def test_a_space_of_moves_shows_its_start_and_what_a_move_may_put_in():
     [
         (Limit("params", 20e6, 30e6), "budget: 20.0 M ≤ parameters ≤ 30.0 M"),
         (Limit("flops", None, 1.1, relative=True), "budget: FLOPs (2 × MACs) ≤ 110% of the start"),
-        (Limit("peak", 1000), "budget: 1.00 k ≤ peak"),
+        (Limit("peak", 1000), "budget: 1.00 k ≤ elements at one time"),
     ],
 )
 def test_budgets_are_written_out(limit, text):

@@ -126,11 +126,16 @@ def definitions_text(found: Sequence[dict[str, str]], width: int = 0) -> str:
 
 def operation_text(known: dict[str, Any], width: int = 0) -> str:
     """One entry of the reference of operations."""
-    parts = [f"{known['name']} ({known['family']})", known["doc"]]
+    parts = [f"{known['name']} ({known['family']})", folded(known["doc"], width)]
     rows = [
         [a["name"], show_value(a["default"]) if "default" in a else "required", a["domain"], a["doc"]]
         for a in known["attributes"]
     ]
     if rows:
         parts.append(columns(["attribute", "default", "domain", ""], rows, width))
-    return "\n\n".join([*parts, "\n".join(facts(known))])
+    return "\n\n".join([*parts, "\n".join(folded(fact, width, "  ") for fact in facts(known))])
+
+
+def folded(text: str, width: int, indent: str = "") -> str:
+    """Text in lines of at most `width` characters, those after the first indented; 0: in one line."""
+    return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False) if width else text

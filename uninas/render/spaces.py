@@ -6,7 +6,7 @@ become the named block are where it is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -20,10 +20,16 @@ from uninas.render.scene import Cluster, Edge, Item, Line, Panel, Scene, Word, l
 from uninas.render.sections import consists, section_column, wrapped
 from uninas.render.sheets import Sheets
 from uninas.render.simplify import simplified
-from uninas.space import Choice, Limit, Space
+from uninas.space import Choice, Limit, MoveRule, Space
 from uninas.summary import human, is_network, is_row
 
 MARK = "?"  # begins the name of a block that stands for a choice; no block of a text can be called so
+
+
+METRICS = {
+    "params": "parameters", "flops": "FLOPs (2 × MACs)", "macs": "MACs", "peak": "elements at one time",
+    "activations": "elements of activations", "elementwise": "element-wise operations",
+}  # fmt: skip
 
 
 def space_scene(space: Space, options: Options) -> Scene:
@@ -41,8 +47,7 @@ def space_scene(space: Space, options: Options) -> Scene:
         else:
             own.alone(Place(body, "", Letters(), (1,)), (simplified(start),))
         panels.append(own.panel(body))
-    panels += [move_panel(number, rule.name, rule.weight, [o.text for o in rule.options])
-               for number, rule in enumerate(space.moves)]  # fmt: skip
+    panels += move_panels(space.moves)
     scene = Scene(panels, options.direction, caption=options.caption)
     scene.title = space.name if options.title is None else options.title
     notes = [size(space), *[limit_text(limit) for limit in space.budget.limits]]
@@ -64,7 +69,7 @@ def size(space: Space) -> str:
 
 def limit_text(limit: Limit) -> str:
     """'MACs ≤ 450 M', '20 M ≤ parameters ≤ 30 M', 'FLOPs ≤ 110 % of the start'"""
-    name = {"params": "parameters", "flops": "FLOPs (2 × MACs)", "macs": "MACs"}.get(limit.metric, limit.metric)
+    name = METRICS.get(limit.metric, limit.metric)
 
     def side(value: float | None) -> str:
         return "" if value is None else f"{value:.0%} of the start" if limit.relative else human(value)
@@ -73,13 +78,26 @@ def limit_text(limit: Limit) -> str:
     return "budget: " + (f"{low} ≤ " if low else "") + name + (f" ≤ {high}" if high else "")
 
 
-def move_panel(number: int, name: str, weight: float, options: list[str]) -> Panel:
-    """A kind of move with its alternatives."""
-    title: Line = (Word(name.replace("_", " "), "bold"), Word(f"  weight {weight:g}", "small"))
-    body = Cluster(f"move {number}", "panel", (title,))
-    lines = tuple(line(option.replace("->", "→"), "text") for option in options) or (line("anywhere", "text"),)
-    body.members.append(Item(f"move/{number}", "block", lines, mark="choice"))
-    return Panel(body)
+def move_panels(rules: Sequence[MoveRule]) -> list[Panel]:
+    """The kinds of moves, each with its alternatives; those that have none stand together."""
+    panels = []
+    for number, rule in enumerate(rules):
+        if rule.options:
+            body = Cluster(f"move {number}", "panel", (move_line(rule),))
+            lines = tuple(line(option.text.replace("->", "→"), "text") for option in rule.options)
+            body.members.append(Item(f"move/{number}", "block", lines, mark="choice"))
+            panels.append(Panel(body))
+    others = [rule for rule in rules if not rule.options]
+    if others:
+        body = Cluster("moves", "panel", (line("further moves" if panels else "moves", "bold"),))
+        body.members.append(Item("moves", "block", tuple(map(move_line, others)), mark="choice"))
+        panels.append(Panel(body))
+    return panels
+
+
+def move_line(rule: MoveRule) -> Line:
+    """'insert  weight 0.7'"""
+    return (Word(rule.name.replace("_", " "), "bold"), Word(f"  weight {rule.weight:g}", "small"))
 
 
 # ---- choices ---------------------------------------------------------------------------------------------------------
