@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from uninas.errors import error
+from uninas.errors import UninasError, error, shown
 from uninas.search.objectives import Recipe
 from uninas.search.tasks import Result, ScoreFunction, Task, evaluated, failed, score_functions
 
@@ -53,9 +53,12 @@ class RayExecutor:
             self._score = ray.remote(num_cpus=recipe.threads, num_gpus=gpus, max_retries=RETRIES, **memory)(_score)
             greet = ray.remote(num_cpus=recipe.threads, num_gpus=gpus, max_retries=RETRIES)(_directions)
             self.directions: Mapping[str, str] = self._asked(greet.remote(recipe))
-        except (ConnectionError, ValueError, RuntimeError) as problem:
+        except UninasError:
             self.close()
-            raise error("UNI071", f"cannot use the Ray cluster: {problem}", None, "see --address") from None
+            raise
+        except Exception as problem:  # Ray raises all kinds, and plain Exception where a node does not start
+            self.close()
+            raise error("UNI071", f"cannot use the Ray cluster: {shown(problem, 300)}", None, "see --address") from None
         total = ray.cluster_resources()
         self.jobs = jobs or max(1, int(total.get("GPU" if gpus else "CPU", 1)))
         self._flying: dict[Any, tuple[Task, float, float]] = {}
