@@ -32,6 +32,8 @@ def edit_distance(a: Graph, b: Graph, seconds: float = 1.0) -> Distance:
     """
     until = time.monotonic() + seconds
     found = diff(a, b)
+    if not found:
+        return Distance(0, True)
     below = _below(a, b, found.changes, until)
     return Distance(below.value + (a.inputs != b.inputs), below.exact)  # other images count as one edit
 
