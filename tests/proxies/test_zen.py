@@ -54,6 +54,16 @@ def test_a_batch_norm_without_signal_is_left_out():
     assert score("zen", model, images()).value == score("zen", nn.Sequential(model[0], model[1].a), images()).value
 
 
+def test_the_published_variant_takes_running_variances_and_sums():
+    norm = nn.BatchNorm2d(3, eps=0).double()
+    x = 100 * images(n=50)
+    result = score("zen", norm, x, published=True)
+    variance = x.var((0, 2, 3), correction=0).mean().item()
+    assert result.components["scale"] == pytest.approx(math.log(0.81 + 0.19 * variance) / 2)
+    absolute = 0.01 / 100 * math.sqrt(2 / math.pi) * 3 * 8 * 8  # E|N(0, 1)| for each element, scaled by the norm
+    assert result.components["sensitivity"] == pytest.approx(math.log(absolute), abs=0.02)
+
+
 def test_the_module_s_own_weights_do_not_matter():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3)).double()
     before = score("zen", model, images()).value
