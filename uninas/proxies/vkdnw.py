@@ -146,7 +146,7 @@ def vkdnw(
         sure = bool(((jacobian.logits.double().softmax(1) > 0).sum(1) < 2).all())
         raise ProxyError(
             "the Fisher information is zero: no chosen weight moves the module's softmax",
-            "the softmax is sure of one class for every sample: give some smoothing, or smaller weights" if sure else "",
+            "the softmax is sure of one class for all samples: try some smoothing, or smaller weights" if sure else "",
         )
     value, shares = spectrum_entropy(eigenvalues, quantiles)
     # Rounding perturbs the singular values of J by about eps, and the eigenvalues of F by its square.
