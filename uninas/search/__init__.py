@@ -1,11 +1,14 @@
-"""Walking a space: plan -> strategy -> run -> report. A run is a folder that survives anything.
+"""Walking a space: plan -> search -> run -> report. A run is a folder that survives anything.
 
-- `plan`: what is searched; settings, and the start, moves and budget they stand for
-- `strategy`: which architecture comes next; ask and tell
-- `scoring`: how good it is (the only file here that imports torch)
+- `plan`: what is searched; settings, and the start, walk and budget they stand for; `objectives`: what is wanted
+- `pool`: every architecture of a run by its number
+- `strategy`, `strategies`: from whom to go on
+- `ask`: ask and tell in a window; the same candidates whatever the number of workers
+- `tasks`: a candidate to score, and its result; `scoring`: how (the only file here that imports torch)
+- `executor`, `workers`, `ray_executor`: who scores; this process, others, or a cluster
 - `store`: the SQLite database of a run
 - `run`: the loop; ask, score, store, tell
-- `progress`: what a person or a machine sees meanwhile
-- `report`: what remains; the best architecture, tables, plots
-- `command`: `uninas search`
+- `progress`, `loggers`: what a person or a machine sees meanwhile
+- `top`, `plots`, `report`: what remains; the best architectures, tables, plots, a page
+- `command`, `config`: `uninas search`, `uninas resume`; `inspect`, `tables`: `uninas status`, `top`, `compare`
 """
