@@ -397,6 +397,14 @@ def check_svg(text: str) -> ElementTree.Element:
     return tree
 
 
+def test_nodes_may_be_called_like_parts_of_the_page():
+    graph = graph_of("A", "block A { title = in -> relu\n caption = title -> gelu\n out = caption -> sigmoid }")
+    tree = check_svg(svg(graph, title="A", caption="A caption."))
+    shown = ["".join(text.itertext()) for text in tree.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"relu", "gelu", "sigmoid", "A", "A caption."} <= set(shown)
+    assert {"title", "caption"} <= set(drawn(graph, caption="A caption.").nodes())
+
+
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_no_name_breaks_out_of_mermaid(name):
     plain = mermaid(named("plain"), level="full").splitlines()

@@ -11,6 +11,7 @@ from uninas.render import style
 from uninas.render.scene import Cluster, Edge, Item, Line, Panel, Scene, Word, line
 from uninas.render.style import Theme
 
+TITLE, CAPTION = "page/title", "page/caption"  # no node of a graph can be called so
 BAR = 200  # points: the length of the longest bar in a section
 SIZES = {"plain": 11, "bold": 11, "text": 10, "note": 10, "small": 9, "title": 15}
 
@@ -265,5 +266,5 @@ def digraph(scene: Scene, theme: Theme) -> Digraph:
     for edge in scene.joins:
         writer.edge(root, edge)
     if foot:
-        root.node("caption", foot, shape="plain", style="")
+        root.node(CAPTION, foot, shape="plain", style="")
     return root

@@ -15,7 +15,7 @@ from typing import Any
 from graphviz import Digraph
 
 from uninas.errors import error
-from uninas.render.dot import Places, Writer, hottest
+from uninas.render.dot import CAPTION, TITLE, Places, Writer, hottest
 from uninas.render.fonts import own_fonts
 from uninas.render.scene import Panel, Scene
 from uninas.render.style import Theme
@@ -72,7 +72,7 @@ def lay_out(scene: Scene, theme: Theme, width: float | None = None) -> Laid:
     writer = Writer(theme, hottest(scene))
     head, foot = (laid_text(writer, markup) for markup in (writer.head(scene), writer.foot(scene)))
     boxes = [laid_panel(writer, panel, scene.direction) for panel in scene.panels]
-    across, high = placed(boxes, arranged(boxes, (width or PAGE[0]) / PAGE[1], scene.strip))
+    across, high = placed(boxes, arranged(boxes, (width or PAGE[0]) / PAGE[1]))
     around = PAD + (2 * GAP if scene.joins else 0)
     top, low = (PAD + (text.height + 2 * GAP if text else around - PAD) for text in (head, foot))
     full = max(across, *(text.width for text in (head, foot) if text), 0) + 2 * PAD
@@ -94,18 +94,18 @@ def lay_out(scene: Scene, theme: Theme, width: float | None = None) -> Laid:
     for edge in scene.joins:
         writer.edge(root, edge)
     if head:
-        text_node(root, "title", writer.head(scene), full / 2, total - PAD - head.height / 2)
+        text_node(root, TITLE, writer.head(scene), full / 2, total - PAD - head.height / 2)
     if foot:
-        text_node(root, "caption", writer.foot(scene), full / 2, PAD + foot.height / 2)
+        text_node(root, CAPTION, writer.foot(scene), full / 2, PAD + foot.height / 2)
     # Corners keep the drawing as large as the page, whatever lies in it.
-    for name, at in (("corner/0", "0,0"), ("corner/1", f"{full:.2f},{total:.2f}")):
+    for name, at in (("page/low", "0,0"), ("page/high", f"{full:.2f},{total:.2f}")):
         root.node(name, "", shape="none", width="0", height="0", margin="0", style="invis", pos=at)
     centres = {
         item.name: float(writer.places.items[item.name]["pos"].split(",")[0])
         for item in scene.items()
         if item.kind != "section"
     }
-    return Laid(str(root.source), full, total, scale, centres | {"title": full / 2})
+    return Laid(str(root.source), full, total, scale, centres | {TITLE: full / 2})
 
 
 def collect(places: Places, boxes: Sequence[Box], right: float, up: float) -> None:
@@ -231,10 +231,8 @@ def move(places: Places, right: float, up: float) -> None:
 # ---- columns ---------------------------------------------------------------------------------------------------------
 
 
-def arranged(boxes: Sequence[Box], ratio: float, strip: bool) -> list[list[int]]:
+def arranged(boxes: Sequence[Box], ratio: float) -> list[list[int]]:
     """The boxes by number, column by column. `ratio`: width of the page to its height."""
-    if strip or len(boxes) < 2:
-        return [[number] for number in range(len(boxes))]
     spans = ((a, b) for a in range(len(boxes)) for b in range(a + 1, len(boxes) + 1))
     heights = sorted({round(tall(boxes[a:b]), 3) for a, b in spans})
     best: list[list[int]] = []

@@ -120,8 +120,6 @@ class Scene:
     """What full heat stands for: '31 % of FLOPs'. Empty where nothing is coloured by cost."""
     joins: list[Edge] = field(default_factory=list)
     """Wires from panel to panel."""
-    strip: bool = False
-    """The panels stand in one row, in their order."""
 
     def items(self) -> Iterator[Item]:
         """All items of all panels."""
