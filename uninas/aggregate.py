@@ -77,7 +77,12 @@ AGGREGATES: Mapping[str, Aggregate] = MappingProxyType(
                 dict.fromkeys(("expressivity", "progressivity", "trainability", "complexity"), "higher"),
                 "Lee & Ham, CVPR 2024",
             ),
+            Aggregate(
+                "swap_agg",
+                dict.fromkeys(("swap", "jacov", "expressivity", "trainability", "flops"), "higher"),
+                "this toolkit: `vkdnw_agg` with SWAP in the place of VKDNW, see docs/scores.md",
+            ),
         )
     }
 )
-"""The published aggregates by name."""
+"""The aggregates that have a name."""
