@@ -78,7 +78,7 @@ def test_components_cannot_be_changed():
 def test_published_aggregates_name_proxies_that_exist_in_their_directions():
     from uninas.proxies import get
 
-    assert set(AGGREGATES) == {"vkdnw_agg", "az_nas"}
+    assert set(AGGREGATES) == {"vkdnw_agg", "az_nas", "swap_agg"}
     for name, aggregate in AGGREGATES.items():
         assert aggregate.name == name and aggregate.source
         assert {part: get(part).direction for part in aggregate.components} == dict(aggregate.components)
