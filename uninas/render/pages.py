@@ -44,7 +44,7 @@ def finished(scene: Scene, graph: Graph, drawing: Drawing) -> Scene:
     cost = graph.cost
     if scene.title:
         scene.notes = (line(f"{human(cost.params)} parameters, {unit(cost.flops, 'FLOPs')} (2 × MACs)", "small"),)
-        scene.families = tuple(family for family in LIGHT.palette if family in drawing.families)
+    scene.families = tuple(family for family in LIGHT.palette if family in drawing.families)
     hottest = max((item.heat for item in scene.items() if item.heat), default=0.0)
     scene.heat = f"{hottest:.1%} of all FLOPs" if hottest else ""
     return scene
