@@ -102,8 +102,8 @@ def score_text(found: dict[str, Any]) -> str:
 
 def proxies_text(found: Sequence[dict[str, Any]], width: int = 0) -> str:
     """What networks are scored by."""
-    rows = [[one["name"], one["direction"], one["doc"], ", ".join(one["options"])] for one in found]
-    return columns(["proxy", "better", "", "options"], rows, width, fold=2)
+    rows = [[one["name"], one["direction"], one["doc"]] for one in found]
+    return columns(["proxy", "better", ""], rows, width)
 
 
 def proxy_text(known: dict[str, Any], width: int = 0) -> str:

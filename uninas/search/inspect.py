@@ -11,7 +11,7 @@ import click
 
 from uninas.errors import error
 from uninas.search.store import Candidate, Store
-from uninas.search.tables import duration, json_text, number, table
+from uninas.search.tables import duration, json_text, number, table, terminal_width
 
 _folder = click.argument("folder", type=click.Path(path_type=Path))
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -44,7 +44,7 @@ def top(folder: Path, count: int, pareto: bool, output: Path | None, as_json: bo
         click.echo(json_text([entry(candidate, value, objectives) for candidate, value in found]))
         return
     heads, rows = _listing(found, objectives)
-    click.echo(table(heads, rows))
+    click.echo(table(heads, rows, terminal_width()))
 
 
 @click.command()
@@ -60,7 +60,7 @@ def compare(folders: Sequence[Path], as_json: bool) -> None:
         click.echo(json_text(found))
         return
     heads = list(found[0])
-    click.echo(table(heads, [[_short(one[head]) for head in heads] for one in found]))
+    click.echo(table(heads, [[_short(one[head]) for head in heads] for one in found], terminal_width()))
 
 
 # ---- what they say ---------------------------------------------------------------------------------------------------
