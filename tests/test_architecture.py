@@ -57,13 +57,14 @@ HOUSE = {
     "create":      f"{GRAPH} library elaborate model emit",
     "export":      f"{GRAPH} layers emit",
     "proxies":     "errors",
+    "process":     "errors",
     "aggregate":   "",
     # search
     "mutate":      f"{GRAPH} {TEXT} space",
     "render":      f"{GRAPH} space summary mutate",
-    "ranking":     f"{GRAPH} {TEXT} {TORCH} space nasbench201 aggregate",
+    "ranking":     f"process {GRAPH} {TEXT} {TORCH} space nasbench201 aggregate",
     "report":      "version errors library elaborate render mutate",
-    "search":      f"version {GRAPH} {TEXT} {TORCH} space render mutate aggregate report",
+    "search":      f"process version {GRAPH} {TEXT} {TORCH} space render mutate aggregate report",
     "__init__":    f"version {GRAPH} {TEXT} {TORCH} space render",
     "pictures":    f"{GRAPH} library elaborate space render summary mutate search __init__",
     "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space interop export mutate "

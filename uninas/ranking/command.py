@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from uninas.process import terminable
 
 if TYPE_CHECKING:
     from uninas.ranking.progress import Watcher
@@ -155,7 +154,7 @@ def _score(output: Path, settings: Settings, workers: int, as_json: bool) -> int
     from uninas.ranking.progress import watched
     from uninas.ranking.run import Ranking
 
-    with _terminable(), Ranking(output, settings) as ranking:
+    with terminable(), Ranking(output, settings) as ranking:
         watcher = _watcher(as_json)
         try:
             with watched(watcher, ranking):
@@ -193,20 +192,3 @@ def _report(output: Path, settings: Settings, samples: int, compare: Sequence[st
         console.print(part, markup=False, highlight=False)
     for path in paths:
         click.echo(f"wrote {path}")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """A polite kill stops the work as Ctrl-C does."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

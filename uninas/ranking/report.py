@@ -11,7 +11,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 
 from uninas.aggregate import ranked
 from uninas.errors import error
+from uninas.process import written
 from uninas.ranking.metrics import METRICS, Floats, Interval, bootstrap, measured
 from uninas.ranking.run import Settings, aggregate, parts_of
 from uninas.ranking.store import Network, Store
@@ -229,13 +230,13 @@ def write_files(
     folder: Path, found: Sequence[Result], scores: Mapping[str, Scores], settings: Settings
 ) -> Iterator[Path]:
     """Write scores.csv, metrics.csv, metrics.json and a plot for each data set; yields their paths."""
-    yield _write(folder / "scores.csv", lambda path: path.write_text(scores_csv(scores, settings), encoding="utf-8"))
-    yield _write(folder / "metrics.csv", lambda path: path.write_text(metrics_csv(found), encoding="utf-8"))
+    yield written(folder / "scores.csv", lambda path: path.write_text(scores_csv(scores, settings), encoding="utf-8"))
+    yield written(folder / "metrics.csv", lambda path: path.write_text(metrics_csv(found), encoding="utf-8"))
     page = json.dumps(as_dict(found, settings), indent=2, allow_nan=False)
-    yield _write(folder / "metrics.json", lambda path: path.write_text(page + "\n", encoding="utf-8"))
+    yield written(folder / "metrics.json", lambda path: path.write_text(page + "\n", encoding="utf-8"))
     for dataset, part in scores.items():
         if len(part.networks) > 1:
-            yield _write(
+            yield written(
                 folder / f"scores_{dataset}.png",
                 partial(plot, part, [result for result in found if result.dataset == dataset]),
             )
@@ -304,15 +305,3 @@ def _as_csv(rows: Sequence[Sequence[object]]) -> str:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> Path:
-    beside = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        write(beside)
-        beside.replace(path)
-    except OSError as problem:
-        raise error("UNI100", f"cannot write {path}: {problem.strerror or problem}") from None
-    finally:
-        beside.unlink(missing_ok=True)
-    return path

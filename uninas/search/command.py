@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from uninas.process import terminable
 from uninas.search.config import read_config, write_config
 
 if TYPE_CHECKING:
@@ -160,7 +159,7 @@ def _search(output: Path, resume: bool, options: dict[str, Any]) -> None:
 
     as_json = options["as_json"]
     settings, execution, goal = _resolved(output, resume, options)
-    with _terminable(), _open(output, settings, execution, goal, options) as run:
+    with terminable(), _open(output, settings, execution, goal, options) as run:
         try:
             with watched(_watchers(run, options), run, goal) as watcher:
                 for candidate in run.candidates(goal):
@@ -270,20 +269,3 @@ def _report(run: Run, as_json: bool) -> None:
             JsonEvents.say("file", path=str(path))
         else:
             click.echo(f"wrote {path}")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """A polite kill stops a run as Ctrl-C does."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

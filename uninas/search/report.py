@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from uninas.errors import error
 from uninas.printer import dumps
+from uninas.process import written
 from uninas.render import render
 from uninas.report import write_page
 from uninas.search import plots
@@ -27,17 +27,17 @@ SHOWN = 3  # of the best architectures as text and pictures
 def write_report(run: Run) -> Iterator[Path]:
     """Write all files of the report into the folder of the run; without a score, only the table. Gives their paths."""
     candidates = list(run.store)
-    yield _write(run.folder / "candidates.csv", partial(_text, table(candidates)))
+    yield written(run.folder / "candidates.csv", partial(_text, table(candidates)))
     best = [candidate for candidate, _ in top(run.store, SHOWN)]
     if not best:
         return
-    yield _write(run.folder / "best.uni", partial(_text, _best_text(run, best[0])))
-    yield _write(run.folder / "best.svg", partial(render, run.graph(best[0])))
+    yield written(run.folder / "best.uni", partial(_text, _best_text(run, best[0])))
+    yield written(run.folder / "best.svg", partial(render, run.graph(best[0])))
     for place, candidate in enumerate(best[1:], 2):
         graph = run.graph(candidate)
         text = f"# Number {place} by score: {_summary(run, candidate)}\n{dumps(graph)}"
-        yield _write(run.folder / f"best_{place}.uni", partial(_text, text))
-        yield _write(run.folder / f"best_{place}.svg", partial(render, graph))
+        yield written(run.folder / f"best_{place}.uni", partial(_text, text))
+        yield written(run.folder / f"best_{place}.svg", partial(render, graph))
     yield from _plots(run, candidates, best[0])
     yield write_page(run.folder)
 
@@ -66,12 +66,12 @@ def _plots(run: Run, candidates: Sequence[Candidate], best: Candidate) -> Iterat
     objectives, limits = run.store.objectives, run.plan.budget.limits
     for name in ("score_vs_params.svg", "score_vs_params.png"):
         draw = partial(plots.score_against_params, scored=scored, best=best, objectives=objectives)
-        yield _write(run.folder / name, draw)
-    yield _write(
+        yield written(run.folder / name, draw)
+    yield written(
         run.folder / "progress.svg", partial(plots.progress, scored=scored, limits=limits, objectives=objectives)
     )
-    yield _write(run.folder / "pareto.svg", partial(plots.fronts, scored=scored, objectives=objectives))
-    yield _write(run.folder / "moves.svg", partial(plots.moves, candidates=candidates, objectives=objectives))
+    yield written(run.folder / "pareto.svg", partial(plots.fronts, scored=scored, objectives=objectives))
+    yield written(run.folder / "moves.svg", partial(plots.moves, candidates=candidates, objectives=objectives))
 
 
 def _best_text(run: Run, best: Candidate) -> str:
@@ -92,15 +92,3 @@ def _summary(run: Run, candidate: Candidate) -> str:
 
 def _text(content: str, path: Path) -> None:
     path.write_text(content, encoding="utf-8")
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> Path:
-    beside = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        write(beside)
-        beside.replace(path)
-    except OSError as problem:
-        raise error("UNI100", f"cannot write {path}: {problem.strerror or problem}") from None
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
