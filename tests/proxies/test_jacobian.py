@@ -243,9 +243,40 @@ def test_few_rows_are_pulled_where_that_is_cheaper(classes: int, monkeypatch: py
 
 
 def test_columns_are_pushed_where_classes_are_many(monkeypatch: pytest.MonkeyPatch):
-    module, x = deep(40, width=40), example("gate")[1]
-    monkeypatch.setattr(jacobian, "_by_rows", None)
+    module, x = deep(40), example("gate")[1]
+    module = nn.Sequential(*list(module)[:7], nn.Flatten(), nn.Linear(6 * 36, 40)).double()
+    monkeypatch.setattr(jacobian, "through_waists", None)
     logit_jacobian(module, (x,), some_weights(module))
+
+
+@pytest.mark.parametrize("memory", [2**30, 300_000])
+def test_a_large_batch_is_taken_in_pieces(memory: int, monkeypatch: pytest.MonkeyPatch):
+    module = deep(2)
+    x = torch.randn(21, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    weights = some_weights(module)
+    monkeypatch.setattr(jacobian, "_by_columns", None)
+    sizes = []
+    through = jacobian.through_waists
+    monkeypatch.setattr(
+        jacobian, "through_waists", lambda p, *rest: (sizes.append(len(p.output.meta["val"])), through(p, *rest))[1]
+    )
+    found = logit_jacobian(module, (x,), weights, dtype=torch.float64, memory=memory)
+    assert sum(sizes) == 21 and len(sizes) > 2 and len(set(sizes)) <= 2
+    assert (max(sizes) < 8) is (memory < 2**30)
+    assert_exact(found.values, reverse_mode(module, x, weights))
+    torch.testing.assert_close(found.logits, module(x), rtol=1e-9, atol=1e-11)
+
+
+def test_samples_that_mix_across_pieces_are_noticed():
+    def centred(net: Net, x: Tensor) -> Tensor:
+        x = net.body(x)
+        return net.head(x - x.mean(0, keepdim=True))
+
+    module = Net(centred, body=nn.Sequential(*list(deep(2))[:-1]), head=nn.Linear(4, 2)).double()
+    x = torch.randn(20, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    weights = some_weights(module)
+    found = logit_jacobian(module, (x,), weights, dtype=torch.float64, way="rows")
+    assert_exact(found.values, reverse_mode(module, x, weights))
 
 
 def test_samples_that_seem_to_stand_first_but_do_not_are_noticed():

@@ -1,16 +1,20 @@
 """The exact Jacobian of a network's logits with respect to a few of its weights.
 
-The published way takes it in reverse mode, one backward pass per class and sample. Here the module is lowered once to a
-flat program of ATen operations, and then whichever is cheaper is done: one tangent per weight is pushed forward, from
-that weight on (`sweep`), or rows are pulled back through the network's waists (`waists`).
+The published way takes it in reverse mode, one backward pass per class and sample. Here the module is lowered to a flat
+program of ATen operations. Then one tangent per weight is pushed forward, from that weight on (`sweep`), or, where that
+is cheaper, only to where it meets rows of the Jacobian that are pulled back through the network's waists (`waists`).
+
+Samples rarely mix. So rows are pulled back for a few samples at a time, whose intermediate values fit in the memory and,
+on a CPU, in its caches; whether samples do mix is found out afterwards.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -20,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from uninas.proxies.base import Inputs, ProxyError
 from uninas.proxies.program import Program, advance, lower
-from uninas.proxies.sweep import Env, Place, one_hot, sweep
+from uninas.proxies.sweep import Env, Place, one_hot, out_of_memory, sweep
 from uninas.proxies.waists import Route, column_work, route, through_waists
 
 
@@ -66,34 +70,145 @@ def logit_jacobian(
     tensors = {name: _cast(tensor, dtype) for name, tensor in tensors.items()}
     inputs = tuple(_cast(part, dtype) for part in inputs)
     with torch.no_grad(), _differentiable_kernels():
-        program = lower(module, tensors, inputs)
+        lowered = cache(lambda size: lower(module, tensors, tuple(part[:size] for part in inputs)))
+        found = _by_rows(lowered, tensors, inputs, weights, memory, way) if way != "columns" else None
+        if found is not None and _confirmed(module, tensors, inputs, weights, found):
+            return found
+        program = lowered(len(inputs[0]))
         if program is None:
             return _pass_per_weight(module, tensors, inputs, weights)
         if not program.stop:  # the module returns one of its inputs
             logits = _finite(inputs[program.placeholders.index(program.output) - len(tensors)])
             return Jacobian(logits, logits.new_zeros(*logits.shape, len(weights)))
-        values = [_fast_layout(value) for value in (*tensors.values(), *inputs)]
-        env: Env = dict(zip(program.placeholders, values, strict=True))
-        parameters = dict(zip(tensors, program.placeholders, strict=False))
-        places = [(parameters[weight.name], weight.index) for weight in weights]
-        chosen = route(program, places) if way != "columns" else None
-        if chosen is not None and (way == "rows" or _pays(program, places, chosen, memory)):
-            found = _by_rows(program, dict(env), places, chosen, memory)
-            if _confirmed(module, tensors, inputs, weights, found):
-                return found
-        return _by_columns(program, env, places, memory)
+        env = _env(program, [*map(_fast_layout, tensors.values())], inputs)
+        return _by_columns(program, env, _places(program, tensors, weights), memory)
 
 
-def _pays(program: Program, places: Sequence[Place], way: Route, memory: int) -> bool:
-    """Whether pulling rows back is possible within the memory, and faster than pushing columns."""
-    pushing = column_work(program, places, range(program.stop)) / max(sum(program.work), 1.0)
-    return way.passes < pushing and program.activations + way.bytes <= memory // 2
+def _env(program: Program, tensors: Sequence[Tensor], inputs: Inputs) -> Env:
+    """The values that a program starts from."""
+    return dict(zip(program.placeholders, (*tensors, *map(_fast_layout, inputs)), strict=True))
 
 
-def _by_rows(program: Program, env: Env, places: Sequence[Place], way: Route, memory: int) -> Jacobian:
-    advance(program, env, range(program.stop), keep=True)
-    values = through_waists(program, env, places, way, _room(memory, env[program.output]))
-    return Jacobian(_finite(env[program.output]), values)
+def _places(program: Program, tensors: Mapping[str, Tensor], weights: Sequence[Weight]) -> list[Place]:
+    parameters = dict(zip(tensors, program.placeholders, strict=False))
+    return [(parameters[weight.name], weight.index) for weight in weights]
+
+
+# Rows
+
+
+_CPU_PIECE = 8  # samples: smaller pieces keep the processor waiting for Python, larger ones for memory
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A program for some samples, and the way through its waists."""
+
+    program: Program
+    places: Sequence[Place]
+    route: Route
+
+    @property
+    def pays(self) -> bool:
+        """Whether it is faster than pushing all columns to the end."""
+        pushing = column_work(self.program, self.places, range(self.program.stop))
+        return self.route.passes < pushing / max(sum(self.program.work), 1.0)
+
+    @property
+    def bytes(self) -> int:
+        """What is held at once, beside the weights and the tangents."""
+        return self.program.activations + self.route.bytes
+
+
+def _by_rows(
+    lowered: Callable[[int], Program | None],
+    tensors: Mapping[str, Tensor],
+    inputs: Inputs,
+    weights: Sequence[Weight],
+    memory: int,
+    way: Way,
+) -> Jacobian | None:
+    """The Jacobian, if samples do not mix. None where they certainly do, and where it does not fit or does not pay."""
+    samples = len(inputs[0])
+    if any(len(part) != samples for part in inputs):
+        return None
+    size = min(samples, _CPU_PIECE) if inputs[0].device.type == "cpu" else samples
+    plan = _plan(lowered, tensors, weights, size)
+    if plan is not None and plan.bytes > memory // 2 and size > 1:
+        size = max(1, size * (memory // 2) // plan.bytes)
+        plan = _plan(lowered, tensors, weights, size)
+    if plan is None or plan.bytes > memory // 2 or not (way == "rows" or plan.pays):
+        return None
+
+    fast = [*map(_fast_layout, tensors.values())]
+    found: list[Jacobian] = []
+    for piece in zip(*(part.split(size) for part in inputs), strict=True):
+        if len(piece[0]) < size:
+            plan = _plan(lowered, tensors, weights, len(piece[0]))
+            if plan is None:
+                return None
+        env = _env(plan.program, fast, piece)
+        try:
+            advance(plan.program, env, range(plan.program.stop), keep=True)
+            logits = _finite(env[plan.program.output])
+            values = through_waists(plan.program, env, plan.places, plan.route, _room(memory, logits))
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            return None
+        found.append(Jacobian(logits, values))
+    return Jacobian(torch.cat([one.logits for one in found]), torch.cat([one.values for one in found]))
+
+
+def _plan(
+    lowered: Callable[[int], Program | None], tensors: Mapping[str, Tensor], weights: Sequence[Weight], size: int
+) -> _Plan | None:
+    """How to take `size` samples; None where the module does not take them as they are."""
+    try:
+        program = lowered(size)
+    except ProxyError:  # what is wrong with the module is told of the whole batch
+        return None
+    if program is None or not program.stop or len(program.output.meta["val"]) != size:
+        return None
+    places = _places(program, tensors, weights)
+    return _Plan(program, places, route(program, places))
+
+
+def _confirmed(
+    module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs, weights: Sequence[Weight], found: Jacobian
+) -> bool:
+    """Whether a derivative in one direction, through all weights at once, is what the Jacobian says.
+
+    Pulling rows back takes for granted that samples do not mix, and that they are told apart by the first dimension of
+    every waist. Neither is written in the program, but it shows here, where samples of different pieces meet: each
+    column takes part at its own scale.
+    """
+    samples = len(found.logits)
+    some = torch.arange(samples, device=found.logits.device)
+    if samples > _CPU_PIECE:
+        some = some[:: samples // _CPU_PIECE]
+    inputs = tuple(part[some] for part in inputs)
+    size = found.values.double().square().sum((0, 1)).sqrt()
+    rounding = torch.finfo(found.values.dtype).eps ** 0.5  # a column smaller than this part of the others may be noise
+    scale = size.clamp(min=float(size.mean()) * rounding or 1.0).reciprocal()
+    sign = 1 - 2 * (torch.arange(len(weights), device=size.device) * 0.618034 % 1 < 0.5).to(size.dtype)
+    along = {w.name: torch.zeros_like(tensors[w.name]) for w in weights}
+    for weight, step in zip(weights, (sign * scale).tolist(), strict=True):
+        along[weight.name].view(-1)[weight.index] += step
+    rest = {name: tensor for name, tensor in tensors.items() if name not in along}
+
+    def logits(chosen: dict[str, Tensor]) -> Tensor:
+        return _run(module, {**rest, **chosen}, inputs)
+
+    truth = jvp(logits, ({name: tensors[name] for name in along},), (along,))[1].double()
+    error = (found.values[some].double() @ (sign * scale) - truth).norm()
+    return bool(error <= _TOLERANCE * truth.norm().clamp(min=1.0))
+
+
+_TOLERANCE = 1e-3  # float32 gives 1e-6 and half precision 1e-3 of the columns' norm, which is 1; mixing samples gives 1
+
+
+# Columns
 
 
 def _by_columns(program: Program, env: Env, places: Sequence[Place], memory: int) -> Jacobian:
@@ -122,32 +237,7 @@ def _room(memory: int, like: Tensor) -> int:
     return min(memory // 2, _CPU_CHUNK) if like.device.type == "cpu" else memory // 2
 
 
-def _confirmed(
-    module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs, weights: Sequence[Weight], found: Jacobian
-) -> bool:
-    """Whether a derivative in one direction, through all weights at once, is what the Jacobian says.
-
-    Pulling rows back takes for granted that samples do not mix, and that they are told apart by the first dimension of
-    every waist. Neither is written in the program, but it shows here: each column takes part at its own scale.
-    """
-    size = found.values.double().square().sum((0, 1)).sqrt()
-    rounding = torch.finfo(found.values.dtype).eps ** 0.5  # a column smaller than this part of the others may be noise
-    scale = size.clamp(min=float(size.mean()) * rounding or 1.0).reciprocal()
-    sign = 1 - 2 * (torch.arange(len(weights), device=size.device) * 0.618034 % 1 < 0.5).to(size.dtype)
-    along = {w.name: torch.zeros_like(tensors[w.name]) for w in weights}
-    for weight, step in zip(weights, (sign * scale).tolist(), strict=True):
-        along[weight.name].view(-1)[weight.index] += step
-    rest = {name: tensor for name, tensor in tensors.items() if name not in along}
-
-    def logits(chosen: dict[str, Tensor]) -> Tensor:
-        return _run(module, {**rest, **chosen}, inputs)
-
-    truth = jvp(logits, ({name: tensors[name] for name in along},), (along,))[1].double()
-    error = (found.values.double() @ (sign * scale) - truth).norm()
-    return bool(error <= _TOLERANCE * truth.norm().clamp(min=1.0))
-
-
-_TOLERANCE = 1e-3  # float32 gives 1e-6 and half precision 1e-3 of the columns' norm, which is 1; mixing samples gives 1
+# Tensors and kernels
 
 
 def _fast_layout(tensor: Tensor) -> Tensor:

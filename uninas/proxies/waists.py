@@ -12,6 +12,7 @@ thousand classes behind 64 pooled features, needs far fewer rows than columns.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,8 +24,9 @@ from uninas.proxies.program import Program, call
 from uninas.proxies.sweep import Env, Place, sweep
 from uninas.proxies.tangents import zeros
 
-BACKWARD = 1.5  # what pulling one row back through some steps costs, in forward passes through them
-CHECK = 3.0  # what it costs to verify the outcome, likewise
+BACKWARD = 2.5  # what pulling one row back through some steps costs, in forward passes through them
+CHECK = 1.0  # what it costs to verify the outcome with some of the samples, likewise
+_TOGETHER = 16  # rows that are pulled back together: more are slower, as they leave the caches
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,20 @@ class Route:
     """What the rows take in memory at once, at most."""
 
 
+_MEETINGS = 32  # how many places are tried, at most, for the first parts to end
+
+
 def route(program: Program, places: Sequence[Place]) -> Route:
-    """The way through the waists of a program."""
+    """The cheapest way through the waists of a program."""
+    parts = _parts(program, {node for node, _ in places})
+    lasts = range(0, len(parts), 1 + len(parts) // _MEETINGS)
+    merged = ((Part(None, range(parts[last].steps.stop)), *parts[last + 1 :]) for last in lasts)
+    return min((_costed(program, places, some) for some in merged), key=lambda way: way.passes)
+
+
+def _costed(program: Program, places: Sequence[Place], parts: tuple[Part, ...]) -> Route:
     samples, classes = program.output.meta["val"].shape
-    parts = _parts(program, {node for node, _ in places}, samples)
-    inner = [part.entry for part in parts[1:] if part.entry is not None]
-    widths = [_width(entry) for entry in inner]
+    widths = [_width(part.entry) for part in parts if part.entry is not None]
     narrow = min(widths, default=classes)
     behind = len(widths) - widths.index(narrow) if narrow < classes else 0
     rows = min(narrow, classes)
@@ -66,7 +76,7 @@ def route(program: Program, places: Sequence[Place]) -> Route:
     pushed = sum(column_work(program, places, part.steps) for part in parts)
     held = max((rows if i < len(widths) - behind + 1 else classes) * w for i, w in enumerate([*widths, classes]))
     element = program.output.meta["val"].element_size()
-    return Route(tuple(parts), behind, rows, CHECK + (pulled + pushed) / max(total, 1.0), 2 * held * samples * element)
+    return Route(parts, behind, rows, CHECK + (pulled + pushed) / max(total, 1.0), 2 * held * samples * element)
 
 
 def column_work(program: Program, places: Sequence[Place], steps: range) -> float:
@@ -102,20 +112,22 @@ def through_waists(program: Program, env: Env, places: Sequence[Place], way: Rou
     return values
 
 
-def _parts(program: Program, parameters: set[fx.Node], samples: int) -> list[Part]:
-    """The program cut at its waists, at most once after each step that meets a chosen parameter."""
+def _parts(program: Program, parameters: set[fx.Node]) -> list[Part]:
+    """The program cut at its waists: after each step that meets a chosen parameter at most once, where it is narrow."""
+    samples = len(program.output.meta["val"])
     carrying, live = set(parameters), set[fx.Node]()
     cuts: list[tuple[int, fx.Node]] = []
-    met = False
+    settled, below = 0, 0  # the cuts above the last parameter; and what one after it must be narrower than
     for i, node in enumerate(program.steps):
-        met = met or any(leaf in parameters for leaf in program.leaves[node])
+        if any(leaf in parameters for leaf in program.leaves[node]):
+            settled, below = len(cuts), sys.maxsize
         if program.size[node] and any(leaf in carrying for leaf in program.leaves[node]):
             carrying.add(node)
             live.add(node)
         live.difference_update(program.dying[i])
-        if met and live == {node} and node is not program.output and _width(node, samples):
-            cuts.append((i + 1, node))
-            met = False
+        if live == {node} and node is not program.output and 0 < _width(node, samples) < below:
+            cuts[settled:] = [(i + 1, node)]
+            below = _width(node)
     ends = [*cuts, (program.stop, program.output)]
     first = Part(None, range(ends[0][0]))
     return [first, *(Part(node, range(start, stop)) for (start, node), (stop, _) in pairwise(ends))]
@@ -143,7 +155,9 @@ def _pulled_back(program: Program, env: Env, part: Part, rows: Tensor) -> Tensor
                 call(program, node, local)
         out = local[program.steps[part.steps.stop - 1]]
         pulled = zeros(len(rows), entry.detach())
-        for target, row in zip(pulled, rows, strict=True):
-            (gradient,) = torch.autograd.grad(out, entry, row, retain_graph=True, materialize_grads=True)
+        for target, some in zip(pulled.split(_TOGETHER), rows.split(_TOGETHER), strict=True):
+            (gradient,) = torch.autograd.grad(
+                out, entry, some, retain_graph=True, materialize_grads=True, is_grads_batched=True
+            )
             target.copy_(gradient)
     return pulled
