@@ -4,8 +4,8 @@ The published way takes it in reverse mode, one backward pass per class and samp
 program of ATen operations. Then one tangent per weight is pushed forward, from that weight on (`sweep`), or, where that
 is cheaper, only to where it meets rows of the Jacobian that are pulled back through the network's waists (`waists`).
 
-Samples rarely mix. So rows are pulled back for a few samples at a time, whose intermediate values fit in the memory and,
-on a CPU, in its caches; whether samples do mix is found out afterwards.
+Samples rarely mix. So rows are pulled back for a few samples at a time, whose intermediate values fit in the memory
+and, on a CPU, in its caches; whether samples do mix is found out afterwards.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _by_rows(
 
     fast = [*map(_fast_layout, tensors.values())]
     found: list[Jacobian] = []
-    for piece in zip(*(part.split(size) for part in inputs), strict=True):
+    for piece in zip(*(torch.split(part, size) for part in inputs), strict=True):
         if len(piece[0]) < size:
             plan = _plan(lowered, tensors, weights, len(piece[0]))
             if plan is None:

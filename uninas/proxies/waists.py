@@ -155,7 +155,7 @@ def _pulled_back(program: Program, env: Env, part: Part, rows: Tensor) -> Tensor
                 call(program, node, local)
         out = local[program.steps[part.steps.stop - 1]]
         pulled = zeros(len(rows), entry.detach())
-        for target, some in zip(pulled.split(_TOGETHER), rows.split(_TOGETHER), strict=True):
+        for target, some in zip(torch.split(pulled, _TOGETHER), torch.split(rows, _TOGETHER), strict=True):
             (gradient,) = torch.autograd.grad(
                 out, entry, some, retain_graph=True, materialize_grads=True, is_grads_batched=True
             )
