@@ -226,10 +226,10 @@ def test_rows_pulled_through_waists_equal_reverse_mode(name: str, monkeypatch: p
     assert_exact(found.values, reverse_mode(module, x, weights))
 
 
-def deep(classes: int, width: int = 4) -> nn.Module:
-    """Residual blocks, so that there are waists; as narrow in the end as `width`."""
+def deep(classes: int) -> nn.Module:
+    """Residual blocks, so that there are waists; narrow in the end."""
     block = [Net(lambda net, x: x + F.relu(net.conv(x)), conv=nn.Conv2d(6, 6, 3, padding=1)) for _ in range(6)]
-    tail = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, width), nn.Tanh(), nn.Linear(width, classes)]
+    tail = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, classes)]
     return nn.Sequential(nn.Conv2d(4, 6, 3), *block, *tail).double()
 
 
@@ -267,16 +267,16 @@ def test_a_large_batch_is_taken_in_pieces(memory: int, monkeypatch: pytest.Monke
     torch.testing.assert_close(found.logits, module(x), rtol=1e-9, atol=1e-11)
 
 
-def test_samples_that_mix_across_pieces_are_noticed():
-    def centred(net: Net, x: Tensor) -> Tensor:
-        x = net.body(x)
-        return net.head(x - x.mean(0, keepdim=True))
+def test_a_module_that_takes_only_some_sizes_of_batches_is_pushed_through_whole():
+    def fixed(net: Net, x: Tensor) -> Tensor:
+        if len(x) not in (4, 8, 20):  # the whole, and its pieces
+            raise ValueError("not this many")
+        return net.body(x)
 
-    module = Net(centred, body=nn.Sequential(*list(deep(2))[:-1]), head=nn.Linear(4, 2)).double()
+    module = Net(fixed, body=deep(2))
     x = torch.randn(20, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     weights = some_weights(module)
-    found = logit_jacobian(module, (x,), weights, dtype=torch.float64, way="rows")
-    assert_exact(found.values, reverse_mode(module, x, weights))
+    assert_exact(logit_jacobian(module, (x,), weights, dtype=torch.float64).values, reverse_mode(module, x, weights))
 
 
 def test_samples_that_seem_to_stand_first_but_do_not_are_noticed():
@@ -286,14 +286,16 @@ def test_samples_that_seem_to_stand_first_but_do_not_are_noticed():
     assert_exact(found.values, reverse_mode(module, x, weights))
 
 
-def test_samples_that_mix_are_noticed():
+@pytest.mark.parametrize("samples", [3, 20], ids=["one piece", "three pieces"])
+def test_samples_that_mix_are_noticed(samples: int):
     def batch_statistics(net: Net, x: Tensor) -> Tensor:
         x = net.body(x)
         return net.head(x - x.mean(0, keepdim=True))
 
     parts = dict(enumerate(deep(2)))
     module = Net(batch_statistics, body=nn.Sequential(*list(parts.values())[:-1]), head=nn.Linear(4, 2)).double()
-    x, weights = example("gate")[1], some_weights(module)
+    x = torch.randn(samples, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    weights = some_weights(module)
     found = logit_jacobian(module, (x,), weights, dtype=torch.float64, way="rows")
     assert_exact(found.values, reverse_mode(module, x, weights))
 

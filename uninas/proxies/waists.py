@@ -24,8 +24,9 @@ from uninas.proxies.program import Program, call
 from uninas.proxies.sweep import Env, Place, sweep
 from uninas.proxies.tangents import zeros
 
-BACKWARD = 2.5  # what pulling one row back through some steps costs, in forward passes through them
+BACKWARD = 1.5  # what pulling one row back through some steps costs, in forward passes through them
 CHECK = 1.0  # what it costs to verify the outcome with some of the samples, likewise
+_MEETINGS = 32  # how many places are tried, at most, for the first parts to end
 _TOGETHER = 16  # rows that are pulled back together: more are slower, as they leave the caches
 
 
@@ -49,9 +50,6 @@ class Route:
     """What it costs, in forward passes."""
     bytes: int
     """What the rows take in memory at once, at most."""
-
-
-_MEETINGS = 32  # how many places are tried, at most, for the first parts to end
 
 
 def route(program: Program, places: Sequence[Place]) -> Route:
