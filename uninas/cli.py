@@ -176,7 +176,11 @@ def summary(net: str, depth: int, as_json: bool) -> None:
     "--init", default="own", show_default=True, help="Initial weights: own (the network's), xavier_normal, ..."
 )
 @click.option(
-    "--input", "images", default="normal", show_default=True, help="normal (noise), a folder of pictures, .npy or .npz."
+    "--input",
+    "images",
+    default="normal",
+    show_default=True,
+    help="normal (noise), pink (noise like pictures), a folder of pictures, .npy or .npz.",
 )
 @click.option(
     "--repeats", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Mean over so many draws."

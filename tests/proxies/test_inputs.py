@@ -47,6 +47,37 @@ def test_noise_has_the_shapes_of_all_inputs():
     assert float(one.std()) == pytest.approx(1, rel=0.05)
 
 
+def test_pink_noise_has_amplitudes_that_fall_with_the_frequency():
+    batch = draw("pink", 400, (2, 32, 64))
+    assert abs(float(batch.mean())) < 0.02
+    assert float(batch.var()) == pytest.approx(1, rel=0.05)
+    power = torch.fft.fft2(batch.double()).abs().square().mean((0, 1))
+    for frequency, (row, column) in {1 / 8: (4, 0), 1 / 4: (0, 16), 2**0.5 / 4: (8, 16)}.items():
+        assert float(power[0, 4] / power[row, column]) == pytest.approx((frequency * 16) ** 2, rel=0.3)
+    channels = torch.corrcoef(batch.transpose(0, 1).flatten(1))
+    assert abs(float(channels[0, 1])) < 0.05
+    assert torch.equal(batch, draw("pink", 400, (2, 32, 64))) and not torch.equal(
+        batch, draw("pink", 400, (2, 32, 64), seed=1)
+    )
+
+
+def test_pink_noise_is_of_images():
+    with pytest.raises(ProxyError, match=r"expected inputs C x H x W, to draw pink noise, but got shape \(7,\)"):
+        draw("pink", shape=(7,))
+
+
+def test_a_digest_tells_whether_a_source_has_changed(folder: Path, tmp_path: Path):
+    path = save(tmp_path / "x.npz", a=np.zeros((4, *SHAPE)))
+    before = [inputs.digest(text) for text in ("pink", str(folder), str(path), f"{path}:a")]
+    assert len(set(before)) == 3 and before[2] == before[3]
+    save(path, a=np.ones((4, *SHAPE)))
+    (folder / "0.png").rename(folder / "00.png")
+    after = [inputs.digest(text) for text in ("pink", str(folder), str(path))]
+    assert [one == other for one, other in zip(before, after, strict=False)] == [True, False, False]
+    with pytest.raises(ProxyError, match="cannot read nois: No such file or directory"):
+        inputs.digest("nois")
+
+
 def greys(batch: Tensor) -> list[int]:
     """The grey of each of the pictures, which must be of one grey."""
     assert float((batch - batch[:, :, :1, :1]).abs().max()) < 1e-5
@@ -243,9 +274,11 @@ def test_shapes_that_are_no_pictures(folder: Path, shapes: list[tuple[int, ...]]
 def test_too_few_pictures_and_unknown_words(folder: Path):
     with pytest.raises(ProxyError, match=r"expected from 7 to 10,000,000 pictures in .*, but found 6"):
         draw(folder, 7)
-    with pytest.raises(ProxyError, match=r"expected an input 'normal', a folder .*, but got nois\n.*nothing at nois"):
+    with pytest.raises(
+        ProxyError, match=r"expected an input 'normal' or 'pink', a folder .*, but got nois\n.*nothing at nois"
+    ):
         draw("nois")
-    with pytest.raises(ProxyError, match="expected an input 'normal', a folder"):
+    with pytest.raises(ProxyError, match="expected an input 'normal' or 'pink', a folder"):
         draw(folder / "notes.txt")
     with pytest.raises(ProxyError, match="cannot read"):
         draw(folder / "missing.npy")

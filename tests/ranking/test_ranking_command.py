@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from uninas.cli import cli
 from uninas.ranking.scoring import Scorer
+from uninas.ranking.store import Store
 
 FILES = {"metrics.csv", "metrics.json", "ranking.sqlite", "scores.csv", "scores_easy.png", "scores_hard.png"}
 
@@ -122,6 +123,12 @@ def test_options_reach_their_proxy(arguments, folder, monkeypatch):
     monkeypatch.setattr(Scorer, "check", lambda self, names: seen.append(self.options) or dict.fromkeys(names, "lower"))
     run(*arguments, "--option", "vkdnw.max_tensors=5", "--option", "vkdnw.name=text", "--limit", 2)
     assert seen == [{"vkdnw": {"max_tensors": 5, "name": "text"}}]
+
+
+def test_images_are_of_all_proxies_or_of_one(arguments, folder):
+    run(*arguments, "--input", "pink", "--input", "l2_norm=normal", "--limit", 2)
+    with Store(folder) as store:
+        assert store.settings["images"] == {"": "pink", "l2_norm": "normal"}
 
 
 def test_a_kill_leaves_a_ranking_that_goes_on(arguments, folder, tmp_path):

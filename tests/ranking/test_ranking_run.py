@@ -110,6 +110,26 @@ def test_all_networks_are_scored_with_the_published_settings(space):
     assert mean_square == pytest.approx(2 / (3 * 9), rel=0.3)  # 216 numbers, each square 1.4 times its mean off
 
 
+def test_a_proxy_may_have_images_of_its_own(tmp_path, settings):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(9, 3, 8, 8)))
+    one = dataclasses.replace(settings, proxies=("jacov", "naswot"), datasets=("easy",), seeds=1)
+    noise = finished(tmp_path / "noise", one)
+    for name, images, changed in [
+        ("all", {"": "pink"}, {"jacov", "naswot"}),
+        ("file", {"jacov": f"{tmp_path}/x.npy"}, {"jacov"}),
+        ("both", {"": "pink", "jacov": "normal"}, {"naswot"}),
+    ]:
+        text = finished(tmp_path / name, dataclasses.replace(one, images=images))
+        rows = zip(*(csv.DictReader(io.StringIO(part)) for part in (noise, text)), strict=True)
+        before, after = next(pair for pair in rows if pair[0]["index"] == "fourth")
+        assert {proxy for proxy in ("jacov", "naswot") if before[proxy] != after[proxy]} == changed
+    with pytest.raises(UninasError, match="has scores of jacov with other options"):
+        finished(tmp_path / "noise", dataclasses.replace(one, images={"": "pink"}))
+    np.save(tmp_path / "x.npy", np.zeros((9, 3, 8, 8)))
+    with pytest.raises(UninasError, match=r"what .*x\.npy is was"):
+        finished(tmp_path / "file", dataclasses.replace(one, images={"jacov": f"{tmp_path}/x.npy"}))
+
+
 def test_a_network_that_cannot_be_built_or_scored_is_recorded_with_the_reason(tmp_path, settings):
     @proxies.proxy("fails_on_large")
     def fails(module, inputs, generator):
@@ -180,6 +200,8 @@ def test_a_folder_keeps_to_the_settings_it_was_begun_with(tmp_path, settings, sp
         ({"datasets": ("easy", "easy:3x9x9")}, "expected different names of data sets"),
         ({"options": {"vkdnw": {"scalar": 2}}}, "vkdnw has no option scalar"),
         ({"options": {"zen": {}}}, "there is an option for zen, which is not asked for"),
+        ({"images": {"zen": "pink"}}, "there is an input for zen, which is not asked for"),
+        ({"images": {"": "nois"}}, "cannot read nois: No such file"),
         ({"init": "kaiming"}, "there is no scheme of initial weights kaiming"),
         ({"device": "abacus"}, "cannot use the device abacus"),
         ({"space": "nowhere"}, "there is no shipped network or space called 'nowhere'"),

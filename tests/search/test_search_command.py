@@ -203,6 +203,17 @@ def test_a_score_depends_on_the_seed_alone(make):
     assert scoring.ModuleScore(["params"], 2)(start, 1)["score"] == start.cost.params
 
 
+def test_images_of_another_source_give_other_scores(space_file, folder):
+    scores = []
+    for images in ("normal", "pink"):
+        arguments = ("--proxy", "jacov", "--iterations", 1, "--batch-size", 4, "--seed", 1)
+        run(space_file, *arguments, "--input", images, "-o", folder / images)
+        with Store(folder / images, read_only=True) as store:
+            assert store.settings["images"] == images
+            scores.append([candidate.score for candidate in store])
+    assert all(one != other for one, other in zip(*scores, strict=True))
+
+
 def test_further_objectives_are_measured_on_the_same_module(make):
     start = make().start
     alone, both = scoring.ModuleScore(["vkdnw"], 2), scoring.ModuleScore(["vkdnw", "flops", "latency", "jacov"], 2)

@@ -40,12 +40,13 @@ def test_the_number_of_classes_changes_the_last_layer(make):
         ({"space": "space S { moves remove 1 }"}, "start"),
         ({"space": "nasbench201", "start": "resnet18"}, "expected no start for nasbench201, a space of choices"),
         ({"space": "nasbench201", "classes": 3}, "expected no number of classes for nasbench201"),
+        ({"images": "nois"}, "cannot read nois: No such file"),
         ({"img_size": 100_000}, "expected an image size from 1 to 4096"),
     ],
 )
 def test_what_cannot_be_searched(changes, message, make):
     with pytest.raises(UninasError) as raised:
-        make(**changes)
+        make(**changes).as_dict()
     assert message in str(raised.value)
 
 

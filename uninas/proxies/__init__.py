@@ -37,7 +37,7 @@ from uninas.proxies.base import (
     untouched,
 )
 from uninas.proxies.initial import OWN, SCHEMES, initialise
-from uninas.proxies.inputs import source
+from uninas.proxies.inputs import digest, source
 from uninas.proxies.jacobian import Jacobian, Weight, logit_jacobian
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "Score",
     "Weight",
     "check_options",
+    "digest",
     "entry",
     "get",
     "initialise",

@@ -1,4 +1,4 @@
-"""Where a batch comes from: standard normal noise, a folder of pictures, or an array in a file.
+"""Where a batch comes from: noise, white or pink, a folder of pictures, or an array in a file.
 
 A source is a function from a generator to the inputs of a module, so that repeated scores can draw a batch each:
 
@@ -14,6 +14,7 @@ largest middle part of the right proportions is resized.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,24 +47,58 @@ MOST_BYTES = 2**32
 def source(text: str, shapes: Sequence[Shape], count: int) -> Source:
     """The source that a word names, of `count` samples for inputs of these shapes (each without the batch axis).
 
-    "normal", a folder of pictures, a .npy or .npz file, or file.npz:KEY. Files are looked at when a batch is drawn.
+    "normal", "pink", a folder of pictures, a .npy or .npz file, or file.npz:KEY. Files are looked at when a batch is
+    drawn.
     Raises ProxyError if it is none of these, or no source of that kind has such shapes.
     """
-    if text == "normal":
-        return normal(shapes, count)
+    if text in NOISES:
+        return NOISES[text](shapes, count)
     if len(shapes) != 1:
         raise ProxyError(f"expected a module of one input, to read it from {text}, but it has {len(shapes)}")
-    path, key = Path(text), None
-    if not path.exists() and ":" in text:
-        path, key = Path(text.rpartition(":")[0]), text.rpartition(":")[2]
+    path, key = located(text)
     if path.is_dir():
         return pictures(path, shapes[0], count)
     if path.suffix in (".npy", ".npz"):
         return array(path, shapes[0], count, key)
     raise ProxyError(
-        f"expected an input 'normal', a folder of pictures, or a .npy or .npz file, but got {shown(text)}",
+        f"expected an input 'normal' or 'pink', a folder of pictures, or a .npy or .npz file, but got {shown(text)}",
         "" if path.exists() else f"there is nothing at {path}",
     )
+
+
+def located(text: str) -> tuple[Path, str | None]:
+    """The path in a word that names no noise, and the key behind a colon."""
+    path = Path(text)
+    if path.exists() or ":" not in text:
+        return path, None
+    name, _, key = text.rpartition(":")
+    return Path(name), key
+
+
+def digest(text: str) -> str:
+    """What tells whether a source still gives the same: the hash of a file, or of the paths and sizes in a folder.
+
+    ProxyError if there is nothing. A noise is its own name.
+    """
+    if text in NOISES:
+        return text
+    path, _ = located(text)
+    try:
+        if not path.is_dir():
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        sizes = [(str(file.relative_to(path)), file.stat().st_size) for file in listed(path)]
+        return hashlib.sha256(repr(sizes).encode()).hexdigest()
+    except OSError as problem:
+        raise ProxyError(
+            f"cannot read {shown(text)}: {problem.strerror}", "an input is normal, pink or a path"
+        ) from None
+
+
+def listed(folder: Path) -> list[Path]:
+    """The pictures in a folder and the folders below it, sorted."""
+    files = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    return sorted(islice(files, MOST_IMAGES + 1))
 
 
 def normal(shapes: Sequence[Shape], count: int) -> Source:
@@ -73,6 +108,36 @@ def normal(shapes: Sequence[Shape], count: int) -> Source:
     )
 
 
+def pink(shapes: Sequence[Shape], count: int) -> Source:
+    """Noise with the spectrum of natural pictures: amplitudes fall with the spatial frequency, as 1 / f (Field 1987).
+
+    Neighbours are alike, channels independent; mean 0 and variance 1. For images C x H x W.
+    """
+    for shape in shapes:
+        if len(shape) != 3:
+            raise ProxyError(f"expected inputs C x H x W, to draw pink noise, but got shape {tuple(shape)}")
+
+    def draw(generator: torch.Generator) -> Inputs:
+        return tuple(coloured(white) for white in normal(shapes, count)(generator))
+
+    return draw
+
+
+def coloured(white: Tensor) -> Tensor:
+    """White noise (..., H, W) with its amplitudes divided by their frequencies, at the same variance."""
+    height, width = white.shape[-2:]
+    f = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width))
+    f[0, 0] = 1 / max(height, width)  # the mean varies like the longest waves
+    amplitude = (1 / f).to(white.device)
+    amplitude /= amplitude.square().mean().sqrt()
+    pink: Tensor = torch.fft.ifft2(torch.fft.fft2(white) * amplitude).real
+    return pink.contiguous()
+
+
+NOISES = {"normal": normal, "pink": pink}
+"""Sources that need no file."""
+
+
 def pictures(folder: Path, shape: Shape, count: int) -> Source:
     """Pictures drawn without repetition from all in a folder and the folders below it, for C x H x W with C 1 or 3.
 
@@ -80,8 +145,7 @@ def pictures(folder: Path, shape: Shape, count: int) -> Source:
     """
 
     def draw(generator: torch.Generator) -> Inputs:
-        files = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
-        found = sorted(islice(files, MOST_IMAGES + 1))
+        found = listed(folder)
         chosen = [found[number] for number in some(len(found), count, f"pictures in {folder}", generator)]
         return (torch.stack([prepared(file, shape, file) for file in chosen]),)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,12 @@ def _options(context: click.Context, parameter: click.Parameter, given: Sequence
     return found
 
 
+def _images(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    """pink, jacov=photos/ -> {'': 'pink', 'jacov': 'photos/'}"""
+    named = (re.fullmatch(r"(?:(\w+)=)?(.+)", text, re.DOTALL) for text in given)
+    return {found[1] or "": found[2] for found in named if found}
+
+
 @click.command()
 @click.argument("space", default="")
 @click.option("--table", default="", help="CSV file with a column of architectures and one of accuracies per data set.")
@@ -72,7 +79,16 @@ def _options(context: click.Context, parameter: click.Parameter, given: Sequence
 @click.option("--architecture", default="", help="Column of the architectures.  [default: arch_str and the like]")
 @click.option("--accuracy", default="", help="Columns of the accuracies, as {}_test.  [default: found by the names]")
 @click.option("--index", default="index", show_default=True, help="Column of the keys.")
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Random images.")
+@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Number of images.")
+@click.option(
+    "--input",
+    "images",
+    multiple=True,
+    callback=_images,
+    metavar="[PROXY=]SOURCE",
+    help="normal (noise), pink (noise like pictures), a folder of pictures, .npy or .npz; of all proxies, or of one.  "
+    "[default: normal]",
+)
 @click.option(
     "--init", default="kaiming_normal_fan_in", show_default=True, help="Initial weights; own for what the networks say."
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from uninas import proxies
 from uninas.aggregate import AGGREGATES, Aggregate
 from uninas.errors import error
 from uninas.ranking.members import dataset, fingerprint
@@ -41,6 +42,8 @@ class Settings:
     init: str = "kaiming_normal_fan_in"
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Options of each proxy, by its name."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Where the images of a proxy come from, by its name, and those of all others, under ""."""
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -64,6 +67,11 @@ class Settings:
     def components(self) -> tuple[str, ...]:
         """The proxies to compute: those asked for, and the components of the aggregates."""
         return tuple(dict.fromkeys(part for name in self.proxies for part in parts_of(name)))
+
+    def asked(self, proxy: str) -> dict[str, Any]:
+        """What its scores were made with: its options, and its input where that is not noise."""
+        source = self.images.get(proxy, self.images.get("", "normal"))
+        return {**self.options.get(proxy, {}), **({} if source == "normal" else {"input": source})}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -101,16 +109,17 @@ class Ranking:
         )  # fmt: skip
         sets = tuple(map(dataset, settings.datasets))
         self.scorer = Scorer(settings.space, path.resolve().parent, sets, settings.batch_size, settings.init,
-                             settings.options, settings.device)  # fmt: skip
+                             settings.options, settings.images, settings.device)  # fmt: skip
         directions = self.scorer.check(settings.components)
+        meant = {"table": table.digest, "space": fingerprint(settings.space)} | {s.name: s.label for s in sets}
+        meant |= {text: proxies.digest(text) for text in settings.images.values()}
         rows = list(table.rows)
         random.Random(settings.sample_seed).shuffle(rows)  # so that a larger sample contains the smaller ones
         self.store = Store(folder)
         try:
-            meant = {"table": table.digest, "space": fingerprint(settings.space)} | {s.name: s.label for s in sets}
             fixed = self._compared({f"what {name} is": value for name, value in meant.items()})
             for proxy, direction in directions.items():
-                self.store.use(proxy, direction, settings.options.get(proxy, {}))
+                self.store.use(proxy, direction, settings.asked(proxy))
             self.store.put({**settings.as_dict(), **fixed})
             self.store.sample(rows[: settings.limit])
             self.jobs = list(self._jobs())

@@ -2,7 +2,7 @@
 
 A score depends on the network, the data set, the proxy and its options, and the seed, on nothing else: neither on
 which other proxies are asked, nor on the order of rows, nor on the number of processes. As in the published
-measurements of VKDNW, all networks meet the same random images, and the same stream of random weights.
+measurements of VKDNW, all networks meet the same images, and the same stream of random weights.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import sha256
 from itertools import groupby
 from operator import itemgetter
@@ -26,6 +27,7 @@ from uninas.emit import compile
 from uninas.errors import UninasError, did_you_mean, error, shown
 from uninas.graph import Graph
 from uninas.model import Model
+from uninas.op import Shape
 from uninas.ranking.members import Dataset, builder
 
 COUNTS = ("flops", "params", "trainable_layers")
@@ -80,6 +82,8 @@ class Scorer:
     init: str
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Options of each proxy, by its name."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Where the images of a proxy come from (`proxies.inputs`), by its name; under "" for those without an entry."""
     device: str = "cpu"
 
     def check(self, names: Sequence[str]) -> Mapping[str, str]:
@@ -93,6 +97,9 @@ class Scorer:
             for option in options.keys() - proxy.options.keys():
                 raise error("UNI010", f"the proxy {name} has no option {option}", None,
                             f"it has {', '.join(proxy.options) or 'none'}")  # fmt: skip
+        for name in self.images.keys() - {""} - directions.keys():
+            raise error("UNI010", f"there is an input for {name}, which is not asked for", None,
+                        did_you_mean(name, directions))  # fmt: skip
         proxies.initialise(torch.nn.Identity(), self.init, torch.Generator())
         try:
             torch.empty(0, device=self.device)
@@ -118,16 +125,16 @@ class Scorer:
         counted: dict[str, Scored] = {}
         for seed, wanted in groupby(sorted(job.wanted), key=itemgetter(0)):
             self._initialise(model, graph.init, seed)
-            batch = self._batch(dataset, graph, seed)
             for _, proxy in wanted:
-                score = counted.get(proxy) or self._score(proxy, seed, model, batch)
+                score = counted.get(proxy) or self._score(proxy, seed, model, dataset, graph)
                 if proxy in COUNTS:
                     counted[proxy] = score
                 yield replace(score, seed=seed)
 
-    def _score(self, proxy: str, seed: int, model: Model, batch: tuple[Tensor, ...]) -> Scored:
+    def _score(self, proxy: str, seed: int, model: Model, dataset: Dataset, graph: Graph) -> Scored:
         began = time.perf_counter()
         try:
+            batch = tuple(part.to(self.device) for part in self._batch(proxy, seed, dataset, graph))
             found = proxies.score(proxy, model, batch, _generator(seed, proxy), **self.options.get(proxy, {}))
         except Exception as problem:  # a network may fail in any way whatever; the others go on
             return Scored(seed, proxy, None, {}, reason(problem), time.perf_counter() - began)
@@ -142,12 +149,15 @@ class Scorer:
         proxies.initialise(model, self.init, _generator(seed, "weights"))
         model.to(self.device)
 
-    def _batch(self, dataset: Dataset, graph: Graph, seed: int) -> tuple[Tensor, ...]:
-        """Standard normal images, the same for all networks with the same inputs."""
-        generator = _generator(seed, f"images of {dataset.name}")
-        return tuple(
-            torch.randn(self.batch_size, *shape, generator=generator).to(self.device) for shape in graph.inputs
-        )
+    def _batch(self, proxy: str, seed: int, dataset: Dataset, graph: Graph) -> tuple[Tensor, ...]:
+        """The images of a proxy, the same for all networks with the same inputs."""
+        source = self.images.get(proxy, self.images.get("", "normal"))
+        return _images(source, graph.inputs, self.batch_size, seed, f"images of {dataset.name}")
+
+
+@lru_cache(maxsize=16)
+def _images(source: str, shapes: tuple[Shape, ...], count: int, seed: int, purpose: str) -> tuple[Tensor, ...]:
+    return proxies.source(source, shapes, count)(_generator(seed, purpose))
 
 
 def failed(job: Job, reason: str, seconds: float = 0.0) -> Outcome:

@@ -28,11 +28,14 @@ FIELDS = ("number", "parent", "mate", "rung", "params", "macs", "activations", "
           "edit", "reason", "failure", "seed", "worker")  # fmt: skip
 ASKED = (
     "start", "strategy", "tuning", "proxy", "options", "further", "cheap", "iterations", "seed", "params_min",
-    "params_max", "flops_min", "flops_max", "img_size", "classes", "batch_size", "fold", "device", "threads",
-    "ahead", "asynchronous",
+    "params_max", "flops_min", "flops_max", "img_size", "classes", "batch_size", "images", "fold", "device",
+    "threads", "ahead", "asynchronous",
 )  # fmt: skip
 """Settings that decide which candidates a run meets, as `uninas search` asks for them."""
-FLAGS = {"tuning": "--tune", "options": "--option", "further": "--objective", "asynchronous": "--async"}
+FLAGS = {
+    "images": "--input", "tuning": "--tune", "options": "--option", "further": "--objective",
+    "asynchronous": "--async",
+}  # fmt: skip
 KEY_SHOWN = 16  # digits of the SHA-256 that tell candidates apart
 
 Change = tuple[int, int, list[str]]

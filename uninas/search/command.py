@@ -96,6 +96,13 @@ _SETTINGS = _named(
     click.option("--img-size", type=click.IntRange(1), help="Height and width of the input, instead of the start's."),
     click.option("--classes", type=click.IntRange(1), help="Number of classes, instead of the start's."),
     click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images for the proxy."),
+    click.option(
+        "--input",
+        "images",
+        default="normal",
+        show_default=True,
+        help="normal, pink, a folder of pictures, .npy or .npz.",
+    ),
     click.option("--fold", is_flag=True, help="Score equal heads as one batch: faster, but fewer weight tensors."),
     click.option(
         "--option", "options", multiple=True, callback=_options, metavar="NAME=VALUE", help="Option of the proxy."

@@ -39,6 +39,8 @@ class Settings:
     img_size: int | None = None
     classes: int | None = None
     batch_size: int = 8
+    images: str = "normal"
+    """Where they come from: a word of `proxies.inputs`."""
     fold: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the proxy."""
@@ -87,7 +89,7 @@ class Plan:
         """What a worker is told."""
         s = self.settings
         names = tuple(tuple(objective.name for objective in rung) for rung in self.rungs)
-        return Recipe(names, s.batch_size, s.fold, dict(s.options), s.device, s.threads)
+        return Recipe(names, s.batch_size, s.images, s.fold, dict(s.options), s.device, s.threads)
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -96,7 +98,9 @@ class Plan:
             (rule.name, rule.weight, [option.text for option in rule.options], rule.values, rule.condition)
             for rule in self.space.moves
         ]
+        images = {} if self.settings.images == "normal" else {"images of": _digest(self.settings.images)}
         return {
+            **images,
             "start architecture": self.start.key[:16],
             "moves": sha256(repr((rules, self.space.choices)).encode()).hexdigest()[:16],
             "budget": "; ".join(f"{limit.low} <= {limit.metric} <= {limit.high}" for limit in self.budget.limits),
@@ -106,6 +110,12 @@ class Plan:
         """Settings and fingerprint as values of JSON."""
         values = {**dataclasses.asdict(self.settings), **self.fingerprint}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _digest(images: str) -> str:
+    from uninas.proxies import digest  # here, because it loads torch
+
+    return digest(images)[:16]
 
 
 def make_plan(settings: Settings) -> Plan:

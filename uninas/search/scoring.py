@@ -22,7 +22,7 @@ __all__ = ["ModuleScore", "latency", "with_classes"]
 
 
 class ModuleScore:
-    """Measures graphs: fresh weights and a batch of standard normal images, both drawn from the candidate's seed.
+    """Measures graphs: fresh weights and a batch of images (`proxies.inputs`), both drawn from the candidate's seed.
 
     `names` are proxies, costs or 'latency'; the first is the score, whose `options` are given. With `fold`, equal heads
     run as one batch, which is faster; their weights then are one tensor to the proxy.
@@ -33,13 +33,14 @@ class ModuleScore:
         names: Sequence[str],
         batch_size: int,
         *,
+        images: str = "normal",
         fold: bool = False,
         options: Mapping[str, Any] = MappingProxyType({}),
         device: str = "cpu",
         threads: int = 1,
     ):
         self.names = tuple(names)
-        self.batch_size, self.fold, self.options = batch_size, fold, dict(options)
+        self.batch_size, self.images, self.fold, self.options = batch_size, images, fold, dict(options)
         self.proxies = {name: proxies.get(name) for name in names if name not in METRICS and name != LATENCY}
         known = self.proxies[names[0]].options if names[0] in self.proxies else {}
         for option in self.options.keys() - known.keys():
@@ -60,7 +61,7 @@ class ModuleScore:
         """The score under 'score', the further measures by name, and what else was found on the way."""
         generator = torch.Generator().manual_seed(seed)
         module = compile(graph, generator=generator, fold=self.fold).to(self.device)
-        batch = tuple(torch.randn(self.batch_size, *shape, generator=generator) for shape in graph.inputs)
+        batch = proxies.source(self.images, graph.inputs, self.batch_size)(generator)
         found: dict[str, float] = {}
         try:
             inputs = tuple(part.to(self.device) for part in batch)

@@ -63,8 +63,8 @@ def score_functions(recipe: Recipe) -> tuple[list[ScoreFunction], dict[str, str]
     from uninas.search.scoring import ModuleScore
 
     scores = [
-        ModuleScore(names, recipe.batch_size, fold=recipe.fold, options=recipe.options if last else {},
-                    device=recipe.device, threads=recipe.threads)
+        ModuleScore(names, recipe.batch_size, images=recipe.images, fold=recipe.fold,
+                    options=recipe.options if last else {}, device=recipe.device, threads=recipe.threads)
         for names, last in zip(recipe.rungs, [False] * (len(recipe.rungs) - 1) + [True], strict=True)
     ]  # fmt: skip
     return list(scores), {name: direction for score in scores for name, direction in score.directions.items()}
