@@ -1,16 +1,20 @@
 """Moves in a network and samples of spaces of choices, on one core; ratios side by side in one run.
 
-python benchmarks/bench_moves.py [MOVES]
+python benchmarks/bench_moves.py [MOVES] [PYTHON]
 
-Times are those of this process's CPU, so that other programs on the machine do not count.
+PYTHON is that of an environment with the published toolkit (`pip install uninas`), to compare with its step. Times are
+those of the process's CPU, so that other programs on the machine do not count.
 """
 
 import copy
+import json
 import random
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -58,9 +62,17 @@ def longer(walk: MoveWalk, times: int) -> MoveWalk:
     return MoveWalk(walk.moves, Budget(), graph)
 
 
+def published_step(python: str) -> float:
+    """CPU seconds of a step of the published toolkit, in a process of its own."""
+    command = [python, str(Path(__file__).with_name("published_step.py")), "50"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
+
+
 def main() -> None:
     """Measure and print."""
     moves = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+    theirs = published_step(sys.argv[2]) if len(sys.argv) > 2 else None
     published, every = walk_of(space(*find("UniNAS"))), walk_of(space(*find("UniDAG")))
     free, tenfold = longer(published, 1), longer(published, 10)
     module = uninas.compile(published.start)
@@ -74,6 +86,9 @@ def main() -> None:
     print(f"CoAtNet, moves of the UniNAS space:   {moves / published_moves:8,.0f} per second, accepted and new")
     print(f"  a deep copy of its torch module     {1 / copying:8,.1f} per second: "
           f"a move is {copying / published_moves * moves:,.0f} times as fast")  # fmt: skip
+    if theirs is not None:
+        print(f"  a step of the published toolkit     {1 / theirs:8,.1f} per second: "
+              f"a move is {theirs / published_moves * moves:,.0f} times as fast")  # fmt: skip
     print(f"  without a budget, 12 blocks         {moves / short:8,.0f} per second")
     print(f"  without a budget, 120 blocks        {moves / long:8,.0f} per second: {long / short:.2f} x the time")
     print(f"CoAtNet, every kind of move (UniDAG): {moves // 4 / wild:8,.0f} per second")
