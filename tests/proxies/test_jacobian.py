@@ -300,6 +300,28 @@ def test_samples_that_mix_are_noticed(samples: int):
     assert_exact(found.values, reverse_mode(module, x, weights))
 
 
+@pytest.mark.parametrize(
+    ("samples", "factor", "pushed"),
+    [([3], 1.02, False), ([3], 3.0, True), (range(8), 1.02, True)],
+    ids=["a unit switched by rounding", "a wrong sample", "all samples a little"],
+)
+def test_a_kink_in_one_sample_is_no_sign_of_mixing(samples, factor, pushed, monkeypatch: pytest.MonkeyPatch):
+    module = deep(2)
+    x = torch.randn(8, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    through, calls = jacobian.through_waists, []
+
+    def altered(*arguments: object) -> Tensor:
+        values = through(*arguments)
+        values[list(samples)] *= factor
+        return values
+
+    monkeypatch.setattr(jacobian, "through_waists", altered)
+    columns = jacobian._by_columns
+    monkeypatch.setattr(jacobian, "_by_columns", lambda *rest: calls.append(1) or columns(*rest))
+    logit_jacobian(module, (x,), some_weights(module), dtype=torch.float64, way="rows")
+    assert bool(calls) is pushed
+
+
 @pytest.mark.parametrize("name", ["residual graph", "batch norm", "fused attention", "shared layer"])
 @pytest.mark.parametrize("memory", [1, 20_000, 100_000])
 def test_chunks_do_not_change_the_result(name: str, memory: int, monkeypatch: pytest.MonkeyPatch):

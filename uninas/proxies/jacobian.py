@@ -204,11 +204,15 @@ def _confirmed(
         truth = jvp(logits, ({name: tensors[name] for name in along},), (along,))[1].double()
     except ProxyError:  # the module takes no batch of this size
         return False
-    error = (found.values[some].double() @ (sign * scale) - truth).norm()
-    return bool(error <= _TOLERANCE * truth.norm().clamp(min=1.0))
+    errors = (found.values[some].double() @ (sign * scale) - truth).norm(dim=1)
+    norm = truth.norm().clamp(min=1.0)
+    return bool(errors.norm() <= _KINKS * norm and errors.median() <= _TOLERANCE * norm / len(truth) ** 0.5)
 
 
-_TOLERANCE = 1e-3  # float32 gives 1e-6 and half precision 1e-3 of the columns' norm, which is 1; mixing samples gives 1
+# Of the columns' norm, which is 1, float32 rounds off 1e-6 and half precision 1e-3; mixing samples changes all of it.
+_TOLERANCE = 1e-3
+# But rounding also switches a unit here and there on or off, which changes the derivatives of that sample alone.
+_KINKS = 0.05
 
 
 # Columns
