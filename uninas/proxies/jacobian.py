@@ -236,7 +236,7 @@ def _by_columns(program: Program, env: Env, places: Sequence[Place], memory: int
 
 
 # Larger stacks of tangents are slower on a CPU: their memory is mapped, and faulted in, anew for every operation.
-_CPU_CHUNK = 2**26
+_CPU_CHUNK = 2**25
 
 
 def _room(memory: int, like: Tensor) -> int:

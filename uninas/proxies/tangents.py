@@ -106,6 +106,11 @@ def total(parts: Sequence[Tangent]) -> Tangent:
 
 
 def _sum(columns: tuple[int, ...], terms: Sequence[tuple[Rows, Tensor]]) -> Tensor:
+    if sum(len(stack) for _, stack in terms) == len(columns):  # each row comes from one term
+        out = empty(len(columns), terms[0][1][0])
+        for rows, stack in terms:
+            out[rows] = stack
+        return out
     whole = [stack for _, stack in terms if len(stack) == len(columns)]
     if len(whole) > 1:
         out = reduce(torch.add, whole)
@@ -134,10 +139,15 @@ def rows_of(part: Tangent, columns: tuple[int, ...]) -> Rows:
     return [place[column] for column in part.columns]
 
 
+def empty(count: int, like: Tensor) -> Tensor:
+    """A stack of tangents without values yet, laid out in memory as `like` is."""
+    one = torch.empty_like(like)
+    return like.new_empty(count * one.numel()).as_strided((count, *one.shape), (one.numel(), *one.stride()))
+
+
 def zeros(count: int, like: Tensor) -> Tensor:
     """A stack of zero tangents, laid out in memory as `like` is."""
-    one = torch.empty_like(like)
-    return like.new_zeros(count * one.numel()).as_strided((count, *one.shape), (one.numel(), *one.stride()))
+    return empty(count, like).zero_()
 
 
 def lift(stack: Tensor, ndim: int) -> Tensor:
