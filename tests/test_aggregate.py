@@ -18,6 +18,17 @@ def test_the_worst_has_rank_one_and_logarithms_add():
     assert found == pytest.approx([math.log(1) + math.log(3), math.log(3) + math.log(2), math.log(2) + math.log(1)])
 
 
+def test_a_weight_is_how_often_a_component_counts():
+    rows = {"a": [0.1, 0.3, 0.2], "b": [1, 2, 3]}
+    half = Aggregate("half", TWO.components, weights={"b": 0.5})
+    assert half.values(rows) == pytest.approx(
+        [math.log(1) + math.log(3) / 2, math.log(3) + math.log(2) / 2, math.log(2) + math.log(1) / 2]
+    )
+    for wrong in ({"c": 1.0}, {"a": 0.0}):
+        with pytest.raises(ValueError, match="expected weights above 0 of components"):
+            Aggregate("wrong", TWO.components, weights=wrong)
+
+
 def test_ties_share_the_mean_of_their_ranks():
     assert ranked(np.array([5.0, 1, 5, 2])).tolist() == [3.5, 1, 3.5, 2]
     assert ranked(np.array([5.0, 1, 5, 2]), "lower").tolist() == [1.5, 4, 1.5, 3]
@@ -78,7 +89,7 @@ def test_components_cannot_be_changed():
 def test_published_aggregates_name_proxies_that_exist_in_their_directions():
     from uninas.proxies import get
 
-    assert set(AGGREGATES) == {"vkdnw_agg", "az_nas", "swap_agg"}
+    assert set(AGGREGATES) == {"vkdnw_agg", "az_nas", "uninas_agg"}
     for name, aggregate in AGGREGATES.items():
         assert aggregate.name == name and aggregate.source
         assert {part: get(part).direction for part in aggregate.components} == dict(aggregate.components)

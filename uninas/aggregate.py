@@ -11,7 +11,7 @@ matters little which is how good (Lee & Ham, CVPR 2024).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -23,19 +23,25 @@ Direction = Literal["higher", "lower"]
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A named set of proxies; `components` says for each which way is better. `source` is where it was published."""
+    """A named set of proxies; `components` says for each which way is better. `source` is where it was published.
+
+    The logarithm of a rank counts once, or as often as `weights` says.
+    """
 
     name: str
     components: Mapping[str, Direction]
     source: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.components or not set(self.components.values()) <= {"higher", "lower"}:
             raise ValueError(f"expected components that are 'higher' or 'lower', but got {dict(self.components)}")
+        if self.weights.keys() - self.components.keys() or not all(weight > 0 for weight in self.weights.values()):
+            raise ValueError(f"expected weights above 0 of components, but got {dict(self.weights)}")
         object.__setattr__(self, "components", MappingProxyType(dict(self.components)))
 
     def values(self, rows: Mapping[str, Sequence[float] | NDArray[np.float64]]) -> NDArray[np.float64]:
-        """The aggregated scores of M candidates, higher is better: sum over K components of ln rank, from 0 to K ln M.
+        """The aggregated scores of M candidates, higher is better: sum over components of ln rank times its weight.
 
         `rows` has M scores for each component, and may have more. Ties share the mean of their ranks. A score that is
         not finite, of a candidate for which the proxy failed, ranks below all others whatever its direction.
@@ -50,7 +56,8 @@ class Aggregate:
             shapes = ", ".join(f"{name} {column.shape}" for name, column in columns.items())
             raise ValueError(f"expected as many scores of each component, but got {shapes}")
         ranks = [ranked(columns[name], direction) for name, direction in self.components.items()]
-        total: NDArray[np.float64] = np.log(ranks).sum(axis=0)
+        weights = np.array([self.weights.get(name, 1.0) for name in self.components])
+        total: NDArray[np.float64] = weights @ np.log(ranks)
         return total
 
 
@@ -78,9 +85,10 @@ AGGREGATES: Mapping[str, Aggregate] = MappingProxyType(
                 "Lee & Ham, CVPR 2024",
             ),
             Aggregate(
-                "swap_agg",
-                dict.fromkeys(("swap", "jacov", "expressivity", "trainability", "flops"), "higher"),
-                "this toolkit: `vkdnw_agg` with SWAP in the place of VKDNW, see docs/scores.md",
+                "uninas_agg",
+                dict.fromkeys(("swap", "jacov", "expressivity", "trainability", "flops", "coherence"), "higher"),
+                "this toolkit, for pink noise, see docs/scores.md",
+                {"coherence": 0.5},
             ),
         )
     }

@@ -153,6 +153,14 @@ def test_swap_counts_different_columns():
     assert score("swap", again, SIGNS).components == {"units": 6}
 
 
+def test_swap_looks_at_some_samples():
+    few, many = (score("swap", nn.ReLU(), torch.eye(20) - 0.5, samples=samples).value for samples in (3, 20))
+    assert (few, many) == (4, 20)
+    assert score("swap", nn.ReLU(), torch.eye(20) - 0.5).value == 17
+    with pytest.raises(ProxyError, match="expected at least 1 sample, but got 0"):
+        score("swap", nn.ReLU(), SIGNS, samples=0)
+
+
 def test_swap_tells_samples_beyond_the_first_eight_apart():
     x = torch.cat([torch.ones(10, 3), torch.tensor([[1.0, -1, 1]])])
     assert score("swap", nn.ReLU(), x).value == 2

@@ -217,6 +217,13 @@ def test_one_objective_is_ranked_by_itself():
     assert np.argsort(-log_rank_sum(rows)).tolist() == [0, 2, 1]
 
 
+def test_an_objective_of_less_weight_decides_less():
+    rows = np.array([[3.0, 1.0], [2.0, 2.0], [1.0, 3.0]])
+    assert np.argmax(log_rank_sum(rows, [1.0, 0.2])) == 0
+    assert np.argmax(log_rank_sum(rows, [0.2, 1.0])) == 2
+    assert np.argmax(log_rank_sum(rows)) == 1
+
+
 # ---- the pool --------------------------------------------------------------------------------------------------------
 
 

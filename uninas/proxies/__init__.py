@@ -9,6 +9,7 @@
 
 from uninas.proxies import (  # noqa: F401  (importing them registers their proxies)
     az_nas,
+    coherence,
     counts,
     epe,
     fisher,

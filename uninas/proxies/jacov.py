@@ -43,12 +43,22 @@ def jacov(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Meas
     """
     if len(inputs[0]) < 2:
         raise ProxyError("expected at least 2 samples to correlate, but got 1")
-    prepared = prepare(module, inputs)
+    return correlation_score(input_gradients(module, prepare(module, inputs))), {}
+
+
+def input_gradients(module: nn.Module, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
+    """For every sample the gradient (N x D) of the sum of its logits by its input, all floating-point parts together.
+
+    With a generator, of the sum of the logits times standard normal numbers, the same for all samples. The module runs
+    as it is; afterwards it has no gradients by its weights. ProxyError if the output does not depend on the input.
+    """
     module.requires_grad_(False)  # spares the gradients by weights
-    leaves = tuple(part.detach().clone().requires_grad_(part.is_floating_point()) for part in prepared)
+    leaves = tuple(part.detach().clone().requires_grad_(part.is_floating_point()) for part in inputs)
     wanted = [leaf for leaf in leaves if leaf.requires_grad]
     output = run(module, leaves)
     if not output.requires_grad:
         raise ProxyError("the network's output does not depend on its input")
+    if generator is not None:
+        output = output * torch.randn(output.shape[1:], generator=generator).to(output)
     found = torch.autograd.grad(output.sum(), wanted, allow_unused=True, materialize_grads=True)
-    return correlation_score(torch.cat([part.reshape(len(part), -1) for part in found], 1)), {}
+    return torch.cat([part.reshape(len(part), -1) for part in found], 1)

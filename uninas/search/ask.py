@@ -95,6 +95,7 @@ class Search:
             hint = "it ranks candidates among each other: --strategy rank"
             raise error("UNI071", f"expected a score of its own, but {settings.proxy} is an aggregate", None, hint)
         self.strategy = make_strategy(settings.strategy, self.pool, len(self.rungs), settings.tuning)
+        self.strategy.weights = plan.weights
         self.ahead = settings.ahead or self.strategy.ahead
         if not 1 <= self.ahead <= MOST_AHEAD:
             raise error("UNI071", f"expected a window (--ahead) from 1 to {MOST_AHEAD}, but got {self.ahead}")
@@ -174,7 +175,8 @@ class Search:
         """How the best candidate fared. Where the strategy ranks by several objectives together, so does this."""
         if self._history and self._leader is None:
             ordered = sorted(self._history, key=lambda outcome: outcome.number)
-            self._leader = ordered[int(np.argmax(log_rank_sum(np.array([one.merits for one in ordered]))))]
+            totals = log_rank_sum(np.array([one.merits for one in ordered]), self.plan.weights)
+            self._leader = ordered[int(np.argmax(totals))]
         return self._leader
 
     # ---- the past ------------------------------------------------------------------------------------------------

@@ -57,6 +57,12 @@ def scores(text: str) -> tuple[Objective, ...]:
     return tuple(Objective(name, direction) for name, direction in aggregate.components.items())
 
 
+def weights(score: str, names: Iterable[str]) -> list[float]:
+    """How much the rank under each objective counts where the score is an aggregate; 1 for all others."""
+    known = AGGREGATES[score].weights if score in AGGREGATES else {}
+    return [known.get(name, 1.0) for name in names]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How candidates are scored, in plain values: all that a worker is told, besides a text and a seed."""

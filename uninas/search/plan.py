@@ -17,7 +17,7 @@ from uninas.graph import Graph
 from uninas.library import Module, find
 from uninas.mutate import Walk, walk_of
 from uninas.op import Shape
-from uninas.search.objectives import Objective, Recipe, ladder
+from uninas.search.objectives import Objective, Recipe, ladder, weights
 from uninas.space import Budget, Limit, Space
 
 LARGEST_IMAGE = 4096
@@ -83,6 +83,11 @@ class Plan:
     def rungs(self) -> tuple[tuple[Objective, ...], ...]:
         """The objectives of every rung; the last one counts."""
         return ladder(self.settings.proxy, self.settings.further, self.settings.cheap)
+
+    @property
+    def weights(self) -> list[float]:
+        """How much each objective of the last rung counts where candidates are ranked by all of them together."""
+        return weights(self.settings.proxy, [objective.name for objective in self.rungs[-1]])
 
     @property
     def recipe(self) -> Recipe:

@@ -166,7 +166,7 @@ class RankEvolution(Strategy):
         if len(self._numbers) < self.population:
             return None
         if not self._best:
-            order = np.argsort(-log_rank_sum(np.array(self._merits)), kind="stable")
+            order = np.argsort(-log_rank_sum(np.array(self._merits), self.weights), kind="stable")
             self._best = [self._numbers[index] for index in order[: self.population]]
         return rng.choice(self._best)
 
@@ -284,9 +284,10 @@ def make_strategy(name: str, pool: Pool, rungs: int = 1, options: Mapping[str, A
 # ---- ranks and fronts ------------------------------------------------------------------------------------------------
 
 
-def log_rank_sum(merits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The sum over columns of ln(rank), rank 1 for the worst; equal values share their mean rank."""
-    total: np.ndarray[Any, Any] = np.log([ranked(column) for column in merits.T]).sum(axis=0)
+def log_rank_sum(merits: np.ndarray[Any, Any], weights: Sequence[float] = ()) -> np.ndarray[Any, Any]:
+    """The sum over columns of ln(rank), weighted if wanted; rank 1 is the worst, equal values share their mean."""
+    logarithms = np.log([ranked(column) for column in merits.T])
+    total: np.ndarray[Any, Any] = np.array(weights or [1.0] * len(logarithms)) @ logarithms
     return total
 
 

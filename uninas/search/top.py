@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from uninas.search.objectives import weights
 from uninas.search.store import Candidate, Store
 from uninas.search.strategies import log_rank_sum
 
@@ -20,7 +21,8 @@ def top(store: Store, count: int) -> list[tuple[Candidate, float]]:
     if not ranked_together(store):
         return [(candidate, candidate.score or 0.0) for candidate in store.best(count=count)]
     numbers, rows = merit_rows(store)
-    totals = log_rank_sum(rows) if len(rows) else np.zeros(0)
+    counts = weights(str(store.settings.get("proxy")), [name for name, _ in store.objectives])
+    totals = log_rank_sum(rows, counts) if len(rows) else np.zeros(0)
     order = np.argsort(-totals, kind="stable")[:count]
     return [(store[numbers[index]], float(totals[index])) for index in order]
 
