@@ -59,12 +59,13 @@ HOUSE = {
     "proxies":     "errors",
     "process":     "errors",
     "aggregate":   "",
+    "images":      "errors aggregate",
     # search
     "mutate":      f"{GRAPH} {TEXT} space",
     "render":      f"{GRAPH} space summary mutate",
-    "ranking":     f"process {GRAPH} {TEXT} {TORCH} space nasbench201 aggregate",
+    "ranking":     f"process {GRAPH} {TEXT} {TORCH} space nasbench201 aggregate images",
     "report":      "version errors library elaborate render mutate",
-    "search":      f"process version {GRAPH} {TEXT} {TORCH} space render mutate aggregate report",
+    "search":      f"process version {GRAPH} {TEXT} {TORCH} space render mutate aggregate images report",
     "__init__":    f"version {GRAPH} {TEXT} {TORCH} space render",
     "pictures":    f"{GRAPH} library elaborate space render summary mutate search __init__",
     "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space interop export mutate "

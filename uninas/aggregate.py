@@ -25,13 +25,15 @@ Direction = Literal["higher", "lower"]
 class Aggregate:
     """A named set of proxies; `components` says for each which way is better. `source` is where it was published.
 
-    The logarithm of a rank counts once, or as often as `weights` says.
+    The logarithm of a rank counts once, or as often as `weights` says. `images` says what a component is measured with
+    if not standard normal noise, by a word of `proxies.inputs`.
     """
 
     name: str
     components: Mapping[str, Direction]
     source: str = ""
     weights: Mapping[str, float] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.components or not set(self.components.values()) <= {"higher", "lower"}:
@@ -87,10 +89,18 @@ AGGREGATES: Mapping[str, Aggregate] = MappingProxyType(
             Aggregate(
                 "uninas_agg",
                 dict.fromkeys(("swap", "jacov", "expressivity", "trainability", "flops", "coherence"), "higher"),
-                "this toolkit, for pink noise, see docs/scores.md",
+                "this toolkit, see docs/scores.md",
                 {"coherence": 0.5},
+                dict.fromkeys(("swap", "jacov", "trainability"), "pink"),
             ),
         )
     }
 )
 """The aggregates that have a name."""
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """The proxies behind a name: an aggregate has several, one of these or written a+b+c."""
+    if name in AGGREGATES:
+        return tuple(AGGREGATES[name].components)
+    return tuple(part.strip() for part in name.split("+"))

@@ -40,7 +40,7 @@ def test_the_number_of_classes_changes_the_last_layer(make):
         ({"space": "space S { moves remove 1 }"}, "start"),
         ({"space": "nasbench201", "start": "resnet18"}, "expected no start for nasbench201, a space of choices"),
         ({"space": "nasbench201", "classes": 3}, "expected no number of classes for nasbench201"),
-        ({"images": "nois"}, "cannot read nois: No such file"),
+        ({"images": {"": "nois"}}, "cannot read nois: No such file"),
         ({"img_size": 100_000}, "expected an image size from 1 to 4096"),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from uninas.images import read
 from uninas.process import terminable
 
 if TYPE_CHECKING:
@@ -40,12 +40,6 @@ def _options(context: click.Context, parameter: click.Parameter, given: Sequence
         except (ValueError, RecursionError):
             found.setdefault(proxy, {})[option] = value
     return found
-
-
-def _images(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> dict[str, str]:
-    """pink, jacov=photos/ -> {'': 'pink', 'jacov': 'photos/'}"""
-    named = (re.fullmatch(r"(?:(\w+)=)?(.+)", text, re.DOTALL) for text in given)
-    return {found[1] or "": found[2] for found in named if found}
 
 
 @click.command()
@@ -84,10 +78,10 @@ def _images(context: click.Context, parameter: click.Parameter, given: Sequence[
     "--input",
     "images",
     multiple=True,
-    callback=_images,
+    callback=lambda context, parameter, given: read(given),
     metavar="[PROXY=]SOURCE",
-    help="normal (noise), pink (noise like pictures), a folder of pictures, .npy or .npz; of all proxies, or of one.  "
-    "[default: normal]",
+    help="normal (noise), pink (noise like pictures), a folder of pictures, .npy or .npz; of all proxies or one.  "
+    "[default: as an aggregate wants it, else normal]",
 )
 @click.option(
     "--init", default="kaiming_normal_fan_in", show_default=True, help="Initial weights; own for what the networks say."

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uninas.aggregate import ranked
+from uninas.aggregate import parts_of, ranked
 from uninas.errors import error
 from uninas.process import written
 from uninas.ranking.metrics import METRICS, Floats, Interval, bootstrap, measured
-from uninas.ranking.run import Settings, aggregate, parts_of
+from uninas.ranking.run import Settings, aggregate
 from uninas.ranking.store import Network, Store
 from uninas.ranking.table import Sheet
 

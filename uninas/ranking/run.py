@@ -7,14 +7,15 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from uninas import proxies
-from uninas.aggregate import AGGREGATES, Aggregate
+from uninas.aggregate import AGGREGATES, Aggregate, parts_of
 from uninas.errors import error
+from uninas.images import NORMAL, sources
 from uninas.ranking.members import dataset, fingerprint
 from uninas.ranking.pool import done
 from uninas.ranking.scoring import Job, Outcome, Scorer, died
@@ -43,7 +44,7 @@ class Settings:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Options of each proxy, by its name."""
     images: Mapping[str, str] = field(default_factory=dict)
-    """Where the images of a proxy come from, by its name, and those of all others, under ""."""
+    """Where the images come from, by the proxy or under "": what `images.read` gives."""
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -68,21 +69,9 @@ class Settings:
         """The proxies to compute: those asked for, and the components of the aggregates."""
         return tuple(dict.fromkeys(part for name in self.proxies for part in parts_of(name)))
 
-    def asked(self, proxy: str) -> dict[str, Any]:
-        """What its scores were made with: its options, and its input where that is not noise."""
-        source = self.images.get(proxy, self.images.get("", "normal"))
-        return {**self.options.get(proxy, {}), **({} if source == "normal" else {"input": source})}
-
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
         return dataclasses.asdict(self)
-
-
-def parts_of(name: str) -> Sequence[str]:
-    """The proxies behind a name: an aggregate has several, published by that name or written a+b+c."""
-    if name in AGGREGATES:
-        return tuple(AGGREGATES[name].components)
-    return tuple(part.strip() for part in name.split("+"))
 
 
 def aggregate(name: str, directions: Mapping[str, str]) -> Aggregate | None:
@@ -108,18 +97,20 @@ class Ranking:
             index=settings.index, where=settings.where,
         )  # fmt: skip
         sets = tuple(map(dataset, settings.datasets))
+        images = sources(settings.proxies, settings.images)
         self.scorer = Scorer(settings.space, path.resolve().parent, sets, settings.batch_size, settings.init,
-                             settings.options, settings.images, settings.device)  # fmt: skip
+                             settings.options, images, settings.device)  # fmt: skip
         directions = self.scorer.check(settings.components)
         meant = {"table": table.digest, "space": fingerprint(settings.space)} | {s.name: s.label for s in sets}
-        meant |= {text: proxies.digest(text) for text in settings.images.values()}
+        meant |= {text: proxies.digest(text) for text in images.values() if text != NORMAL}
         rows = list(table.rows)
         random.Random(settings.sample_seed).shuffle(rows)  # so that a larger sample contains the smaller ones
         self.store = Store(folder)
         try:
             fixed = self._compared({f"what {name} is": value for name, value in meant.items()})
             for proxy, direction in directions.items():
-                self.store.use(proxy, direction, settings.asked(proxy))
+                own = {} if images[proxy] == NORMAL else {"input": images[proxy]}
+                self.store.use(proxy, direction, {**settings.options.get(proxy, {}), **own})
             self.store.put({**settings.as_dict(), **fixed})
             self.store.sample(rows[: settings.limit])
             self.jobs = list(self._jobs())

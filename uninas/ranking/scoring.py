@@ -26,6 +26,7 @@ from uninas import layers, proxies
 from uninas.emit import compile
 from uninas.errors import UninasError, did_you_mean, error, shown
 from uninas.graph import Graph
+from uninas.images import NORMAL
 from uninas.model import Model
 from uninas.op import Shape
 from uninas.ranking.members import Dataset, builder
@@ -83,7 +84,7 @@ class Scorer:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Options of each proxy, by its name."""
     images: Mapping[str, str] = field(default_factory=dict)
-    """Where the images of a proxy come from (`proxies.inputs`), by its name; under "" for those without an entry."""
+    """Where the images of a proxy come from (`proxies.inputs`), by its name; noise for those without an entry."""
     device: str = "cpu"
 
     def check(self, names: Sequence[str]) -> Mapping[str, str]:
@@ -97,9 +98,6 @@ class Scorer:
             for option in options.keys() - proxy.options.keys():
                 raise error("UNI010", f"the proxy {name} has no option {option}", None,
                             f"it has {', '.join(proxy.options) or 'none'}")  # fmt: skip
-        for name in self.images.keys() - {""} - directions.keys():
-            raise error("UNI010", f"there is an input for {name}, which is not asked for", None,
-                        did_you_mean(name, directions))  # fmt: skip
         proxies.initialise(torch.nn.Identity(), self.init, torch.Generator())
         try:
             torch.empty(0, device=self.device)
@@ -151,7 +149,7 @@ class Scorer:
 
     def _batch(self, proxy: str, seed: int, dataset: Dataset, graph: Graph) -> tuple[Tensor, ...]:
         """The images of a proxy, the same for all networks with the same inputs."""
-        source = self.images.get(proxy, self.images.get("", "normal"))
+        source = self.images.get(proxy, NORMAL)
         return _images(source, graph.inputs, self.batch_size, seed, f"images of {dataset.name}")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from uninas.images import read
 from uninas.process import terminable
 from uninas.search.config import read_config, write_config
 
@@ -99,9 +100,11 @@ _SETTINGS = _named(
     click.option(
         "--input",
         "images",
-        default="normal",
-        show_default=True,
-        help="normal, pink, a folder of pictures, .npy or .npz.",
+        multiple=True,
+        callback=lambda context, parameter, given: read(given),
+        metavar="[PROXY=]SOURCE",
+        help="normal (noise), pink (noise like pictures), a folder of pictures, .npy or .npz; of all proxies or one. "
+        "[default: as an aggregate wants it, else normal]",
     ),
     click.option("--fold", is_flag=True, help="Score equal heads as one batch: faster, but fewer weight tensors."),
     click.option(

@@ -24,8 +24,8 @@ import yaml
 from uninas.errors import did_you_mean, error, shown
 
 MAX_BYTES = 1 << 20
-_SPOKEN = {"further": "objectives", "tuning": "tune"}
-_OTHER = {"option": "options", "objective": "further", "objectives": "further", "tune": "tuning"}
+_SPOKEN = {"further": "objectives", "images": "input", "tuning": "tune"}
+_OTHER = {"option": "options", "objective": "further", "objectives": "further", "input": "images", "tune": "tuning"}
 
 
 def read_config(path: Path, names: Iterable[str]) -> dict[str, Any]:

@@ -70,8 +70,8 @@ class Recipe:
     rungs: tuple[tuple[str, ...], ...]
     """Names of what is measured at each rung; the first is the score."""
     batch_size: int = 8
-    images: str = "normal"
-    """Where they come from: see `proxies.inputs`."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Where those of a proxy come from (`proxies.inputs`), by its name; noise for those without an entry."""
     fold: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the last rung's first proxy."""

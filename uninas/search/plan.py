@@ -11,9 +11,11 @@ from hashlib import sha256
 from typing import Any
 
 from uninas import syntax as ast
+from uninas.aggregate import parts_of
 from uninas.elaborate import build, space
 from uninas.errors import error
 from uninas.graph import Graph
+from uninas.images import NORMAL, sources
 from uninas.library import Module, find
 from uninas.mutate import Walk, walk_of
 from uninas.op import Shape
@@ -39,8 +41,8 @@ class Settings:
     img_size: int | None = None
     classes: int | None = None
     batch_size: int = 8
-    images: str = "normal"
-    """Where they come from: a word of `proxies.inputs`."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Where they come from, by the proxy or under "": what `images.read` gives."""
     fold: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the proxy."""
@@ -90,11 +92,18 @@ class Plan:
         return weights(self.settings.proxy, [objective.name for objective in self.rungs[-1]])
 
     @property
+    def sources(self) -> dict[str, str]:
+        """Where the images of every proxy come from."""
+        score = self.settings.proxy
+        names = (objective.name for rung in self.rungs for objective in rung)
+        return sources([score, *(name for name in names if name not in parts_of(score))], self.settings.images)
+
+    @property
     def recipe(self) -> Recipe:
         """What a worker is told."""
         s = self.settings
         names = tuple(tuple(objective.name for objective in rung) for rung in self.rungs)
-        return Recipe(names, s.batch_size, s.images, s.fold, dict(s.options), s.device, s.threads)
+        return Recipe(names, s.batch_size, self.sources, s.fold, dict(s.options), s.device, s.threads)
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -103,9 +112,9 @@ class Plan:
             (rule.name, rule.weight, [option.text for option in rule.options], rule.values, rule.condition)
             for rule in self.space.moves
         ]
-        images = {} if self.settings.images == "normal" else {"images of": _digest(self.settings.images)}
+        drawn = sorted(set(self.sources.values()) - {NORMAL})
         return {
-            **images,
+            **{f"what {source} is": _digest(source) for source in drawn},
             "start architecture": self.start.key[:16],
             "moves": sha256(repr((rules, self.space.choices)).encode()).hexdigest()[:16],
             "budget": "; ".join(f"{limit.low} <= {limit.metric} <= {limit.high}" for limit in self.budget.limits),

@@ -15,6 +15,7 @@ from uninas.create import with_classes
 from uninas.emit import compile
 from uninas.errors import did_you_mean, error
 from uninas.graph import Graph
+from uninas.images import NORMAL
 from uninas.search.objectives import LATENCY
 from uninas.space import METRICS
 
@@ -33,14 +34,14 @@ class ModuleScore:
         names: Sequence[str],
         batch_size: int,
         *,
-        images: str = "normal",
+        images: Mapping[str, str] = MappingProxyType({}),
         fold: bool = False,
         options: Mapping[str, Any] = MappingProxyType({}),
         device: str = "cpu",
         threads: int = 1,
     ):
         self.names = tuple(names)
-        self.batch_size, self.images, self.fold, self.options = batch_size, images, fold, dict(options)
+        self.batch_size, self.images, self.fold, self.options = batch_size, dict(images), fold, dict(options)
         self.proxies = {name: proxies.get(name) for name in names if name not in METRICS and name != LATENCY}
         known = self.proxies[names[0]].options if names[0] in self.proxies else {}
         for option in self.options.keys() - known.keys():
@@ -61,11 +62,11 @@ class ModuleScore:
         """The score under 'score', the further measures by name, and what else was found on the way."""
         generator = torch.Generator().manual_seed(seed)
         module = compile(graph, generator=generator, fold=self.fold).to(self.device)
-        batch = proxies.source(self.images, graph.inputs, self.batch_size)(generator)
+        batches = self._batches(graph, generator)
         found: dict[str, float] = {}
         try:
-            inputs = tuple(part.to(self.device) for part in batch)
             for position, name in enumerate(self.names):
+                inputs = batches[self.images.get(name, NORMAL)]
                 prefix = f"{name}." if position else ""
                 if name in METRICS:
                     value = float(METRICS[name](graph))
@@ -82,6 +83,14 @@ class ModuleScore:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         return found
+
+    def _batches(self, graph: Graph, generator: torch.Generator) -> dict[str, tuple[torch.Tensor, ...]]:
+        """A batch from every source."""
+        batches = {}
+        for source in dict.fromkeys(self.images.get(name, NORMAL) for name in self.names):
+            batch = proxies.source(source, graph.inputs, self.batch_size)(generator)
+            batches[source] = tuple(part.to(self.device) for part in batch)
+        return batches
 
 
 def latency(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], repeats: int = 5) -> float:
