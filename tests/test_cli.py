@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -232,6 +233,17 @@ def test_score_by_several_proxies_as_by_each_alone(good):
     assert list(both) == ["snip", "naswot"]
     assert both["snip"]["value"] == scores(good, "--proxy", "snip", "--option", "min_ndim=0")["scores"]["snip"]["value"]
     assert both["naswot"]["value"] == scores(good, "--proxy", "naswot")["scores"]["naswot"]["value"]
+
+
+def test_one_proxy_that_fails_does_not_hide_the_others(good):
+    arguments = ("score", good, "--proxy", "params,jacov,snip", "--batch-size", 1)
+    text = run(*arguments)
+    assert text.exit_code == 1
+    assert re.search(r"^params +\d", text.output) and re.search(r"^snip +\d", text.output, re.MULTILINE)
+    assert re.search(r"^jacov +failed: expected at least 2 samples to correlate, but got 1$", text.output, re.MULTILINE)
+    found = json.loads(run(*arguments, "--json").output)
+    assert [one["proxy"] for one in found["scores"]] == ["params", "snip"]
+    assert [one["proxy"] for one in found["failures"]] == ["jacov"]
 
 
 def test_score_repeats_with_fresh_weights_images_and_labels(good):

@@ -190,11 +190,16 @@ def summary(net: str, depth: int, as_json: bool) -> None:
 )
 @json_option
 def score(net: str, proxy: str, as_json: bool, **options: Any) -> None:
-    """Score NET without training it."""
+    """Score NET without training it.
+
+    Where one of several proxies fails, the others are still printed, and the exit status is 1.
+    """
     from uninas.tables import score_text
 
     found = scored(net, proxy.split(","), **options)
     click.echo(as_text(found) if as_json else score_text(found))
+    if found["failures"]:
+        sys.exit(1)
 
 
 # ---- what there is ---------------------------------------------------------------------------------------------------
@@ -329,7 +334,8 @@ def scored(
 ) -> dict[str, Any]:
     """Scores of a fresh network, with its costs, as plain values.
 
-    Every proxy begins with the seed: its score does not depend on which others are asked for.
+    Every proxy begins with the seed: its score does not depend on which others are asked for. Raises ProxyError for a
+    proxy alone that fails; of several, those that fail are listed with the reason.
     """
     import torch
 
@@ -343,8 +349,9 @@ def scored(
         layers.initialise(module, graph.init, generator)
 
     batch = proxies.source(images, graph.inputs, batch_size)
-    scores = [
-        proxies.score(
+
+    def score_by(name: str) -> dict[str, Any]:
+        found = proxies.score(
             name,
             model,
             batch,
@@ -353,21 +360,27 @@ def scored(
             init=own if init == proxies.OWN else init,
             **{option: value for option, value in options.items() if option in proxies.get(name).options},
         )
-        for name in names
-    ]
+        return {
+            "proxy": found.name,
+            "value": found.value,
+            "spread": found.spread,
+            "direction": found.direction,
+            "components": dict(found.components),
+            "seconds": found.seconds,
+        }
+
+    scores, failures = [], []
+    for name in names:
+        try:
+            scores.append(score_by(name))
+        except proxies.ProxyError as problem:
+            if len(names) == 1:
+                raise
+            failures.append({"proxy": name, "failure": problem.diagnostics[0].message})
     return {
         "network": graph.name,
-        "scores": [
-            {
-                "proxy": found.name,
-                "value": found.value,
-                "spread": found.spread,
-                "direction": found.direction,
-                "components": dict(found.components),
-                "seconds": found.seconds,
-            }
-            for found in scores
-        ],
+        "scores": scores,
+        "failures": failures,
         "params": graph.cost.params,
         "macs": graph.cost.macs,
         "flops": graph.cost.flops,

@@ -87,6 +87,7 @@ def score_text(found: dict[str, Any]) -> str:
         spread = f" +- {score['spread']:.2g}" if score["spread"] is not None else ""
         lines.append((score["proxy"], f"{score['value']:.6g}{spread} ({score['direction']} is better)"))
         lines += [(f"  {name}", f"{value:.6g}") for name, value in score["components"].items()]
+    lines += [(failed["proxy"], f"failed: {failed['failure']}") for failed in found["failures"]]
     repeats = f", mean of {found['repeats']}" if found["repeats"] > 1 else ""
     batch = f"{found['batch_size']} of {show_shape(tuple(found['input']))} ({found['images']})"
     return pairs(
