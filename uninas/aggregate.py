@@ -90,7 +90,7 @@ AGGREGATES: Mapping[str, Aggregate] = MappingProxyType(
                 "uninas_agg",
                 dict.fromkeys(("swap", "jacov", "expressivity", "trainability", "flops", "coherence"), "higher"),
                 "this toolkit, see docs/scores.md",
-                {"coherence": 0.5},
+                dict.fromkeys(("expressivity", "trainability", "coherence"), 0.5),
                 dict.fromkeys(("swap", "jacov", "trainability"), "pink"),
             ),
         )

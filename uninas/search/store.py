@@ -302,7 +302,8 @@ class Store:
     def values(self, components: Sequence[str]) -> Iterator[tuple[int, list[float]]]:
         """Number, score and these components of the candidates of the last rung that have them all."""
         parts = "".join(", json_extract(components, ?)" for _ in components)
-        query = f"SELECT number, score{parts} FROM candidates WHERE rung = ? AND score IS NOT NULL ORDER BY number"
+        rows = "FROM candidates WHERE rung = ? AND score IS NOT NULL ORDER BY number"
+        query = f"SELECT number, score{parts} {rows}"
         with self._explained():
             for number, *values in self._db.execute(query, (*map(_path, components), self.last_rung)):
                 if None not in values:
