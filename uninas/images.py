@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
+import click
+
 from uninas.aggregate import AGGREGATES, parts_of
 from uninas.errors import did_you_mean, error
 
@@ -53,3 +55,14 @@ def sources(asked: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
                         f"for {part}", None, f"say which: --input {part}={wishes[0]}; or ask in two runs")  # fmt: skip
         found[part] = wishes[0] if source is None else source
     return found
+
+
+input_option = click.option(
+    "--input",
+    "images",
+    multiple=True,
+    callback=lambda context, parameter, given: read(given),
+    metavar="[PROXY=]SOURCE",
+    help="normal (noise), pink (noise like pictures), a folder of pictures, .npy or .npz; of all proxies or one.  "
+    "[default: as an aggregate wants it, else normal]",
+)

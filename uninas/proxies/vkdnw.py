@@ -11,8 +11,9 @@ Let l_1..l_9 be the 0.1..0.9 quantiles of F's eigenvalues, divided by their sum.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from collections.abc import Sequence
+from functools import wraps
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -156,38 +157,13 @@ def vkdnw(
 
 
 @proxy("vkdnw_single")
-def vkdnw_single(
-    module: nn.Module,
-    inputs: Inputs,
-    generator: torch.Generator,
-    *,
-    max_tensors: int = 128,
-    scalars: int = 1,
-    min_ndim: int = 0,
-    quantiles: Sequence[float] = DECILES,
-    smoothing: float = SMOOTHING,
-    compat: Variant = "exact",
-    memory: int = 2**30,
-    dtype: torch.dtype = torch.float32,
-) -> Measured:
+@wraps(vkdnw, assigned=())  # its options
+def vkdnw_single(module: nn.Module, inputs: Inputs, generator: torch.Generator, **options: Any) -> Measured:
     """VKDNW plus the number of trainable layers, so that VKDNW ranks networks of equal depth.
 
     Layers are trainable parameter tensors, all of them, not only the first `max_tensors`. Options, errors and
     components are those of `vkdnw`, with `vkdnw` and `layers` beside them.
     """
-    value, components = vkdnw(
-        module,
-        inputs,
-        generator,
-        max_tensors=max_tensors,
-        scalars=scalars,
-        min_ndim=min_ndim,
-        quantiles=quantiles,
-        smoothing=smoothing,
-        compat=compat,
-        memory=memory,
-        dtype=dtype,
-    )
+    value, components = vkdnw(module, inputs, generator, **options)
     layers = trainable_tensors(module)
-    details: Mapping[str, float] = {"vkdnw": value, "layers": layers, **components}
-    return value + layers, details
+    return value + layers, {"vkdnw": value, "layers": layers, **components}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uninas.images import read
+from uninas.images import input_option
 from uninas.process import terminable
 
 if TYPE_CHECKING:
@@ -74,15 +74,7 @@ def _options(context: click.Context, parameter: click.Parameter, given: Sequence
 @click.option("--accuracy", default="", help="Columns of the accuracies, as {}_test.  [default: found by the names]")
 @click.option("--index", default="index", show_default=True, help="Column of the keys.")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Number of images.")
-@click.option(
-    "--input",
-    "images",
-    multiple=True,
-    callback=lambda context, parameter, given: read(given),
-    metavar="[PROXY=]SOURCE",
-    help="normal (noise), pink (noise like pictures), a folder of pictures, .npy or .npz; of all proxies or one.  "
-    "[default: as an aggregate wants it, else normal]",
-)
+@input_option
 @click.option(
     "--init", default="kaiming_normal_fan_in", show_default=True, help="Initial weights; own for what the networks say."
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uninas.images import read
+from uninas.images import input_option
 from uninas.process import terminable
 from uninas.search.config import read_config, write_config
 
@@ -97,15 +97,7 @@ _SETTINGS = _named(
     click.option("--img-size", type=click.IntRange(1), help="Height and width of the input, instead of the start's."),
     click.option("--classes", type=click.IntRange(1), help="Number of classes, instead of the start's."),
     click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images for the proxy."),
-    click.option(
-        "--input",
-        "images",
-        multiple=True,
-        callback=lambda context, parameter, given: read(given),
-        metavar="[PROXY=]SOURCE",
-        help="normal (noise), pink (noise like pictures), a folder of pictures, .npy or .npz; of all proxies or one. "
-        "[default: as an aggregate wants it, else normal]",
-    ),
+    input_option,
     click.option("--fold", is_flag=True, help="Score equal heads as one batch: faster, but fewer weight tensors."),
     click.option(
         "--option", "options", multiple=True, callback=_options, metavar="NAME=VALUE", help="Option of the proxy."
