@@ -107,12 +107,13 @@ def test_how_to_run_it_again_is_a_command_that_the_search_understands(run):
 def test_a_command_quotes_what_a_shell_would_read():
     settings = {"space": "my space.uni;rm -rf ~", "start": "$(reboot)", "seed": 0, "fold": True, "params_max": 30e6,
                 "options": {"max_tensors": 32, "word": "a b"}, "further": ["params", "x:higher"], "img_size": None,
-                "budget": "x", "start architecture": "y", "asynchronous": False, "execution": {"jobs": 2}}  # fmt: skip
+                "budget": "x", "start architecture": "y", "asynchronous": False, "execution": {"jobs": 2},
+                "images": {"": "pink", "jacov": "my photos"}}  # fmt: skip
     words = shlex.split(command(settings, "runs/a/"))
     assert words == [
         "uninas", "search", "my space.uni;rm -rf ~", "--start", "$(reboot)", "--option", "max_tensors=32", "--option",
         "word=a b", "--objective", "params", "--objective", "x:higher", "--seed", "0", "--params-max", "30000000",
-        "--fold", "-o", "runs/a-again",
+        "--input", "pink", "--input", "jacov=my photos", "--fold", "-o", "runs/a-again",
     ]  # fmt: skip
 
 

@@ -186,7 +186,7 @@ def command(settings: Mapping[str, Any], folder: str) -> str:
         value = settings.get(name)
         flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
         if isinstance(value, dict):
-            parts += [word for key, one in value.items() for word in (flag, f"{key}={_plain(one)}")]
+            parts += [word for key, one in value.items() for word in (flag, f"{key}=" * bool(key) + _plain(one))]
         elif isinstance(value, list):
             parts += [word for one in value for word in (flag, words(one))]
         elif value is True:
@@ -205,7 +205,8 @@ def words(value: Any) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
     if isinstance(value, dict):
-        return ", ".join(f"{name} = {words(one)}" for name, one in value.items() if one not in (None, ""))
+        shown = ((f"{name} = " * bool(name), one) for name, one in value.items() if one not in (None, ""))
+        return ", ".join(head + words(one) for head, one in shown)
     if isinstance(value, list):
         return ", ".join(map(words, value))
     return "" if value is None else str(value)
