@@ -47,9 +47,8 @@ MOST_BYTES = 2**32
 def source(text: str, shapes: Sequence[Shape], count: int) -> Source:
     """The source that a word names, of `count` samples for inputs of these shapes (each without the batch axis).
 
-    "normal", "pink", a folder of pictures, a .npy or .npz file, or file.npz:KEY. Files are looked at when a batch is
-    drawn.
-    Raises ProxyError if it is none of these, or no source of that kind has such shapes.
+    "normal", "pink", a folder of pictures, a .npy or .npz file, or file.npz:KEY; files are looked at when a batch is
+    drawn. Raises ProxyError if it is none of these, or no source of that kind has such shapes.
     """
     if text in NOISES:
         return NOISES[text](shapes, count)

@@ -132,7 +132,8 @@ class Scorer:
     def _score(self, proxy: str, seed: int, model: Model, dataset: Dataset, graph: Graph) -> Scored:
         began = time.perf_counter()
         try:
-            batch = tuple(part.to(self.device) for part in self._batch(proxy, seed, dataset, graph))
+            images = self._images(proxy, seed, dataset, graph)
+            batch = tuple(part.to(self.device, copy=True) for part in images)  # a module may write into its input
             found = proxies.score(proxy, model, batch, _generator(seed, proxy), **self.options.get(proxy, {}))
         except Exception as problem:  # a network may fail in any way whatever; the others go on
             return Scored(seed, proxy, None, {}, reason(problem), time.perf_counter() - began)
@@ -147,14 +148,14 @@ class Scorer:
         proxies.initialise(model, self.init, _generator(seed, "weights"))
         model.to(self.device)
 
-    def _batch(self, proxy: str, seed: int, dataset: Dataset, graph: Graph) -> tuple[Tensor, ...]:
+    def _images(self, proxy: str, seed: int, dataset: Dataset, graph: Graph) -> tuple[Tensor, ...]:
         """The images of a proxy, the same for all networks with the same inputs."""
         source = self.images.get(proxy, NORMAL)
-        return _images(source, graph.inputs, self.batch_size, seed, f"images of {dataset.name}")
+        return _drawn(source, graph.inputs, self.batch_size, seed, f"images of {dataset.name}")
 
 
 @lru_cache(maxsize=16)
-def _images(source: str, shapes: tuple[Shape, ...], count: int, seed: int, purpose: str) -> tuple[Tensor, ...]:
+def _drawn(source: str, shapes: tuple[Shape, ...], count: int, seed: int, purpose: str) -> tuple[Tensor, ...]:
     return proxies.source(source, shapes, count)(_generator(seed, purpose))
 
 
