@@ -23,7 +23,7 @@ def test_aggregates_want_their_own_images():
 def test_two_wishes_are_an_error_unless_the_user_decides():
     with pytest.raises(UninasError, match="some of what is asked for wants normal and some pink images for") as caught:
         sources(["vkdnw_agg", "uninas_agg"], {})
-    assert "--input jacov=normal" in str(caught.value)
+    assert caught.value.code == "UNI071" and "--input jacov=normal" in str(caught.value)
     assert sources(["vkdnw_agg", "uninas_agg"], {"": "normal"})["jacov"] == "normal"
 
 

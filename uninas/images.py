@@ -38,7 +38,7 @@ def read(texts: Iterable[str]) -> dict[str, str]:
 def sources(asked: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
     """The source of every proxy behind the names that are asked for.
 
-    Raises UNI010 for one that is given for another proxy, and where two aggregates want different ones.
+    Raises UNI010 for one that is given for another proxy, UNI071 where two aggregates want different ones.
     """
     wanted: dict[str, list[str]] = {}
     for name in asked:
@@ -51,7 +51,7 @@ def sources(asked: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
     for part, wishes in wanted.items():
         source = given.get(part, given.get(""))
         if source is None and len(set(wishes)) > 1:
-            raise error("UNI010", f"some of what is asked for wants {' and some '.join(sorted(set(wishes)))} images "
+            raise error("UNI071", f"some of what is asked for wants {' and some '.join(sorted(set(wishes)))} images "
                         f"for {part}", None, f"say which: --input {part}={wishes[0]}; or ask in two runs")  # fmt: skip
         found[part] = wishes[0] if source is None else source
     return found
