@@ -218,6 +218,16 @@ def test_another_run_in_the_folder_is_refused_with_what_differs(tmp_path, make, 
         Run(tmp_path / "run", make(), Inline(score))
 
 
+def test_a_run_from_before_a_setting_goes_on_without_it(reference, tmp_path, make, score):
+    finish(tmp_path / "run", make(), score, 10)
+    with sqlite3.connect(tmp_path / "run" / FILE) as database:
+        assert database.execute("DELETE FROM settings WHERE name = 'images'").rowcount == 1
+    database.close()
+    with pytest.raises(UninasError, match="images was None, now"):
+        Run(tmp_path / "run", make(images={"": "pink"}), Inline(score))
+    assert finish(tmp_path / "run", make(), score) == reference
+
+
 def test_an_unknown_strategy_is_refused(tmp_path, make, score):
     with pytest.raises(UninasError, match="there is no strategy fly"):
         Run(tmp_path / "run", make(strategy="fly"), Inline(score))

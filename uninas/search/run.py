@@ -124,7 +124,8 @@ class Run:
         if not stored:
             self.store.put({**now, "objectives": rungs, "version": __version__, "python": python_version()})
             return
-        changed = [name for name in now if stored.get(name) != now[name]]
+        # A setting that the run does not know came later, and was not asked for then.
+        changed = [name for name in now if stored.get(name) != now[name] and (name in stored or now[name])]
         if changed:
             raise error(
                 "UNI070",
