@@ -17,7 +17,6 @@ from contextlib import suppress
 
 import click
 
-from uninas.aggregate import AGGREGATES, parts_of
 from uninas.errors import did_you_mean, error
 
 NORMAL = "normal"
@@ -40,6 +39,8 @@ def sources(asked: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
 
     Raises UNI010 for one that is given for another proxy, UNI071 where two aggregates want different ones.
     """
+    from uninas.aggregate import AGGREGATES, parts_of  # here, because it loads numpy, which --help does not need
+
     wanted: dict[str, list[str]] = {}
     for name in asked:
         images = AGGREGATES[name].images if name in AGGREGATES else {}
