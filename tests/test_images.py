@@ -4,7 +4,7 @@ import pytest
 
 from uninas import UninasError
 from uninas.aggregate import AGGREGATES
-from uninas.images import read, sources
+from uninas.images import NOISES, from_files, read, sources
 
 
 def test_words_are_of_all_proxies_or_of_one_and_the_last_counts():
@@ -25,6 +25,13 @@ def test_two_wishes_are_an_error_unless_the_user_decides():
         sources(["vkdnw_agg", "uninas_agg"], {})
     assert caught.value.code == "UNI071" and "--input jacov=normal" in str(caught.value)
     assert sources(["vkdnw_agg", "uninas_agg"], {"": "normal"})["jacov"] == "normal"
+
+
+def test_noises_are_no_files():
+    from uninas.proxies import inputs
+
+    assert set(NOISES) == inputs.NOISES.keys()
+    assert from_files({"a": "pink", "b": "x.npy", "c": "normal", "d": "x.npy"}) == ["x.npy"]
 
 
 def test_a_source_for_nobody_is_an_error():

@@ -10,7 +10,7 @@ matters little which is how good (Lee & Ham, CVPR 2024).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -57,10 +57,19 @@ class Aggregate:
         if len({column.shape for column in columns.values()}) > 1 or any(c.ndim != 1 for c in columns.values()):
             shapes = ", ".join(f"{name} {column.shape}" for name, column in columns.items())
             raise ValueError(f"expected as many scores of each component, but got {shapes}")
-        ranks = [ranked(columns[name], direction) for name, direction in self.components.items()]
-        weights = np.array([self.weights.get(name, 1.0) for name in self.components])
-        total: NDArray[np.float64] = weights @ np.log(ranks)
-        return total
+        merits = [columns[name] * (-1 if direction == "lower" else 1) for name, direction in self.components.items()]
+        return log_rank_sum(np.array(merits).T, self.counts(self.components))
+
+    def counts(self, names: Iterable[str]) -> list[float]:
+        """How much each of these counts, components or not."""
+        return [self.weights.get(name, 1.0) for name in names]
+
+
+def log_rank_sum(merits: NDArray[np.float64], weights: Sequence[float] = ()) -> NDArray[np.float64]:
+    """The sum over columns of ln(rank), weighted if wanted; rank 1 is the worst, equal values share their mean."""
+    logarithms = np.log([ranked(column) for column in merits.T])
+    total: NDArray[np.float64] = np.array(weights or [1.0] * len(logarithms)) @ logarithms
+    return total
 
 
 def ranked(scores: NDArray[np.float64], direction: Direction = "higher") -> NDArray[np.float64]:

@@ -20,6 +20,8 @@ import click
 from uninas.errors import did_you_mean, error
 
 NORMAL = "normal"
+NOISES = (NORMAL, "pink")
+"""Sources that need no file: the names of `proxies.inputs.NOISES`, known without loading torch."""
 
 
 def read(texts: Iterable[str]) -> dict[str, str]:
@@ -56,6 +58,11 @@ def sources(asked: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
                         f"for {part}", None, f"say which: --input {part}={wishes[0]}; or ask in two runs")  # fmt: skip
         found[part] = wishes[0] if source is None else source
     return found
+
+
+def from_files(found: Mapping[str, str]) -> list[str]:
+    """The sources that are files or folders."""
+    return sorted(set(found.values()).difference(NOISES))
 
 
 input_option = click.option(

@@ -8,17 +8,23 @@ from itertools import product
 import numpy as np
 import pytest
 
+from uninas.aggregate import log_rank_sum
 from uninas.errors import UninasError, error
 from uninas.search import pool as pools
 from uninas.search.pool import Birth, Pool
-from uninas.search.strategies import STRATEGIES, crowding, fronts, log_rank_sum, make_strategy, pareto_order
+from uninas.search.strategies import STRATEGIES, crowding, fronts, make_strategy, pareto_order
 from uninas.search.strategy import Outcome
 
 
 @pytest.fixture
 def pool(make):
-    made = Pool(make())
-    made.add(0, made.plan.start.key, made.plan.start)
+    return begun(make())
+
+
+def begun(plan):
+    """A pool with the start in it."""
+    made = Pool(plan)
+    made.add(0, plan.start.key, plan.start)
     return made
 
 
@@ -103,7 +109,8 @@ def test_evolution_starts_broadly_and_then_prefers_the_good_among_the_young(pool
     assert parents(told("evolution", pool, [-3.0, -1.0], population=2, tournament=2)).keys() == {1}
 
 
-def test_rank_evolution_wants_all_objectives_at_once(pool):
+def test_rank_evolution_wants_all_objectives_at_once(make):
+    pool = begun(make(further=("params",)))
     merits = [(float(n), float(n)) for n in range(20)] + [(100.0, -5.0), (-5.0, 100.0)]
     strategy = told("rank", pool, merits, population=4)
     assert parents(strategy).keys() == {16, 17, 18, 19}

@@ -15,7 +15,7 @@ from typing import Any, Self
 from uninas import proxies
 from uninas.aggregate import AGGREGATES, Aggregate, parts_of
 from uninas.errors import error
-from uninas.images import NORMAL, sources
+from uninas.images import NORMAL, from_files, sources
 from uninas.ranking.members import dataset, fingerprint
 from uninas.ranking.pool import done
 from uninas.ranking.scoring import Job, Outcome, Scorer, died
@@ -102,7 +102,7 @@ class Ranking:
                              settings.options, images, settings.device)  # fmt: skip
         directions = self.scorer.check(settings.components)
         meant = {"table": table.digest, "space": fingerprint(settings.space)} | {s.name: s.label for s in sets}
-        meant |= {text: proxies.digest(text) for text in images.values() if text != NORMAL}
+        meant |= {text: proxies.digest(text) for text in from_files(images)}
         rows = list(table.rows)
         random.Random(settings.sample_seed).shuffle(rows)  # so that a larger sample contains the smaller ones
         self.store = Store(folder)

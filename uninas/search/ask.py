@@ -27,7 +27,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from uninas.aggregate import AGGREGATES
+from uninas.aggregate import AGGREGATES, log_rank_sum
 from uninas.errors import error
 from uninas.graph import Graph
 from uninas.mutate import Edit
@@ -35,7 +35,7 @@ from uninas.search.objectives import Objective, merits
 from uninas.search.plan import Plan, Settings, make_plan
 from uninas.search.pool import CHANGED, Birth, Origin, Pool
 from uninas.search.store import Candidate
-from uninas.search.strategies import RankEvolution, log_rank_sum, make_strategy, strategy_named
+from uninas.search.strategies import RankEvolution, make_strategy, strategy_named
 from uninas.search.strategy import MOST_AHEAD, Outcome
 
 
@@ -95,7 +95,6 @@ class Search:
             hint = "it ranks candidates among each other: --strategy rank"
             raise error("UNI071", f"expected a score of its own, but {settings.proxy} is an aggregate", None, hint)
         self.strategy = make_strategy(settings.strategy, self.pool, len(self.rungs), settings.tuning)
-        self.strategy.weights = plan.weights
         self.ahead = settings.ahead or self.strategy.ahead
         if not 1 <= self.ahead <= MOST_AHEAD:
             raise error("UNI071", f"expected a window (--ahead) from 1 to {MOST_AHEAD}, but got {self.ahead}")

@@ -59,8 +59,7 @@ def scores(text: str) -> tuple[Objective, ...]:
 
 def weights(score: str, names: Iterable[str]) -> list[float]:
     """How much the rank under each objective counts where the score is an aggregate; 1 for all others."""
-    known = AGGREGATES[score].weights if score in AGGREGATES else {}
-    return [known.get(name, 1.0) for name in names]
+    return AGGREGATES[score].counts(names) if score in AGGREGATES else [1.0 for _ in names]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from uninas.aggregate import parts_of
 from uninas.elaborate import build, space
 from uninas.errors import error
 from uninas.graph import Graph
-from uninas.images import NORMAL, sources
+from uninas.images import from_files, sources
 from uninas.library import Module, find
 from uninas.mutate import Walk, walk_of
 from uninas.op import Shape
@@ -105,16 +105,15 @@ class Plan:
         names = tuple(tuple(objective.name for objective in rung) for rung in self.rungs)
         return Recipe(names, s.batch_size, self.sources, s.fold, dict(s.options), s.device, s.threads)
 
-    @property
+    @cached_property
     def fingerprint(self) -> dict[str, str]:
         """What the settings stood for when the run began, so that a changed file is noticed."""
         rules = [
             (rule.name, rule.weight, [option.text for option in rule.options], rule.values, rule.condition)
             for rule in self.space.moves
         ]
-        drawn = sorted(set(self.sources.values()) - {NORMAL})
         return {
-            **{f"what {source} is": _digest(source) for source in drawn},
+            **{f"what {source} is": _digest(source) for source in from_files(self.sources)},
             "start architecture": self.start.key[:16],
             "moves": sha256(repr((rules, self.space.choices)).encode()).hexdigest()[:16],
             "budget": "; ".join(f"{limit.low} <= {limit.metric} <= {limit.high}" for limit in self.budget.limits),

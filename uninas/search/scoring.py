@@ -62,9 +62,9 @@ class ModuleScore:
         """The score under 'score', the further measures by name, and what else was found on the way."""
         generator = torch.Generator().manual_seed(seed)
         module = compile(graph, generator=generator, fold=self.fold).to(self.device)
-        batches = self._batches(graph, generator)
         found: dict[str, float] = {}
         try:
+            batches = self._batches(graph, generator)
             for position, name in enumerate(self.names):
                 inputs = batches[self.images.get(name, NORMAL)]
                 prefix = f"{name}." if position else ""

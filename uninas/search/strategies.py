@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from uninas.aggregate import ranked
+from uninas.aggregate import log_rank_sum
 from uninas.errors import did_you_mean, error, shown
 from uninas.search.pool import Birth, Pool
 from uninas.search.strategy import Option, Outcome, Strategy, checked_options
@@ -166,7 +166,7 @@ class RankEvolution(Strategy):
         if len(self._numbers) < self.population:
             return None
         if not self._best:
-            order = np.argsort(-log_rank_sum(np.array(self._merits), self.weights), kind="stable")
+            order = np.argsort(-log_rank_sum(np.array(self._merits), self.pool.plan.weights), kind="stable")
             self._best = [self._numbers[index] for index in order[: self.population]]
         return rng.choice(self._best)
 
@@ -282,13 +282,6 @@ def make_strategy(name: str, pool: Pool, rungs: int = 1, options: Mapping[str, A
 
 
 # ---- ranks and fronts ------------------------------------------------------------------------------------------------
-
-
-def log_rank_sum(merits: np.ndarray[Any, Any], weights: Sequence[float] = ()) -> np.ndarray[Any, Any]:
-    """The sum over columns of ln(rank), weighted if wanted; rank 1 is the worst, equal values share their mean."""
-    logarithms = np.log([ranked(column) for column in merits.T])
-    total: np.ndarray[Any, Any] = np.array(weights or [1.0] * len(logarithms)) @ logarithms
-    return total
 
 
 def fronts(merits: np.ndarray[Any, Any]) -> list[list[int]]:

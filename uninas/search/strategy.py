@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -57,8 +57,6 @@ class Strategy(ABC):
     """How many candidates may be in flight unless the user says otherwise: many where scores do not matter."""
     options: ClassVar[Mapping[str, Option]] = {}
     """What can be tuned; every option is an attribute of that name."""
-    weights: Sequence[float] = ()
-    """How much each objective counts where they are ranked together; nothing for all alike."""
     crossover: float = 0.0
     """How often a candidate has two parents."""
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from uninas.aggregate import log_rank_sum
 from uninas.search.objectives import weights
 from uninas.search.store import Candidate, Store
-from uninas.search.strategies import log_rank_sum
 
 
 def ranked_together(store: Store) -> bool:
