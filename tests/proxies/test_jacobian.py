@@ -134,13 +134,32 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
     "conv groups": lambda: conv_net(nn.Conv2d(6, 12, 3, groups=3), nn.Conv2d(12, 6, 1)),
     "depthwise conv": lambda: conv_net(nn.Conv2d(6, 6, (3, 1), padding="same", groups=6)),
     "transposed conv": lambda: conv_net(nn.ConvTranspose2d(6, 6, 3, stride=2, output_padding=1)),
+    "conv with much padding": lambda: conv_net(nn.Conv2d(6, 6, 1, padding=2), nn.Conv2d(6, 6, (3, 2), stride=(1, 3))),
     "conv1d": lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(4, 6, 3), nn.SELU(), nn.Flatten(), nn.Linear(6 * 62, 5)),
     "batch norm": lambda: conv_net(nn.BatchNorm2d(6), nn.GELU(), nn.Conv2d(6, 6, 3), nn.BatchNorm2d(6, affine=False)),
+    "folded norms": lambda: conv_net(
+        nn.BatchNorm2d(6, affine=False),
+        nn.Conv2d(6, 12, 3, groups=3, bias=False),
+        nn.BatchNorm2d(12),
+        nn.ConvTranspose2d(12, 6, 2, bias=False),
+        nn.BatchNorm2d(6),
+    ),
+    "norm of a value that is used twice": lambda: Net(
+        lambda net, x: net.head(pooled(net.norm(y := net.conv(x)) * y)),
+        conv=nn.Conv2d(4, 6, 3),
+        norm=nn.BatchNorm2d(6),
+        head=nn.Linear(6, 5),
+    ),
     "batch statistics": lambda: conv_net(nn.BatchNorm2d(6, track_running_stats=False)),
     "group and instance norm": lambda: conv_net(nn.GroupNorm(2, 6), nn.InstanceNorm2d(6, affine=True)),
     "activations": lambda: conv_net(nn.Hardswish(), nn.SiLU(inplace=True), nn.ELU(), nn.Mish(), nn.PReLU(6), nn.GLU(2)),
     "max pool": lambda: conv_net(nn.MaxPool2d(3, 2, 1), nn.Conv2d(6, 6, 1)),
-    "average pool": lambda: conv_net(nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(3), nn.AdaptiveMaxPool2d(2)),
+    "average pool": lambda: conv_net(
+        nn.AvgPool2d(2),
+        nn.AvgPool2d(2, 1, 1, count_include_pad=False),
+        nn.AdaptiveAvgPool2d(3),
+        nn.AdaptiveMaxPool2d(2),
+    ),
     "upsampling": lambda: conv_net(nn.Upsample(scale_factor=2), nn.Upsample(size=11, mode="bilinear")),
     "padding": lambda: conv_net(nn.ZeroPad2d(1), nn.ReflectionPad2d(1), nn.Dropout(0.5)),
     "shuffles": lambda: conv_net(nn.PixelUnshuffle(2), nn.Conv2d(24, 24, 1), nn.ChannelShuffle(3), nn.PixelShuffle(2)),
@@ -329,8 +348,8 @@ def test_chunks_do_not_change_the_result(name: str, memory: int, monkeypatch: py
     weights = some_weights(module)[::-1]
     whole = logit_jacobian(module, (x,), weights, dtype=torch.float64)
     walks = []
-    walk = sweep._walk
-    monkeypatch.setattr(sweep, "_walk", lambda *args: (walks.append(args[3]), walk(*args))[1])
+    walk = sweep.walk
+    monkeypatch.setattr(sweep, "walk", lambda *args: (walks.append(args[3]), walk(*args))[1])
     parts = logit_jacobian(module, (x,), weights, dtype=torch.float64, memory=memory)
     assert len(walks) > 1
     assert_exact(parts.values, whole.values)
@@ -340,16 +359,16 @@ def test_running_out_of_memory_halves_the_chunk(monkeypatch: pytest.MonkeyPatch)
     module, x = example("residual graph")
     weights = some_weights(module)
     sizes = []
-    walk = sweep._walk
+    walk = sweep.walk
 
-    def scarce(program, env, steps, seeds):
+    def scarce(program, env, steps, seeds, ends):
         sizes.append(sum(map(len, seeds.values())))
         if sizes[-1] > 5:
             raise torch.OutOfMemoryError
-        return walk(program, env, steps, seeds)
+        return walk(program, env, steps, seeds, ends)
 
-    monkeypatch.setattr(sweep, "_walk", scarce)
-    found = logit_jacobian(module, (x,), weights, dtype=torch.float64)
+    monkeypatch.setattr(sweep, "walk", scarce)
+    found = logit_jacobian(module, (x,), weights, dtype=torch.float64, way="columns")
     assert sizes[:2] == [16, 8]
     assert_exact(found.values, reverse_mode(module, x, weights))
 
@@ -358,7 +377,7 @@ def test_running_out_of_memory_with_one_weight_is_an_error(monkeypatch: pytest.M
     def scarce(*_: object):
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(sweep, "_walk", scarce)
+    monkeypatch.setattr(sweep, "walk", scarce)
     module, x = example("gate")
     with pytest.raises(ProxyError, match="memory runs out even for the tangent of one weight"):
         logit_jacobian(module, (x,), some_weights(module))
@@ -375,6 +394,20 @@ def test_a_module_that_looks_at_values_gets_one_pass_per_weight():
     weights = some_weights(module)
     found = logit_jacobian(module, (x,), weights, dtype=torch.float64)
     assert_exact(found.values, reverse_mode(module, x, weights))
+
+
+def test_what_is_multiplied_by_zero_costs_nothing(monkeypatch: pytest.MonkeyPatch):
+    """As the operation `none` of NAS-Bench-201 does."""
+    module = two_branches(lambda a, b: a + 0 * b).double()
+    x = example("gate")[1]
+    weights = some_weights(module)
+    pushed = []
+    push = sweep.push
+    monkeypatch.setattr(sweep, "push", lambda call, tangents: (pushed.append(call.op), push(call, tangents))[1])
+    for way in ("columns", "rows"):
+        found = logit_jacobian(module, (x,), weights, dtype=torch.float64, way=way)
+        assert_exact(found.values, reverse_mode(module, x, weights))
+    assert torch.ops.aten.mul.Tensor not in pushed and torch.ops.aten.add.Tensor in pushed
 
 
 def test_an_unused_weight_has_derivative_zero():

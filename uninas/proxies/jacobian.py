@@ -151,7 +151,7 @@ def _by_rows(
         try:
             advance(plan.program, env, range(plan.program.stop), keep=True)
             logits = _finite(env[plan.program.output])
-            values = through_waists(plan.program, env, plan.places, plan.route, _room(memory, logits))
+            values = through_waists(plan.program, env, plan.places, plan.route, _room(memory, plan.program))
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
@@ -220,7 +220,7 @@ _KINKS = 0.05
 
 def _by_columns(program: Program, env: Env, places: Sequence[Place], memory: int) -> Jacobian:
     steps = range(program.stop)
-    room = _room(memory, env[program.placeholders[-1]])
+    room = _room(memory, program)
     keep = program.activations <= memory - room
     if keep:
         advance(program, env, steps, keep=True)
@@ -235,13 +235,17 @@ def _by_columns(program: Program, env: Env, places: Sequence[Place], memory: int
     return jacobian
 
 
-# Larger stacks of tangents are slower on a CPU: their memory is mapped, and faulted in, anew for every operation.
+# Larger stacks of tangents are slower on a CPU: their memory is mapped, and faulted in, anew for every operation. But
+# so are stacks of a few large ones, which leave it waiting for Python.
 _CPU_CHUNK = 2**25
+_CPU_TANGENTS = 12
 
 
-def _room(memory: int, like: Tensor) -> int:
+def _room(memory: int, program: Program) -> int:
     """How much of the memory tangents may take."""
-    return min(memory // 2, _CPU_CHUNK) if like.device.type == "cpu" else memory // 2
+    if program.output.meta["val"].device.type != "cpu":
+        return memory // 2
+    return min(memory // 2, max(_CPU_CHUNK, _CPU_TANGENTS * max(program.size.values())))
 
 
 # Tensors and kernels

@@ -29,8 +29,9 @@ class Program:
     """A module as a list of ATen operations without side effects.
 
     `leaves` are a node's arguments, flattened; `dying[i]` are the nodes that step i uses last; `size` is the
-    number of bytes of a node's floating-point output, 0 where it has no derivative; `activations` is the number
+    number of bytes of a node's floating-point output, 0 where that has no derivative; `activations` is the number
     of bytes of all intermediate results together; `work[i]` is about how long step i takes, in units that only compare;
+    `by_sample` are nodes that depend on the inputs and have as many entries, along the first dimension, as these have;
     after `stop` steps the output is there, after 0 where it is one of the inputs.
     """
 
@@ -43,6 +44,7 @@ class Program:
     size: Mapping[fx.Node, int]
     activations: int
     work: tuple[float, ...]
+    by_sample: frozenset[fx.Node]
     stop: int
 
 
@@ -64,7 +66,10 @@ def lower(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> P
         except Exception:  # Tracing raises many kinds; the plain pass that follows tells a user's mistake from them.
             return None
         if function is not run or not any(map(_writes, traced.graph.nodes)):
-            return _program(traced) if _simplify(traced.graph) else None
+            if not _simplify(traced.graph):
+                return None
+            _fold_norms(traced.graph)
+            return _program(traced, len(inputs))
     return None
 
 
@@ -93,11 +98,42 @@ def _simplify(graph: fx.Graph) -> bool:
     return all(node.target is not aten.as_strided.default for node in graph.nodes)
 
 
+def _fold_norms(graph: fx.Graph) -> None:
+    """Put a batch norm with running statistics into the filters and the bias of the convolution before it.
+
+    Then it is work on weights, which have few numbers and few tangents, not on feature maps with many of both.
+    """
+    for norm in graph.find_nodes(op="call_function", target=aten.native_batch_norm.default):
+        conv, weight, bias, mean, variance, training, _, epsilon = norm.args
+        folds = not training and mean is not None and conv.target is aten.convolution.default and len(conv.users) == 1
+        if not folds or conv.args[6] or any(user.args[1] != 0 for user in norm.users):
+            continue
+        x, filters, offset, *settings = conv.args
+        with graph.inserting_before(norm):
+
+            def put(op: Any, *args: Any) -> fx.Node:
+                node = graph.call_function(op, args)
+                node.meta["val"] = op(*map_arg(args, lambda leaf: leaf.meta["val"]))
+                return node
+
+            scale = put(aten.rsqrt.default, put(aten.add.Scalar, variance, epsilon))
+            scale = scale if weight is None else put(aten.mul.Tensor, scale, weight)
+            by_filter = [-1, *[1] * (filters.meta["val"].ndim - 1)]
+            folded = put(aten.mul.Tensor, filters, put(aten.reshape.default, scale, by_filter))
+            shift = mean if offset is None else put(aten.sub.Tensor, mean, offset)
+            shift = put(aten.mul.Tensor, shift, scale)
+            shift = put(aten.neg.default, shift) if bias is None else put(aten.sub.Tensor, bias, shift)
+            both = put(aten.convolution.default, x, folded, shift, *settings)
+        for user in list(norm.users):
+            user.replace_all_uses_with(both)
+    graph.eliminate_dead_code()
+
+
 _VIEWS = (aten.view.default, aten._unsafe_view.default)
 _COPIES = (aten.clone.default, aten.alias.default, aten.lift_fresh_copy.default, aten.as_strided_.default)
 
 
-def _program(traced: fx.GraphModule) -> Program:
+def _program(traced: fx.GraphModule, inputs: int) -> Program:
     nodes = list(traced.graph.nodes)
     steps = tuple(node for node in nodes if node.op in ("get_attr", "call_function"))
     (output,) = (node.args[0] for node in nodes if node.op == "output")
@@ -111,18 +147,31 @@ def _program(traced: fx.GraphModule) -> Program:
     dying: list[list[fx.Node]] = [[] for _ in steps]
     for node, i in last_use.items():
         dying[i].append(node)
+    placeholders = tuple(node for node in nodes if node.op == "placeholder")
+    fed = set(placeholders[len(placeholders) - inputs :])
+    for node in steps:
+        if any(leaf in fed for leaf in leaves[node]):
+            fed.add(node)
+    samples = len(output.meta["val"])
     return Program(
         constants=traced,
-        placeholders=tuple(node for node in nodes if node.op == "placeholder"),
+        placeholders=placeholders,
         steps=steps,
         output=output,
         leaves=leaves,
         dying=tuple(map(tuple, dying)),
-        size={node: _bytes(node.meta.get("val")) for node in nodes},
+        size={node: 0 if _is_flat(node) else _bytes(node.meta.get("val")) for node in nodes},
         activations=sum({s._cdata: s.nbytes() for node in steps for s in _storages(node.meta.get("val"))}.values()),
         work=tuple(map(_work, steps)),
+        by_sample=frozenset(node for node in steps if node in fed and entries(node, samples)),
         stop=steps.index(output) + 1 if output in steps else 0,
     )
+
+
+def _is_flat(node: fx.Node) -> bool:
+    """Whether the derivative is zero everywhere, as of NAS-Bench-201's operation `none`, which multiplies by 0."""
+    by_zero = node.target is aten.mul.Tensor and any(type(arg) in (int, float) and arg == 0 for arg in node.args)
+    return by_zero or node.target is aten.detach.default
 
 
 # A processor multiplies about this many numbers in the time in which it fetches one.
@@ -148,6 +197,14 @@ def _bytes(value: Any) -> int:
 
 def _storages(value: Any) -> list[torch.UntypedStorage]:
     return [leaf.untyped_storage() for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def entries(node: fx.Node, samples: int) -> int:
+    """Numbers per sample; 0 for what is not one tensor (samples, ...)."""
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor) or value.ndim < 2 or len(value) != samples:
+        return 0
+    return int(value[0].numel())
 
 
 def call(program: Program, node: fx.Node, env: dict[fx.Node, Any]) -> Call:

@@ -8,7 +8,7 @@ allows; a chunk starts at its first weight, and what lies before is computed onc
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ def sweep(
     first = {leaf: i for i in reversed(steps) for leaf in program.leaves[program.steps[i]]}
     origin = {column: first[node] for column, (node, _) in enumerate(places) if node in first}
     waiting = sorted(origin, key=origin.__getitem__)
+    last = program.steps[steps.stop - 1]
     step, most, once = steps.start, max(1, len(waiting)), True
     while waiting or once:
         start = origin[waiting[0]] if waiting else step
@@ -42,10 +43,11 @@ def sweep(
             advance(program, env, range(step, start))
         step, rest = start, range(start, steps.stop)
         count = _fitting(
-            program, rest, [_seeds(places, waiting[: n + 1]) for n in range(min(most, len(waiting)))], memory
+            program, rest, [seeds_of(places, waiting[: n + 1]) for n in range(min(most, len(waiting)))], memory
         )
+        local = dict(env)
         try:
-            found = _walk(program, dict(env), rest, _seeds(places, waiting[:count]))
+            found = walk(program, local, rest, seeds_of(places, waiting[:count]), {last})
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
@@ -53,8 +55,7 @@ def sweep(
                 raise ProxyError("memory runs out even for the tangent of one weight", "use a smaller batch") from error
             most = count // 2
             continue
-        yield found
-        del found
+        yield local.pop(last), found.pop(last, None)
         waiting, once = waiting[count:], False
 
 
@@ -63,7 +64,8 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
 
 
-def _seeds(places: Sequence[Place], columns: Sequence[int]) -> Seeds:
+def seeds_of(places: Sequence[Place], columns: Sequence[int]) -> Seeds:
+    """What these columns of the Jacobian start from."""
     chosen: dict[fx.Node, dict[int, int]] = {}
     for column in sorted(columns):
         node, element = places[column]
@@ -71,10 +73,10 @@ def _seeds(places: Sequence[Place], columns: Sequence[int]) -> Seeds:
     return chosen
 
 
-def _walk(program: Program, env: Env, steps: range, seeds: Seeds) -> tuple[Any, Tangent | None]:
-    """The value of the last step and its tangents."""
+def walk(program: Program, env: Env, steps: range, seeds: Seeds, ends: Container[fx.Node]) -> dict[fx.Node, Tangent]:
+    """The tangents at the nodes of `ends`, where they stop. `env` gains the values that are not dead by then."""
     tangents: dict[fx.Node, Tangent] = {}
-    last = program.steps[steps.stop - 1]
+    found: dict[fx.Node, Tangent] = {}
     for i in steps:
         node = program.steps[i]
         done = call(program, node, env)
@@ -85,12 +87,12 @@ def _walk(program: Program, env: Env, steps: range, seeds: Seeds) -> tuple[Any, 
         if alive and program.size[node]:
             pushed = _push(done, alive)
             if pushed is not None:
-                tangents[node] = pushed
+                (found if node in ends else tangents)[node] = pushed
         del done, alive
         for dead in program.dying[i]:
             del env[dead]
             tangents.pop(dead, None)
-    return env[last], tangents.get(last)
+    return found
 
 
 def _push(done: Call, alive: Mapping[int, Tangent]) -> Tangent | None:

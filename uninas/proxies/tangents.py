@@ -258,6 +258,8 @@ def filters(call: Call, stack: Tensor) -> Tensor:
     out = zeros(len(stack), call.out)
     for row, tangent in zip(out, stack, strict=True):
         to, of = (torch.nonzero(tangent.flatten(2).any(2).any(axis))[:, 0] for axis in (1, 0))
+        if not len(to):  # a scalar may be multiplied by zero before it gets here
+            continue
         row[:, to] = aten.convolution(x[:, of], tangent[to][:, of], None, *settings)
     return out
 

@@ -1,80 +1,86 @@
-"""Where classes are few: the Jacobian with rows pulled back through the network's waists, instead of columns pushed.
+"""Rows of the Jacobian, pulled back through the network to where tangents of the weights meet them.
 
-A waist is a value that everything after it depends on alone, such as the output of a residual block. Between two of
-them each scalar's tangent is pushed forward to the next waist only, and there it meets the derivatives of the logits,
-which are pulled back once for all scalars. In numbers: with J the derivative of the logits by the waist and t_p the
-tangent of scalar p at it, the column p of the Jacobian is J t_p.
+From the logits back, the derivatives of the logits by the values in between are computed, once for all weights. Each
+weight's tangent is pushed only to the first value that belongs to single samples, most often the output of its own
+layer: with J the derivative of the logits by that value and t_p the tangent of scalar p at it, the column p of the
+Jacobian is J t_p.
 
-Pulling back costs one pass per row, and there are as many rows as logits, or as entries of the narrowest waist if that
-is smaller: below it J is the product of its own rows and those of the narrow one. A network of ten classes, or of a
-thousand classes behind 64 pooled features, needs far fewer rows than columns.
+Pulling back costs one pass per row. Two things spare passes, and both need a waist: a value that everything after it
+depends on alone, such as the output of a residual block.
+
+- There are as many rows as logits, or as entries of the narrowest waist if that is smaller: below it J is the product
+  of its own rows and those of the narrow one. A thousand classes behind 64 pooled features are 64 rows.
+- Few weights lie in the first part of a network. It may be cheaper to push their tangents on to the waist where that
+  part ends, and to pull no rows through it at all.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from uninas.proxies.program import Program, call
-from uninas.proxies.sweep import Env, Place, sweep
-from uninas.proxies.tangents import zeros
+from uninas.proxies.adjoints import Pull, plus, pull
+from uninas.proxies.program import Program, call, entries
+from uninas.proxies.sweep import Env, Place, seeds_of, sweep, walk
+from uninas.proxies.tangents import Tangent, zeros
 
-BACKWARD = 1.5  # what pulling one row back through some steps costs, in forward passes through them
+BACKWARD = 1.0  # what pulling one row back through some steps costs, in forward passes through them
 CHECK = 1.0  # what it costs to verify the outcome with some of the samples, likewise
-_MEETINGS = 32  # how many places are tried, at most, for the first parts to end
+_STARTS = 32  # how many waists are tried, at most, as the end of the first part
 _TOGETHER = 16  # rows that are pulled back together: more are slower, as they leave the caches
 
 
 @dataclass(frozen=True)
-class Part:
-    """Steps between two waists; `entry` is None for the first part."""
+class Waist:
+    """After `step` steps everything depends on the value of `node` alone; it has `width` numbers per sample."""
 
-    entry: fx.Node | None
-    steps: range
+    step: int
+    node: fx.Node
+    width: int
 
 
 @dataclass(frozen=True)
 class Route:
-    """Parts in order, and how many of the last ones lie behind the narrowest waist (none: the logits are it)."""
+    """Where rows come to an end: rows of the logits at `narrow`, its own rows at `first`.
 
-    parts: tuple[Part, ...]
-    behind: int
-    rows: int
-    """How many rows are pulled back through the parts before the narrowest waist."""
+    Without `narrow` the logits' rows go all the way. Up to `first` tangents are pushed; without it, nowhere.
+    """
+
+    first: Waist | None
+    narrow: Waist | None
     passes: float
     """What it costs, in forward passes."""
     bytes: int
-    """What the rows take in memory at once, at most."""
+    """What it takes in memory at once beside the values of all steps, at most."""
 
 
 def route(program: Program, places: Sequence[Place]) -> Route:
     """The cheapest way through the waists of a program."""
-    parts = _parts(program, {node for node, _ in places})
-    lasts = range(0, len(parts), 1 + len(parts) // _MEETINGS)
-    merged = ((Part(None, range(parts[last].steps.stop)), *parts[last + 1 :]) for last in lasts)
-    return min((_costed(program, places, some) for some in merged), key=lambda way: way.passes)
+    waists = _waists(program, {node for node, _ in places})
+    firsts = [None, *waists[:: 1 + len(waists) // _STARTS]]
+    return min((_costed(program, places, waists, first) for first in firsts), key=lambda way: way.passes)
 
 
-def _costed(program: Program, places: Sequence[Place], parts: tuple[Part, ...]) -> Route:
+def _costed(program: Program, places: Sequence[Place], waists: Sequence[Waist], first: Waist | None) -> Route:
+    """The way that pushes tangents as far as `first`."""
     samples, classes = program.output.meta["val"].shape
-    widths = [_width(part.entry) for part in parts if part.entry is not None]
-    narrow = min(widths, default=classes)
-    behind = len(widths) - widths.index(narrow) if narrow < classes else 0
-    rows = min(narrow, classes)
+    start = first.step if first else 0
+    narrow = min((w for w in reversed(waists) if w.step > start), key=lambda waist: waist.width, default=None)
+    if narrow is not None and narrow.width >= classes:
+        narrow = None
+    rows, end = (narrow.width, narrow.step) if narrow else (classes, program.stop)
 
-    total = sum(program.work)
-    work = [sum(program.work[part.steps.start : part.steps.stop]) for part in parts]
-    split = len(parts) - behind
-    pulled = BACKWARD * (rows * sum(work[1:split]) + classes * sum(work[split:] if behind else work[:0]))
-    pushed = sum(column_work(program, places, part.steps) for part in parts)
-    held = max((rows if i < len(widths) - behind + 1 else classes) * w for i, w in enumerate([*widths, classes]))
-    element = program.output.meta["val"].element_size()
-    return Route(parts, behind, rows, CHECK + (pulled + pushed) / max(total, 1.0), 2 * held * samples * element)
+    pulled = BACKWARD * (rows * sum(program.work[start:end]) + classes * sum(program.work[end:]))
+    passes = (pulled + column_work(program, places, range(start))) / max(sum(program.work), 1.0)
+    ends = rows * (first.width if first else 0) + classes * (narrow.width if narrow else 0)
+    size = samples * program.output.meta["val"].element_size()
+    widest = max((program.size[node] for node in program.steps), default=0)
+    return Route(first, narrow, CHECK + passes, program.activations + 2 * ends * size + 3 * _TOGETHER * widest)
 
 
 def column_work(program: Program, places: Sequence[Place], steps: range) -> float:
@@ -90,72 +96,89 @@ def through_waists(program: Program, env: Env, places: Sequence[Place], way: Rou
     """The Jacobian (N, K, P) of the logits by the scalars at `places`; `env` holds the values of all steps."""
     logits: Tensor = env[program.output]
     samples, classes = logits.shape
-    values = logits.new_zeros(samples, classes, len(places))
     rows = torch.eye(classes, dtype=logits.dtype, device=logits.device)[:, None].expand(classes, samples, classes)
+    values, rows = _pulled(program, env, places, way.narrow or way.first, program.stop, rows)
     outer = None
-    for number, part in enumerate(reversed(way.parts), 1):
-        across = rows.transpose(0, 1).flatten(2)
-        for _, tangent in sweep(program, env, places, part.steps, memory, keep=True):
+    if way.narrow:
+        outer = _by_sample(rows, rows)
+        value, width = rows[0], way.narrow.width
+        eye = torch.eye(width, dtype=logits.dtype, device=logits.device)[:, None].expand(width, samples, width)
+        met, rows = _pulled(program, env, places, way.first, way.narrow.step, eye.reshape(width, *value.shape))
+        values += outer @ met
+    if way.first:
+        for _, tangent in sweep(program, env, places, range(way.first.step), memory, keep=True):
             if tangent is not None:
-                met = across @ tangent.stack.transpose(0, 1).flatten(2).transpose(1, 2)
+                met = _meeting(rows, tangent)
                 values[:, :, list(tangent.columns)] += met if outer is None else outer @ met
             del tangent
-        if part.entry is not None:
-            rows = _pulled_back(program, env, part, rows)
-        if number == way.behind:
-            outer = rows.transpose(0, 1).flatten(2)
-            value = rows[0]
-            eye = torch.eye(value[0].numel(), dtype=logits.dtype, device=logits.device)
-            rows = eye[:, None].expand(-1, samples, -1).reshape(-1, *value.shape)
     return values
 
 
-def _parts(program: Program, parameters: set[fx.Node]) -> list[Part]:
-    """The program cut at its waists: after each step that meets a chosen parameter at most once, where it is narrow."""
+def _pulled(
+    program: Program, env: Env, places: Sequence[Place], entry: Waist | None, stop: int, rows: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What rows (R, N, ...) at the value of step `stop` say of the scalars after `entry`: (N, R, P). And rows there."""
+    steps = range(entry.step if entry else 0, stop)
+    tangents = walk(program, dict(env), steps, seeds_of(places, range(len(places))), program.by_sample)
+    wanted: set[fx.Node] = {*tangents, *((entry.node,) if entry else ())}
+    pulls = _pulls(program, env, steps, wanted)
+    met = rows.new_zeros(rows.shape[1], len(rows), len(places))
+    arrived = []
+    for start in range(0, len(rows), _TOGETHER):
+        here = slice(start, start + _TOGETHER)
+        known: dict[fx.Node, Any] = {program.steps[stop - 1]: rows[here]}
+        for node in (program.steps[i] for i in reversed(steps)):
+            some = known.pop(node, None) if node in wanted else None
+            if some is None:
+                continue
+            if node in tangents:
+                met[:, here, list(tangents[node].columns)] += _meeting(some, tangents[node])
+            for leaf, back in pulls.get(node, ()):
+                more = back(some)
+                known[leaf] = plus(known[leaf], more) if leaf in known else more
+        if entry:
+            arrived.append(known[entry.node] if entry.node in known else zeros(len(rows[here]), env[entry.node]))
+    return met, torch.cat(arrived) if entry else rows[:0]
+
+
+def _pulls(
+    program: Program, env: Env, steps: range, wanted: set[fx.Node]
+) -> Mapping[fx.Node, Sequence[tuple[fx.Node, Pull]]]:
+    """How rows at all that depends on nodes of `wanted` become rows at its arguments; `wanted` gains these nodes."""
+    pulls = {}
+    for node in (program.steps[i] for i in steps):
+        if program.size[node] and any(leaf in wanted for leaf in program.leaves[node]):
+            wanted.add(node)
+            done = call(program, node, env)
+            pulls[node] = [(leaf, pull(done, i)) for i, leaf in enumerate(program.leaves[node]) if leaf in wanted]
+    return pulls
+
+
+def _meeting(rows: Tensor, tangent: Tangent) -> Tensor:
+    """What rows (R, N, ...) say of the tangents (P, N, ...) of a value (N, ...): the products (N, R, P)."""
+    return _by_sample(rows, tangent.stack) @ _by_sample(tangent.stack, tangent.stack).transpose(1, 2)
+
+
+def _by_sample(stack: Tensor, like: Tensor) -> Tensor:
+    """(R, N, ...) as (N, R, numbers), the numbers in the order of `like`'s memory, so that they need not be moved."""
+    strides = like.stride()
+    return stack.permute(1, 0, *sorted(range(2, stack.ndim), key=lambda d: -strides[d])).flatten(2)
+
+
+def _waists(program: Program, parameters: set[fx.Node]) -> list[Waist]:
+    """Between two steps that meet chosen parameters at most one waist, the narrowest, and so after the last one."""
     samples = len(program.output.meta["val"])
     carrying, live = set(parameters), set[fx.Node]()
-    cuts: list[tuple[int, fx.Node]] = []
-    settled, below = 0, 0  # the cuts above the last parameter; and what one after it must be narrower than
+    waists: list[Waist] = []
+    settled, below = 0, 0  # the waists above the last parameter; and what one after it must be narrower than
     for i, node in enumerate(program.steps):
         if any(leaf in parameters for leaf in program.leaves[node]):
-            settled, below = len(cuts), sys.maxsize
+            settled, below = len(waists), sys.maxsize
         if program.size[node] and any(leaf in carrying for leaf in program.leaves[node]):
             carrying.add(node)
             live.add(node)
         live.difference_update(program.dying[i])
-        if live == {node} and node is not program.output and 0 < _width(node, samples) < below:
-            cuts[settled:] = [(i + 1, node)]
-            below = _width(node)
-    ends = [*cuts, (program.stop, program.output)]
-    first = Part(None, range(ends[0][0]))
-    return [first, *(Part(node, range(start, stop)) for (start, node), (stop, _) in pairwise(ends))]
-
-
-def _width(node: fx.Node, samples: int | None = None) -> int:
-    """Numbers per sample; 0 for what is not one tensor (samples, ...)."""
-    value = node.meta["val"]
-    if not isinstance(value, Tensor) or value.ndim < 2 or (samples is not None and len(value) != samples):
-        return 0
-    return int(value[0].numel())
-
-
-def _pulled_back(program: Program, env: Env, part: Part, rows: Tensor) -> Tensor:
-    """From rows (R, N, ...) at the end of a part to those at its entry."""
-    assert part.entry is not None
-    entry = env[part.entry].detach().requires_grad_()
-    changed = {part.entry}
-    local = {**env, part.entry: entry}
-    with torch.enable_grad():
-        for node in (program.steps[i] for i in part.steps):
-            if any(leaf in changed for leaf in program.leaves[node]):
-                changed.add(node)
-                del local[node]
-                call(program, node, local)
-        out = local[program.steps[part.steps.stop - 1]]
-        pulled = zeros(len(rows), entry.detach())
-        for target, some in zip(torch.split(pulled, _TOGETHER), torch.split(rows, _TOGETHER), strict=True):
-            (gradient,) = torch.autograd.grad(
-                out, entry, some, retain_graph=True, materialize_grads=True, is_grads_batched=True
-            )
-            target.copy_(gradient)
-    return pulled
+        if live == {node} and node is not program.output and 0 < entries(node, samples) < below:
+            below = entries(node, samples)
+            waists[settled:] = [Waist(i + 1, node, below)]
+    return waists

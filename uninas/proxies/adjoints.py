@@ -1,0 +1,216 @@
+"""Derivatives of single torch operations the other way: from rows at an operation's output to rows at its inputs.
+
+A row is the derivative of one number, such as a logit, by an intermediate tensor. Rows are stacked along a new leading
+dimension, as tangents are (`tangents.py`). `pull(call, slot)` prepares, once for all rows, the function that takes
+rows at an operation's output to rows at one of its arguments:
+
+    named in PULLS                  its rule, for speed
+    element-wise (tagged by torch)  the slope, computed once, times the rows
+    anything else                   torch.func.vjp, vectorised over the rows
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vjp, vmap
+
+from uninas.proxies.tangents import Call
+
+aten = torch.ops.aten
+
+Pull = Callable[[Any], Any]
+"""From rows (R, *out.shape) to rows (R, *argument.shape); where there are several outputs, they are a list of such
+stacks, None for those that nothing depends on."""
+
+
+def pull(call: Call, slot: int) -> Pull:
+    """How rows at `call.out` become rows at the argument in this slot."""
+    rule = PULLS.get(call.op)
+    if rule is None:
+        rule = _pointwise if torch.Tag.pointwise in getattr(call.op, "tags", ()) else _generic
+    return rule(call, slot)
+
+
+def plus(rows: Any, more: Any) -> Any:
+    """The sum of what is known so far of the rows at a value, and of what its next user says of them."""
+    if isinstance(more, list):
+        return [a if b is None else b if a is None else plus(a, b) for a, b in zip(rows, more, strict=True)]
+    return rows + more
+
+
+def _gathered(stack: Tensor, shape: Sequence[int]) -> Tensor:
+    """The rows of a tensor of this shape, given those of what it was broadcast to."""
+    extra = stack.ndim - 1 - len(shape)
+    over = [d for d in range(1, stack.ndim) if d <= extra or (shape[d - 1 - extra] == 1 and stack.shape[d] > 1)]
+    return (stack.sum(over) if over else stack).reshape(len(stack), *shape)
+
+
+def _generic(call: Call, slot: int) -> Pull:
+    """Any operation: torch's own backward derivative, vectorised over the rows."""
+    op, outputs = call.along(slot), [call.out] if isinstance(call.out, Tensor) else list(call.out)
+
+    def several(rows: list[Tensor | None]) -> Any:
+        known = [i for i, some in enumerate(rows) if some is not None]
+        back = vjp(lambda value: tuple(op(value)[i] for i in known), call.argument(slot))[1]
+        return vmap(back)(tuple(rows[i] for i in known))[0]
+
+    if not isinstance(call.out, Tensor):
+        return several if outputs else lambda rows: None
+    back = vjp(op, call.argument(slot))[1]
+    return lambda rows: vmap(back)(rows)[0]
+
+
+def _pointwise(call: Call, slot: int) -> Pull:
+    value = call.argument(slot)
+    slope: Tensor = jvp(call.along(slot), (value,), (torch.ones_like(value),))[1]
+    return lambda rows: _gathered(rows * slope, value.shape)
+
+
+def _add(call: Call, slot: int) -> Pull:
+    """self + alpha other"""
+    shape, factor = call.args[slot].shape, call.kwargs.get("alpha", 1) if slot == 1 else 1
+    return lambda rows: _gathered(rows if factor == 1 else rows * factor, shape)
+
+
+def _subtract(call: Call, slot: int) -> Pull:
+    """self - alpha other"""
+    plain = _add(call, slot)
+    return plain if slot == 0 else lambda rows: -plain(rows)
+
+
+def _multiply(call: Call, slot: int) -> Pull:
+    """self other"""
+    other, shape = call.args[1 - slot], call.args[slot].shape
+    return lambda rows: _gathered(rows * other, shape)
+
+
+def _reshape(call: Call, slot: int) -> Pull:
+    return lambda rows: rows.reshape(len(rows), *call.args[0].shape)
+
+
+def _mm(call: Call, slot: int) -> Pull:
+    """out = a b"""
+    a, b = call.args
+    return (lambda rows: rows @ b.T) if slot == 0 else (lambda rows: a.T @ rows)
+
+
+def _bmm(call: Call, slot: int) -> Pull:
+    """One product per row: a broadcast product would copy the factor that they share."""
+    a, b = (factor.transpose(1, 2) for factor in call.args)
+    return lambda rows: torch.stack([row @ b if slot == 0 else a @ row for row in rows])
+
+
+def _addmm(call: Call, slot: int) -> Pull:
+    """beta bias + alpha a b, the linear layer"""
+    bias, a, b = call.args
+    if slot == 0:
+        beta = call.kwargs.get("beta", 1)
+        return lambda rows: _gathered(rows, bias.shape) * beta
+    plain, alpha = _mm(Call(aten.mm.default, (a, b), {}, call.out), slot - 1), call.kwargs.get("alpha", 1)
+    return plain if alpha == 1 else lambda rows: plain(rows) * alpha
+
+
+def _convolution(call: Call, slot: int) -> Pull:
+    """In the input: a convolution with the mirrored filters, all rows being one batch."""
+    if slot != 0:
+        return _generic(call, slot)
+    x, weight, _, stride, padding, dilation, transposed, _, groups = call.args
+    reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    sizes = list(zip(x.shape[2:], call.out.shape[2:], stride, padding, reach, strict=True))
+    none = [0] * len(sizes)
+    if transposed:
+        settings = (stride, padding, dilation, False, none, groups)
+    elif all(s == 1 and p <= r for _, _, s, p, r in sizes):  # no convolution is faster than a plain one
+        weight = _mirrored(weight, groups)
+        settings = (stride, [r - p for *_, p, r in sizes], dilation, False, none, groups)
+    else:
+        unreached = [before - ((after - 1) * s - 2 * p + r + 1) for before, after, s, p, r in sizes]
+        settings = (stride, padding, dilation, True, unreached, groups)
+
+    def back(rows: Tensor) -> Tensor:
+        out: Tensor = aten.convolution(rows.flatten(0, 1), weight, None, *settings)
+        return out.reshape(len(rows), *x.shape)
+
+    return back
+
+
+def _mirrored(weight: Tensor, groups: int) -> Tensor:
+    """Filters (O, I / groups, ...) from outputs to inputs instead: (I, O / groups, ...), each upside down."""
+    turned = weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
+    inner = weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if inner else torch.contiguous_format
+    mirrored: Tensor = turned.flip(*range(2, weight.ndim)).contiguous(memory_format=layout)
+    return mirrored
+
+
+def _softmax(call: Call, slot: int) -> Pull:
+    """s = softmax(x): the derivative, diag(s) - s s^T, is symmetric."""
+    s, dim = call.out, call.args[1] if call.args[1] < 0 else call.args[1] + 1
+
+    def back(rows: Tensor) -> Tensor:
+        weighted: Tensor = rows * s
+        weighted.addcmul_(s.expand_as(weighted), weighted.sum(dim, keepdim=True), value=-1)
+        return weighted
+
+    return back
+
+
+def _batch_norm(call: Call, slot: int) -> Pull:
+    """With running statistics: one scale per channel."""
+    x, weight, _, _, variance, training, _, epsilon = call.args
+    if training or variance is None or slot > 0:
+        return _generic(call, slot)
+    scale = (variance + epsilon).rsqrt()
+    scale = (scale if weight is None else scale * weight).view(-1, *[1] * (x.ndim - 2))
+    return lambda rows: rows[0] * scale
+
+
+def _average(call: Call, slot: int) -> Pull:
+    """Average pooling: all rows are one batch; of the input only the shape matters."""
+    x, *settings = call.args
+    settings += ([], 0, False, True, None)[len(settings) - 1 :]
+
+    def back(rows: Tensor) -> Tensor:
+        flat = rows.flatten(0, 1)
+        like = flat.new_empty(1).expand(len(flat), *x.shape[1:])
+        out: Tensor = aten.avg_pool2d_backward(flat, like, *settings)
+        return out.reshape(len(rows), *x.shape)
+
+    return back
+
+
+def _pick(call: Call, slot: int) -> Pull:
+    """One output of an operation that has several."""
+    several, chosen = call.args
+    return lambda rows: [rows if i == chosen else None for i in range(len(several))]
+
+
+def _join(call: Call, slot: int) -> Pull:
+    """Concatenation: every part has its own place. (Empty one-dimensional parts are allowed, and have no rows.)"""
+    tensors, dim = call.args[0], call.args[1] if len(call.args) > 1 else 0
+    sizes = [tensor.shape[dim] if tensor.ndim == call.out.ndim else 0 for tensor in tensors]
+    place = (dim if dim < 0 else dim + 1, sum(sizes[:slot]), sizes[slot])
+    return lambda rows: rows.narrow(*place).reshape(len(rows), *tensors[slot].shape)
+
+
+PULLS: dict[Any, Callable[[Call, int], Pull]] = {
+    operator.getitem: _pick,
+    aten.add.Tensor: _add,
+    aten.sub.Tensor: _subtract,
+    aten.mul.Tensor: _multiply,
+    aten.reshape.default: _reshape,
+    aten.mm.default: _mm,
+    aten.bmm.default: _bmm,
+    aten.addmm.default: _addmm,
+    aten.convolution.default: _convolution,
+    aten._softmax.default: _softmax,
+    aten._safe_softmax.default: _softmax,
+    aten.native_batch_norm.default: _batch_norm,
+    aten.avg_pool2d.default: _average,
+    aten.cat.default: _join,
+}
