@@ -18,13 +18,13 @@ from functools import cache
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from uninas.proxies.base import Inputs, ProxyError
 from uninas.proxies.program import Program, advance, lower
-from uninas.proxies.sweep import Env, Place, one_hot, out_of_memory, sweep
+from uninas.proxies.sweep import Env, Place, along, out_of_memory, sweep, walk
 from uninas.proxies.waists import Route, column_work, route, through_waists
 
 
@@ -72,7 +72,7 @@ def logit_jacobian(
     with torch.no_grad(), _differentiable_kernels():
         lowered = cache(lambda size: lower(module, tensors, tuple(part[:size] for part in inputs)))
         found = _by_rows(lowered, tensors, inputs, weights, memory, way) if way != "columns" else None
-        if found is not None and _confirmed(module, tensors, inputs, weights, found):
+        if found is not None and _confirmed(lowered, tensors, inputs, weights, found):
             return found
         program = lowered(len(inputs[0]))
         if program is None:
@@ -175,37 +175,40 @@ def _plan(
 
 
 def _confirmed(
-    module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs, weights: Sequence[Weight], found: Jacobian
+    lowered: Callable[[int], Program | None],
+    tensors: Mapping[str, Tensor],
+    inputs: Inputs,
+    weights: Sequence[Weight],
+    found: Jacobian,
 ) -> bool:
-    """Whether a derivative in one direction, through all weights at once, is what the Jacobian says.
+    """Whether a tangent in one direction, through all weights at once, is what the Jacobian says.
 
     Pulling rows back takes for granted that samples do not mix, and that they are told apart by the first dimension of
     every waist. Neither is written in the program, but it shows here, where samples of different pieces meet: each
     column takes part at its own scale.
     """
     samples = len(found.logits)
-    some = torch.arange(samples, device=found.logits.device)
-    if samples > _CPU_PIECE:
-        some = some[:: samples // _CPU_PIECE]
-    inputs = tuple(part[some] for part in inputs)
+    some = torch.linspace(0, samples - 1, min(samples, _CPU_PIECE)).round().long().to(found.logits.device)
+    try:
+        program = lowered(len(some))
+    except ProxyError:  # the module takes no batch of this size
+        program = None
+    if program is None:
+        return False
     size = found.values.double().square().sum((0, 1)).sqrt()
     rounding = torch.finfo(found.values.dtype).eps ** 0.5  # a column smaller than this part of the others may be noise
     scale = size.clamp(min=float(size.mean()) * rounding or 1.0).reciprocal()
     sign = 1 - 2 * (torch.arange(len(weights), device=size.device) * 0.618034 % 1 < 0.5).to(size.dtype)
-    along = {w.name: torch.zeros_like(tensors[w.name]) for w in weights}
-    for weight, step in zip(weights, (sign * scale).tolist(), strict=True):
-        along[weight.name].view(-1)[weight.index] += step
-    rest = {name: tensor for name, tensor in tensors.items() if name not in along}
+    direction: dict[fx.Node, dict[int, dict[int, float]]] = {}
+    for (node, element), step in zip(_places(program, tensors, weights), (sign * scale).tolist(), strict=True):
+        elements = direction.setdefault(node, {0: {}})[0]
+        elements[element] = elements.get(element, 0.0) + step
 
-    def logits(chosen: dict[str, Tensor]) -> Tensor:
-        return _run(module, {**rest, **chosen}, inputs)
-
-    try:
-        truth = jvp(logits, ({name: tensors[name] for name in along},), (along,))[1].double()
-    except ProxyError:  # the module takes no batch of this size
-        return False
-    errors = (found.values[some].double() @ (sign * scale) - truth).norm(dim=1)
-    norm = truth.norm().clamp(min=1.0)
+    env = _env(program, [*map(_fast_layout, tensors.values())], tuple(part[some] for part in inputs))
+    end = walk(program, env, range(program.stop), direction, {program.output}).get(program.output)
+    truth = found.logits.new_zeros(len(some), found.logits.shape[1]) if end is None else end.stack[0]
+    errors = (found.values[some].double() @ (sign * scale) - truth.double()).norm(dim=1)
+    norm = truth.double().norm().clamp(min=1.0)
     return bool(errors.norm() <= _KINKS * norm and errors.median() <= _TOLERANCE * norm / len(truth) ** 0.5)
 
 
@@ -245,7 +248,7 @@ def _room(memory: int, program: Program) -> int:
     """How much of the memory tangents may take."""
     if program.output.meta["val"].device.type != "cpu":
         return memory // 2
-    return min(memory // 2, max(_CPU_CHUNK, _CPU_TANGENTS * max(program.size.values())))
+    return min(memory // 2, max(_CPU_CHUNK, _CPU_TANGENTS * program.widest))
 
 
 # Tensors and kernels
@@ -293,7 +296,7 @@ def _pass_per_weight(
     logits = _run(module, tensors, inputs)
     for weight in weights:
         value = tensors[weight.name]
-        tangent = one_hot(value, {0: weight.index}).stack[0]
+        tangent = along(value, {0: {weight.index: 1.0}}).stack[0]
 
         def run(value: Tensor, name: str = weight.name) -> Tensor:
             return _run(module, {**tensors, name: value}, inputs)

@@ -31,6 +31,7 @@ class Program:
     `leaves` are a node's arguments, flattened; `dying[i]` are the nodes that step i uses last; `size` is the
     number of bytes of a node's floating-point output, 0 where that has no derivative; `activations` is the number
     of bytes of all intermediate results together; `work[i]` is about how long step i takes, in units that only compare;
+    `widest` is the number of bytes of the largest result that depends on the inputs;
     `by_sample` are nodes that depend on the inputs and have as many entries, along the first dimension, as these have;
     after `stop` steps the output is there, after 0 where it is one of the inputs.
     """
@@ -44,6 +45,7 @@ class Program:
     size: Mapping[fx.Node, int]
     activations: int
     work: tuple[float, ...]
+    widest: int
     by_sample: frozenset[fx.Node]
     stop: int
 
@@ -153,6 +155,7 @@ def _program(traced: fx.GraphModule, inputs: int) -> Program:
         if any(leaf in fed for leaf in leaves[node]):
             fed.add(node)
     samples = len(output.meta["val"])
+    size = {node: 0 if _is_flat(node) else _bytes(node.meta.get("val")) for node in nodes}
     return Program(
         constants=traced,
         placeholders=placeholders,
@@ -160,9 +163,10 @@ def _program(traced: fx.GraphModule, inputs: int) -> Program:
         output=output,
         leaves=leaves,
         dying=tuple(map(tuple, dying)),
-        size={node: 0 if _is_flat(node) else _bytes(node.meta.get("val")) for node in nodes},
+        size=size,
         activations=sum({s._cdata: s.nbytes() for node in steps for s in _storages(node.meta.get("val"))}.values()),
         work=tuple(map(_work, steps)),
+        widest=max((size[node] for node in fed), default=0),
         by_sample=frozenset(node for node in steps if node in fed and entries(node, samples)),
         stop=steps.index(output) + 1 if output in steps else 0,
     )

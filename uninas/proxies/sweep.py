@@ -20,7 +20,8 @@ from uninas.proxies.tangents import Call, Tangent, push
 
 Place = tuple[fx.Node, int]  # a parameter of a program, and an element of it
 Env = dict[fx.Node, Any]
-Seeds = Mapping[fx.Node, Mapping[int, int]]  # parameter -> {column of the Jacobian: element of the parameter}
+Direction = Mapping[int, float]  # of a parameter: how far each element goes, the others standing still
+Seeds = Mapping[fx.Node, Mapping[int, Direction]]  # what each column of the Jacobian starts from in a parameter
 
 
 def sweep(
@@ -66,10 +67,10 @@ def out_of_memory(error: Exception) -> bool:
 
 def seeds_of(places: Sequence[Place], columns: Sequence[int]) -> Seeds:
     """What these columns of the Jacobian start from."""
-    chosen: dict[fx.Node, dict[int, int]] = {}
+    chosen: dict[fx.Node, dict[int, Direction]] = {}
     for column in sorted(columns):
         node, element = places[column]
-        chosen.setdefault(node, {})[column] = element
+        chosen.setdefault(node, {})[column] = {element: 1.0}
     return chosen
 
 
@@ -82,7 +83,7 @@ def walk(program: Program, env: Env, steps: range, seeds: Seeds, ends: Container
         done = call(program, node, env)
         for leaf in program.leaves[node]:
             if leaf in seeds and leaf not in tangents:
-                tangents[leaf] = one_hot(env[leaf], seeds[leaf])
+                tangents[leaf] = along(env[leaf], seeds[leaf])
         alive = {slot: tangents[leaf] for slot, leaf in enumerate(program.leaves[node]) if leaf in tangents}
         if alive and program.size[node]:
             pushed = _push(done, alive)
@@ -102,11 +103,12 @@ def _push(done: Call, alive: Mapping[int, Tangent]) -> Tangent | None:
         raise ProxyError(f"torch has no forward derivative of {done.op}") from error
 
 
-def one_hot(value: Tensor, elements: Mapping[int, int]) -> Tangent:
-    """Tangents of some elements of a parameter by themselves."""
-    stack = value.new_zeros(len(elements), value.numel())
-    stack[range(len(elements)), list(elements.values())] = 1
-    return Tangent(tuple(elements), stack.reshape(len(elements), *value.shape))
+def along(value: Tensor, directions: Mapping[int, Direction]) -> Tangent:
+    """The tangents of a parameter itself in these directions, by column."""
+    stack = value.new_zeros(len(directions), value.numel())
+    for row, direction in zip(stack, directions.values(), strict=True):
+        row[list(direction)] = row.new_tensor(list(direction.values()))
+    return Tangent(tuple(directions), stack.reshape(len(directions), *value.shape))
 
 
 def _fitting(program: Program, steps: range, prefixes: Sequence[Seeds], memory: int) -> int:

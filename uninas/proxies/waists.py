@@ -79,8 +79,8 @@ def _costed(program: Program, places: Sequence[Place], waists: Sequence[Waist], 
     passes = (pulled + column_work(program, places, range(start))) / max(sum(program.work), 1.0)
     ends = rows * (first.width if first else 0) + classes * (narrow.width if narrow else 0)
     size = samples * program.output.meta["val"].element_size()
-    widest = max((program.size[node] for node in program.steps), default=0)
-    return Route(first, narrow, CHECK + passes, program.activations + 2 * ends * size + 3 * _TOGETHER * widest)
+    transient = 3 * min(max(rows, classes), _TOGETHER) * program.widest
+    return Route(first, narrow, CHECK + passes, program.activations + 2 * ends * size + transient)
 
 
 def column_work(program: Program, places: Sequence[Place], steps: range) -> float:
