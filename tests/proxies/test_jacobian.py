@@ -261,6 +261,18 @@ def test_few_rows_are_pulled_where_that_is_cheaper(classes: int, monkeypatch: py
     assert_exact(found.values, reverse_mode(module, x, weights))
 
 
+def test_the_narrowest_waist_may_be_a_map(monkeypatch: pytest.MonkeyPatch):
+    parts = list(deep(2))[:7]
+    narrow = [nn.Conv2d(6, 3, 3, stride=2), nn.Tanh(), nn.Conv2d(3, 8, 1), nn.Flatten(), nn.Linear(32, 40)]
+    module = nn.Sequential(*parts, *narrow).double()
+    x = example("gate")[1]
+    weights = some_weights(module)
+    monkeypatch.setattr(jacobian, "_by_columns", None)
+    expected = reverse_mode(module, x, weights)
+    found = logit_jacobian(module, (x,), weights, dtype=torch.float32, way="rows")  # channels come last in memory
+    torch.testing.assert_close(found.values.double(), expected, rtol=1e-3, atol=1e-5)
+
+
 def test_columns_are_pushed_where_classes_are_many(monkeypatch: pytest.MonkeyPatch):
     module, x = deep(40), example("gate")[1]
     module = nn.Sequential(*list(module)[:7], nn.Flatten(), nn.Linear(6 * 36, 40)).double()

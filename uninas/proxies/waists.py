@@ -19,6 +19,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import torch
@@ -79,8 +81,9 @@ def _costed(program: Program, places: Sequence[Place], waists: Sequence[Waist], 
     passes = (pulled + column_work(program, places, range(start))) / max(sum(program.work), 1.0)
     ends = rows * (first.width if first else 0) + classes * (narrow.width if narrow else 0)
     size = samples * program.output.meta["val"].element_size()
-    transient = 3 * min(max(rows, classes), _TOGETHER) * program.widest
-    return Route(first, narrow, CHECK + passes, program.activations + 2 * ends * size + transient)
+    slopes, transient = program.activations, 3 * min(max(rows, classes), _TOGETHER) * program.widest
+    held = slopes + _met_bytes(program, places, range(start, program.stop)) + 2 * ends * size + transient
+    return Route(first, narrow, CHECK + passes, held)
 
 
 def column_work(program: Program, places: Sequence[Place], steps: range) -> float:
@@ -92,6 +95,21 @@ def column_work(program: Program, places: Sequence[Place], steps: range) -> floa
     return sum(after[steps.stop - first[node]] for node, _ in places if node in first)
 
 
+def _met_bytes(program: Program, places: Sequence[Place], steps: range) -> int:
+    """The bytes of all tangents where they meet rows; it follows which weights reach which node, as bit sets."""
+    reach: dict[fx.Node, int] = {}
+    for column, (node, _) in enumerate(places):
+        reach[node] = reach.get(node, 0) | 1 << column
+    held = 0
+    for node in (program.steps[i] for i in steps):
+        columns = reduce(or_, (reach.get(leaf, 0) for leaf in program.leaves[node] if isinstance(leaf, fx.Node)), 0)
+        if columns and node in program.by_sample:
+            held += columns.bit_count() * program.size[node]
+        elif columns:
+            reach[node] = columns
+    return held
+
+
 def through_waists(program: Program, env: Env, places: Sequence[Place], way: Route, memory: int) -> Tensor:
     """The Jacobian (N, K, P) of the logits by the scalars at `places`; `env` holds the values of all steps."""
     logits: Tensor = env[program.output]
@@ -100,7 +118,7 @@ def through_waists(program: Program, env: Env, places: Sequence[Place], way: Rou
     values, rows = _pulled(program, env, places, way.narrow or way.first, program.stop, rows)
     outer = None
     if way.narrow:
-        outer = _by_sample(rows, rows)
+        outer = rows.transpose(0, 1).flatten(2)
         value, width = rows[0], way.narrow.width
         eye = torch.eye(width, dtype=logits.dtype, device=logits.device)[:, None].expand(width, samples, width)
         met, rows = _pulled(program, env, places, way.first, way.narrow.step, eye.reshape(width, *value.shape))
