@@ -91,6 +91,11 @@ AGGREGATES: Mapping[str, Aggregate] = MappingProxyType(
                 "Tybl & Neumann, CVPR 2025, for NAS-Bench-201",
             ),
             Aggregate(
+                "vkdnw_agg_mbv2",
+                dict.fromkeys(("vkdnw_single", "expressivity", "progressivity", "trainability", "complexity"), "higher"),
+                "what the code of Tybl & Neumann measures in the MobileNetV2 space: VKDNW beside AZ-NAS, no Jacov",
+            ),
+            Aggregate(
                 "az_nas",
                 dict.fromkeys(("expressivity", "progressivity", "trainability", "complexity"), "higher"),
                 "Lee & Ham, CVPR 2024",
