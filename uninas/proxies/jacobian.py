@@ -2,7 +2,7 @@
 
 The published way takes it in reverse mode, one backward pass per class and sample. Here the module is lowered to a flat
 program of ATen operations. Then one tangent per weight is pushed forward, from that weight on (`sweep`), or, where that
-is cheaper, only to where it meets rows of the Jacobian that are pulled back through the network's waists (`waists`).
+is cheaper, only as far as it meets rows of the Jacobian, which are pulled back from the logits (`waists`).
 
 Samples rarely mix. So rows are pulled back for a few samples at a time, whose intermediate values fit in the memory
 and, on a CPU, in its caches; whether samples do mix is found out afterwards.
