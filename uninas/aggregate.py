@@ -92,7 +92,9 @@ AGGREGATES: Mapping[str, Aggregate] = MappingProxyType(
             ),
             Aggregate(
                 "vkdnw_agg_mbv2",
-                dict.fromkeys(("vkdnw_single", "expressivity", "progressivity", "trainability", "complexity"), "higher"),
+                dict.fromkeys(
+                    ("vkdnw_single", "expressivity", "progressivity", "trainability", "complexity"), "higher"
+                ),
                 "what the code of Tybl & Neumann measures in the MobileNetV2 space: VKDNW beside AZ-NAS, no Jacov",
             ),
             Aggregate(

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp, vmap
+from torch.func import vjp, vmap
 
-from uninas.proxies.tangents import Call
+from uninas.proxies.tangents import Call, batch_norm, slope, softmax
 
 aten = torch.ops.aten
 
@@ -66,9 +66,8 @@ def _generic(call: Call, slot: int) -> Pull:
 
 
 def _pointwise(call: Call, slot: int) -> Pull:
-    value = call.argument(slot)
-    slope: Tensor = jvp(call.along(slot), (value,), (torch.ones_like(value),))[1]
-    return lambda rows: _gathered(rows * slope, value.shape)
+    factor, shape = slope(call, slot), call.argument(slot).shape
+    return lambda rows: _gathered(rows * factor, shape)
 
 
 def _add(call: Call, slot: int) -> Pull:
@@ -96,6 +95,10 @@ def _reshape(call: Call, slot: int) -> Pull:
 def _mm(call: Call, slot: int) -> Pull:
     """out = a b"""
     a, b = call.args
+    return _product(a, b, slot)
+
+
+def _product(a: Tensor, b: Tensor, slot: int) -> Pull:
     return (lambda rows: rows @ b.T) if slot == 0 else (lambda rows: a.T @ rows)
 
 
@@ -111,7 +114,7 @@ def _addmm(call: Call, slot: int) -> Pull:
     if slot == 0:
         beta = call.kwargs.get("beta", 1)
         return lambda rows: _gathered(rows, bias.shape) * beta
-    plain, alpha = _mm(Call(aten.mm.default, (a, b), {}, call.out), slot - 1), call.kwargs.get("alpha", 1)
+    plain, alpha = _product(a, b, slot - 1), call.kwargs.get("alpha", 1)
     return plain if alpha == 1 else lambda rows: plain(rows) * alpha
 
 
@@ -149,25 +152,16 @@ def _mirrored(weight: Tensor, groups: int) -> Tensor:
 
 
 def _softmax(call: Call, slot: int) -> Pull:
-    """s = softmax(x): the derivative, diag(s) - s s^T, is symmetric."""
-    s, dim = call.out, call.args[1] if call.args[1] < 0 else call.args[1] + 1
-
-    def back(rows: Tensor) -> Tensor:
-        weighted: Tensor = rows * s
-        weighted.addcmul_(s.expand_as(weighted), weighted.sum(dim, keepdim=True), value=-1)
-        return weighted
-
-    return back
+    """The derivative is symmetric: rows take the way of tangents."""
+    return lambda rows: softmax(call, slot, rows)
 
 
 def _batch_norm(call: Call, slot: int) -> Pull:
-    """With running statistics: one scale per channel."""
-    x, weight, _, _, variance, training, _, epsilon = call.args
+    """With running statistics: one scale per channel, for rows as for tangents."""
+    _, _, _, _, variance, training, _, _ = call.args
     if training or variance is None or slot > 0:
         return _generic(call, slot)
-    scale = (variance + epsilon).rsqrt()
-    scale = (scale if weight is None else scale * weight).view(-1, *[1] * (x.ndim - 2))
-    return lambda rows: rows[0] * scale
+    return lambda rows: batch_norm(call, slot, rows[0])[0]
 
 
 def _average(call: Call, slot: int) -> Pull:

@@ -173,11 +173,17 @@ def spread(call: Call, slot: int, stack: Tensor) -> Tensor:
     return lift(stack, call.out.ndim).expand(-1, *call.out.shape)
 
 
-def pointwise(call: Call, slot: int, stack: Tensor) -> Tensor:
-    """Each output element depends on one element of the argument: a slope, the same for all tangents."""
+def slope(call: Call, slot: int) -> Tensor:
+    """The derivative of each output element by the one element of the argument that it depends on."""
     value = call.argument(slot)
-    slope: Tensor = jvp(call.along(slot), (value,), (torch.ones_like(value),))[1]
-    return lift(stack, slope.ndim) * slope
+    found: Tensor = jvp(call.along(slot), (value,), (torch.ones_like(value),))[1]
+    return found
+
+
+def pointwise(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """The slope is the same for all tangents."""
+    factor = slope(call, slot)
+    return lift(stack, factor.ndim) * factor
 
 
 def generic(call: Call, slot: int, stack: Tensor) -> Any:
