@@ -385,6 +385,39 @@ def test_running_out_of_memory_halves_the_chunk(monkeypatch: pytest.MonkeyPatch)
     assert_exact(found.values, reverse_mode(module, x, weights))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("way", ["columns", "rows"])
+@pytest.mark.parametrize("name", [name for name in ZOO if name != "batch statistics"])
+def test_a_gpu_finds_the_same(name: str, way: jacobian.Way):
+    module, x = example(name)
+    weights = some_weights(module)
+    expected = logit_jacobian(module, (x,), weights, dtype=torch.float64, way=way)
+    found = logit_jacobian(module.cuda(), (x.cuda(),), weights, dtype=torch.float64, way=way)
+    assert found.values.is_cuda
+    torch.testing.assert_close(found.values.cpu(), expected.values, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(found.logits.cpu(), expected.logits, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_runs_out_of_memory_goes_on_with_less(monkeypatch: pytest.MonkeyPatch):
+    module = deep(20).cuda()
+    x = torch.randn(64, 4, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).cuda()
+    weights = some_weights(module)
+    whole = logit_jacobian(module, (x,), weights, dtype=torch.float64, way="columns")
+    sizes = []
+    walk = sweep.walk
+    monkeypatch.setattr(sweep, "walk", lambda *args: (sizes.append(sum(map(len, args[3].values()))), walk(*args))[1])
+    torch.cuda.empty_cache()
+    has = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**29) / has)
+    try:
+        less = logit_jacobian(module, (x,), weights, dtype=torch.float64, way="columns")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert sizes[0] > sizes[1]  # one try was too much
+    torch.testing.assert_close(less.values, whole.values, rtol=1e-9, atol=1e-11)
+
+
 def test_running_out_of_memory_with_one_weight_is_an_error(monkeypatch: pytest.MonkeyPatch):
     def scarce(*_: object):
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")

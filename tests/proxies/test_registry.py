@@ -1,14 +1,17 @@
 """What every registered proxy promises, whatever it measures: on real models, and on modules that have no score."""
 
+import copy
 import math
 
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import uninas
 from uninas.proxies import ProxyError, get, proxies, score
+from uninas.proxies.base import exact_products
 
 SMALL = """
 network small {
@@ -66,6 +69,46 @@ def test_a_score_is_finite_repeats_itself_and_touches_nothing(name: str, models:
         if label == "a text":
             other = score(name, module, IMAGES, torch.Generator().manual_seed(3))
             assert (one.value, one.components) == (other.value, other.components)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", proxies())
+def test_a_gpu_gives_the_same_score_each_time(name: str, models: dict[str, nn.Module]):
+    for label, module in models.items():
+        module, images = copy.deepcopy(module), IMAGES.repeat(2, 1, 1, 1) + torch.arange(8.0)[:, None, None, None]
+        options = {"dtype": torch.float64} if "dtype" in get(name).options else {}
+        wide = score(name, module.double(), images.double(), torch.Generator().manual_seed(3), **options)
+        module.cuda()
+        same = score(name, module, images.double().cuda(), torch.Generator().manual_seed(3), **options)
+        assert same.value == pytest.approx(wide.value, rel=1e-3 if name in COUNT_SWITCHES else 1e-6), label
+        module.float()
+        once, again = (score(name, module, images.cuda(), torch.Generator().manual_seed(3)) for _ in range(2))
+        assert (once.value, once.components) == (again.value, again.components), label
+
+
+# A unit at the edge is on here and off there, even in float64, where all it computes is a difference of equal numbers.
+COUNT_SWITCHES = ("naswot", "swap", "linear_regions")
+
+
+@pytest.mark.gpu
+def test_convolutions_on_a_gpu_are_exact():
+    generator = torch.Generator().manual_seed(0)
+    x, filters = (torch.randn(*shape, generator=generator).cuda() for shape in ((4, 64, 16, 16), (64, 64, 3, 3)))
+    flags = torch.backends.cudnn.conv.fp32_precision, torch.backends.cudnn.deterministic
+    truth = F.conv2d(x.double(), filters.double())
+
+    def error() -> float:
+        return float((F.conv2d(x, filters) - truth).norm() / truth.norm())
+
+    torch.set_float32_matmul_precision("high")
+    try:
+        with exact_products():
+            assert error() < 2e-6
+            assert float((x[0, 0] @ x[0, 1] - x[0, 0].double() @ x[0, 1].double()).norm()) < 1e-4
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert (torch.backends.cudnn.conv.fp32_precision, torch.backends.cudnn.deterministic) == flags
 
 
 @pytest.mark.parametrize("name", proxies())

@@ -221,3 +221,13 @@ def test_the_threads_of_torch_stay_as_they_were(tmp_path, settings):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_scores_of_a_cpu(tmp_path, settings):
+    on_gpu = finished(tmp_path / "gpu", dataclasses.replace(settings, device="cuda"), workers=2)
+    on_cpu = finished(tmp_path / "cpu", settings)
+    for ours, theirs in zip(*(csv.DictReader(io.StringIO(text)) for text in (on_gpu, on_cpu)), strict=True):
+        assert (ours["index"], ours["dataset"], ours["seed"]) == (theirs["index"], theirs["dataset"], theirs["seed"])
+        values = ([float(row[name] or "nan") for name in PROXIES] for row in (ours, theirs))
+        assert next(values) == pytest.approx(next(values), rel=1e-3, nan_ok=True)

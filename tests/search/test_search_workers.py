@@ -198,3 +198,18 @@ def test_killing_a_run_with_workers_loses_only_what_is_in_flight(space_file, tmp
     assert len(rows(folder)) < 61
     assert subprocess.run(command, stdout=subprocess.PIPE, env=environment).returncode == 0
     assert rows(folder) == rows(tmp_path / "whole")
+
+
+@pytest.mark.gpu
+def test_workers_that_share_a_gpu_give_the_scores_of_a_cpu(space_file, tmp_path, root):
+    script = tmp_path / "search.py"
+    script.write_text(SEARCH)
+    arguments = [space_file, "--proxy", "vkdnw", "--batch-size", 2, "--seed", 1, "--iterations", 6]
+    for name, device, jobs in (("cpu", "cpu", 1), ("one", "cuda", 0), ("two", "cuda", 2)):
+        command = [sys.executable, script, *arguments, "--device", device, "-j", jobs, "-o", tmp_path / name]
+        subprocess.run(list(map(str, command)), check=True, env={**os.environ, "PYTHONPATH": str(root)})
+    cpu, one, two = (rows(tmp_path / name) for name in ("cpu", "one", "two"))
+    assert len(one) == 7 and one == two
+    for ours, theirs in zip(one, cpu, strict=True):
+        assert (*ours[:4], ours[5]) == (*theirs[:4], theirs[5])
+        assert ours[4] == pytest.approx(theirs[4], rel=1e-3)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from uninas.proxies.tangents import Call, batch_norm, slope, softmax
+from uninas.proxies.tangents import Call, batch_norm, slope, softmax, standardising
 
 aten = torch.ops.aten
 
@@ -164,6 +164,14 @@ def _batch_norm(call: Call, slot: int) -> Pull:
     return lambda rows: batch_norm(call, slot, rows[0])[0]
 
 
+def _layer_norm(call: Call, slot: int) -> Pull:
+    """As for tangents, but the weight comes first."""
+    weight = call.args[2]
+    if slot > 0:
+        return _generic(call, slot)
+    return lambda rows: standardising(call, rows[0], weight)
+
+
 def _average(call: Call, slot: int) -> Pull:
     """Average pooling: all rows are one batch; of the input only the shape matters."""
     x, *settings = call.args
@@ -205,6 +213,7 @@ PULLS: dict[Any, Callable[[Call, int], Pull]] = {
     aten._softmax.default: _softmax,
     aten._safe_softmax.default: _softmax,
     aten.native_batch_norm.default: _batch_norm,
+    aten.native_layer_norm.default: _layer_norm,
     aten.avg_pool2d.default: _average,
     aten.cat.default: _join,
 }

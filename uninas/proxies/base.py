@@ -220,7 +220,7 @@ def _once(
     options: Mapping[str, Any],
 ) -> tuple[float, Mapping[str, float], float]:
     """Value, components and seconds of one score. Raises ProxyError if a number is not finite."""
-    with untouched(module), torch.enable_grad():
+    with untouched(module), exact_products(), torch.enable_grad():
         if isinstance(init, str):
             initialise(module, init, generator)
         else:
@@ -252,6 +252,23 @@ def _inputs(module: nn.Module, batch: Tensor | Inputs | Source, generator: torch
     if not inputs or not all(part.ndim and len(part) for part in inputs):
         raise ProxyError("expected a batch of at least one sample: a tensor (N, ...) or a tuple of such tensors")
     return inputs
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """On a GPU, products of float32 numbers are what they are on a CPU, and the same each time.
+
+    By default torch rounds the factors of convolutions to 10 bits there (TF32), and sums gradients in any order.
+    """
+    cudnn: Any = torch.backends.cudnn
+    before = torch.get_float32_matmul_precision(), cudnn.conv.fp32_precision, cudnn.deterministic
+    try:
+        torch.set_float32_matmul_precision("highest")
+        cudnn.conv.fp32_precision, cudnn.deterministic = "ieee", True
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        cudnn.conv.fp32_precision, cudnn.deterministic = before[1:]
 
 
 @contextmanager

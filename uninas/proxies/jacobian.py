@@ -11,7 +11,7 @@ and, on a CPU, in its caches; whether samples do mix is found out afterwards.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from uninas.proxies.base import Inputs, ProxyError
 from uninas.proxies.program import Program, advance, lower
 from uninas.proxies.sweep import Env, Place, along, out_of_memory, sweep, walk
+from uninas.proxies.tangents import neighbours
 from uninas.proxies.waists import Route, column_work, route, through_waists
 
 
@@ -52,14 +53,15 @@ def logit_jacobian(
     inputs: Inputs,
     weights: Sequence[Weight],
     *,
-    memory: int = 2**30,
+    memory: int = 0,
     dtype: torch.dtype = torch.float32,
     way: Way = "fastest",
 ) -> Jacobian:
     """The Jacobian of the logits (N, K) of `module(*inputs)` by the chosen weights, computed in `dtype`.
 
     The module runs in the mode it is in and is not changed. `memory` bounds, in bytes, what is held at once
-    beside the weights; one weight at a time is the least it can do. Modules that cannot be lowered (their
+    beside the weights; one weight at a time is the least it can do. With 0 it is 1 GiB, and on a GPU a quarter of what
+    that has, so that several processes can share one. Modules that cannot be lowered (their
     control flow looks at values) get one plain forward-mode pass per weight instead. `way` is for comparing: pushing
     columns is always possible, pulling rows only where samples do not mix and memory allows it.
 
@@ -69,24 +71,26 @@ def logit_jacobian(
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     tensors = {name: _cast(tensor, dtype) for name, tensor in tensors.items()}
     inputs = tuple(_cast(part, dtype) for part in inputs)
+    memory = memory or _own_memory(inputs[0].device)
     with torch.no_grad(), _differentiable_kernels():
         lowered = cache(lambda size: lower(module, tensors, tuple(part[:size] for part in inputs)))
         found = _by_rows(lowered, tensors, inputs, weights, memory, way) if way != "columns" else None
         if found is not None and _confirmed(lowered, tensors, inputs, weights, found):
-            return found
+            return found.jacobian
+        del found
         program = lowered(len(inputs[0]))
         if program is None:
             return _pass_per_weight(module, tensors, inputs, weights)
         if not program.stop:  # the module returns one of its inputs
             logits = _finite(inputs[program.placeholders.index(program.output) - len(tensors)])
             return Jacobian(logits, logits.new_zeros(*logits.shape, len(weights)))
-        env = _env(program, [*map(_fast_layout, tensors.values())], inputs)
+        env = _env(program, _laid_out(program, tensors.values()), inputs)
         return _by_columns(program, env, _places(program, tensors, weights), memory)
 
 
 def _env(program: Program, tensors: Sequence[Tensor], inputs: Inputs) -> Env:
     """The values that a program starts from."""
-    return dict(zip(program.placeholders, (*tensors, *map(_fast_layout, inputs)), strict=True))
+    return dict(zip(program.placeholders, (*tensors, *_laid_out(program, inputs)), strict=True))
 
 
 def _places(program: Program, tensors: Mapping[str, Tensor], weights: Sequence[Weight]) -> list[Place]:
@@ -120,6 +124,15 @@ class _Plan:
         return self.program.activations + self.route.bytes
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """A Jacobian from pieces of this many samples; of a single piece, `env` has the values of all steps."""
+
+    jacobian: Jacobian
+    size: int
+    env: Env
+
+
 def _by_rows(
     lowered: Callable[[int], Program | None],
     tensors: Mapping[str, Tensor],
@@ -127,7 +140,7 @@ def _by_rows(
     weights: Sequence[Weight],
     memory: int,
     way: Way,
-) -> Jacobian | None:
+) -> _Rows | None:
     """The Jacobian, if samples do not mix. None where they certainly do, and where it does not fit or does not pay."""
     samples = len(inputs[0])
     if any(len(part) != samples for part in inputs):
@@ -140,8 +153,9 @@ def _by_rows(
     if plan is None or plan.bytes > memory // 2 or not (way == "rows" or plan.pays):
         return None
 
-    fast = [*map(_fast_layout, tensors.values())]
+    fast = _laid_out(plan.program, tensors.values())
     found: list[Jacobian] = []
+    env: Env = {}
     for piece in zip(*(torch.split(part, size) for part in inputs), strict=True):
         if len(piece[0]) < size:
             plan = _plan(lowered, tensors, weights, len(piece[0]))
@@ -157,7 +171,8 @@ def _by_rows(
                 raise
             return None
         found.append(Jacobian(logits, values))
-    return Jacobian(torch.cat([one.logits for one in found]), torch.cat([one.values for one in found]))
+    whole = Jacobian(torch.cat([one.logits for one in found]), torch.cat([one.values for one in found]))
+    return _Rows(whole, size, env if len(found) == 1 else {})
 
 
 def _plan(
@@ -179,7 +194,7 @@ def _confirmed(
     tensors: Mapping[str, Tensor],
     inputs: Inputs,
     weights: Sequence[Weight],
-    found: Jacobian,
+    rows: _Rows,
 ) -> bool:
     """Whether a tangent in one direction, through all weights at once, is what the Jacobian says.
 
@@ -187,8 +202,8 @@ def _confirmed(
     every waist. Neither is written in the program, but it shows here, where samples of different pieces meet: each
     column takes part at its own scale.
     """
-    samples = len(found.logits)
-    some = torch.linspace(0, samples - 1, min(samples, _CPU_PIECE)).round().long().to(found.logits.device)
+    found, samples = rows.jacobian, len(inputs[0])
+    some = torch.linspace(0, samples - 1, rows.size).round().long().to(found.logits.device)
     try:
         program = lowered(len(some))
     except ProxyError:  # the module takes no batch of this size
@@ -204,7 +219,7 @@ def _confirmed(
         elements = direction.setdefault(node, {0: {}})[0]
         elements[element] = elements.get(element, 0.0) + step
 
-    env = _env(program, [*map(_fast_layout, tensors.values())], tuple(part[some] for part in inputs))
+    env = rows.env or _env(program, _laid_out(program, tensors.values()), tuple(part[some] for part in inputs))
     end = walk(program, env, range(program.stop), direction, {program.output}).get(program.output)
     truth = found.logits.new_zeros(len(some), found.logits.shape[1]) if end is None else end.stack[0]
     errors = (found.values[some].double() @ (sign * scale) - truth.double()).norm(dim=1)
@@ -232,7 +247,7 @@ def _by_columns(program: Program, env: Env, places: Sequence[Place], memory: int
         if jacobian is None:
             jacobian = Jacobian(_finite(logits), logits.new_zeros(*logits.shape, len(places)))
         if tangent is not None:
-            jacobian.values[:, :, list(tangent.columns)] = tangent.stack.permute(1, 2, 0)
+            jacobian.values[:, :, neighbours(tangent.columns)] = tangent.stack.permute(1, 2, 0)
         del tangent
     assert jacobian is not None
     return jacobian
@@ -254,10 +269,24 @@ def _room(memory: int, program: Program) -> int:
 # Tensors and kernels
 
 
-def _fast_layout(tensor: Tensor) -> Tensor:
-    """On CPUs convolutions of large batches run up to five times faster with the channels innermost."""
-    inner = tensor.ndim == 4 and tensor.device.type == "cpu"
-    return tensor.contiguous(memory_format=torch.channels_last) if inner else tensor
+def _own_memory(device: torch.device) -> int:
+    if device.type != "cuda":
+        return 2**30
+    return int(torch.cuda.get_device_properties(device).total_memory) // 4
+
+
+def _laid_out(program: Program, tensors: Iterable[Tensor]) -> list[Tensor]:
+    """With the channels innermost where convolutions are faster then: on CPUs up to five times.
+
+    On a GPU those are that have groups, four times; plain ones are slower by a sixth.
+    """
+    inner = program.output.meta["val"].device.type == "cpu" or any(map(_is_grouped, program.steps))
+    layout = torch.channels_last if inner else torch.contiguous_format
+    return [t.contiguous(memory_format=layout) if t.ndim == 4 else t for t in tensors]
+
+
+def _is_grouped(node: fx.Node) -> bool:
+    return node.target is torch.ops.aten.convolution.default and bool(node.args[8] != 1)
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:

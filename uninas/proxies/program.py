@@ -6,6 +6,7 @@ what it says of shapes is known before anything runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -77,14 +78,14 @@ def lower(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> P
 
 def _writes(node: fx.Node) -> bool:
     """Whether an operation changes one of its arguments."""
-    if node.target is aten.native_batch_norm.default:
+    if node.target in _BATCH_NORMS:
         return bool(node.args[3] and node.args[5])  # the running statistics, which its signature keeps to itself
     schema = getattr(node.target, "_schema", None)
     return schema is not None and schema.is_mutable and node.target not in _COPIES
 
 
 def _simplify(graph: fx.Graph) -> bool:
-    """Make the program independent of memory layout and drop copies, which mean nothing where nothing is written.
+    """Make the program independent of memory layout and device, and drop copies, which mean nothing without writes.
 
     False if that is impossible because the module itself speaks of strides.
     """
@@ -93,6 +94,8 @@ def _simplify(graph: fx.Graph) -> bool:
             node.target = aten.reshape.default
         elif node.target in _COPIES:
             node.replace_all_uses_with(node.args[0])
+        elif node.target in _BATCH_NORMS:
+            node.target, node.meta["val"] = aten.native_batch_norm.default, node.meta["val"][:3]
     graph.eliminate_dead_code()
     for node in graph.nodes:
         if node.target in _COPIES:  # torch's pooling changes strides in place, which counts as a side effect
@@ -113,24 +116,27 @@ def _fold_norms(graph: fx.Graph) -> None:
         x, filters, offset, *settings = conv.args
         with graph.inserting_before(norm):
 
-            def put(op: Any, *args: Any) -> fx.Node:
+            def put(like: fx.Node, op: Any, *args: Any) -> fx.Node:
                 node = graph.call_function(op, args)
-                node.meta["val"] = op(*map_arg(args, lambda leaf: leaf.meta["val"]))
+                node.meta["val"] = like.meta["val"]  # computing it, even without data, is most of what folding costs
                 return node
 
-            scale = put(aten.rsqrt.default, put(aten.add.Scalar, variance, epsilon))
-            scale = scale if weight is None else put(aten.mul.Tensor, scale, weight)
-            by_filter = [-1, *[1] * (filters.meta["val"].ndim - 1)]
-            folded = put(aten.mul.Tensor, filters, put(aten.reshape.default, scale, by_filter))
-            shift = mean if offset is None else put(aten.sub.Tensor, mean, offset)
-            shift = put(aten.mul.Tensor, shift, scale)
-            shift = put(aten.neg.default, shift) if bias is None else put(aten.sub.Tensor, bias, shift)
-            both = put(aten.convolution.default, x, folded, shift, *settings)
+            scale = put(mean, aten.rsqrt.default, put(mean, aten.add.Scalar, variance, epsilon))
+            scale = scale if weight is None else put(mean, aten.mul.Tensor, scale, weight)
+            by_filter = put(mean, aten.reshape.default, scale, [-1, *[1] * (filters.meta["val"].ndim - 1)])
+            by_filter.meta["val"] = scale.meta["val"].reshape(by_filter.args[1])
+            folded = put(filters, aten.mul.Tensor, filters, by_filter)
+            shift = mean if offset is None else put(mean, aten.sub.Tensor, mean, offset)
+            shift = put(mean, aten.mul.Tensor, shift, scale)
+            shift = put(mean, aten.neg.default, shift) if bias is None else put(mean, aten.sub.Tensor, bias, shift)
+            both = put(conv, aten.convolution.default, x, folded, shift, *settings)
         for user in list(norm.users):
             user.replace_all_uses_with(both)
     graph.eliminate_dead_code()
 
 
+# What a GPU's own library computes has one output more, for that library.
+_BATCH_NORMS = (aten.native_batch_norm.default, aten.cudnn_batch_norm.default, aten.miopen_batch_norm.default)
 _VIEWS = (aten.view.default, aten._unsafe_view.default)
 _COPIES = (aten.clone.default, aten.alias.default, aten.lift_fresh_copy.default, aten.as_strided_.default)
 
@@ -208,7 +214,7 @@ def entries(node: fx.Node, samples: int) -> int:
     value = node.meta.get("val")
     if not isinstance(value, Tensor) or value.ndim < 2 or len(value) != samples:
         return 0
-    return int(value[0].numel())
+    return math.prod(value.shape[1:])
 
 
 def call(program: Program, node: fx.Node, env: dict[fx.Node, Any]) -> Call:

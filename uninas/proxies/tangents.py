@@ -132,11 +132,15 @@ def union(parts: Sequence[Tangent]) -> tuple[int, ...]:
 
 def rows_of(part: Tangent, columns: tuple[int, ...]) -> Rows:
     """Where the rows of `part` lie among `columns`: a slice where they are neighbours."""
-    start = columns.index(part.columns[0])
-    if columns[start : start + len(part.columns)] == part.columns:
-        return slice(start, start + len(part.columns))
     place = {column: row for row, column in enumerate(columns)}
-    return [place[column] for column in part.columns]
+    return neighbours([place[column] for column in part.columns])
+
+
+def neighbours(places: Sequence[int]) -> Rows:
+    """Ascending places as an index: a slice where they are in one piece, which neither copies nor asks a GPU."""
+    if places and places[-1] - places[0] == len(places) - 1:
+        return slice(places[0], places[-1] + 1)
+    return list(places)
 
 
 def empty(count: int, like: Tensor) -> Tensor:
@@ -257,16 +261,20 @@ def convolution(call: Call, slot: int, stack: Tensor) -> Tensor:
 
 def filters(call: Call, stack: Tensor) -> Tensor:
     """Tangents of a convolution's weight. One scalar of it touches one output and one input channel."""
-    x, _, _, stride, padding, dilation, transposed, output_padding, groups = call.args
-    settings = (stride, padding, dilation, transposed, output_padding, groups)
-    if transposed or groups > 1:
-        return torch.stack([aten.convolution(x, tangent, None, *settings) for tangent in stack])
+    x, _, _, *settings, groups = call.args
+    if settings[3]:  # transposed
+        return torch.stack([aten.convolution(x, tangent, None, *settings, groups) for tangent in stack])
     out = zeros(len(stack), call.out)
-    for row, tangent in zip(out, stack, strict=True):
-        to, of = (torch.nonzero(tangent.flatten(2).any(2).any(axis))[:, 0] for axis in (1, 0))
-        if not len(to):  # a scalar may be multiplied by zero before it gets here
-            continue
-        row[:, to] = aten.convolution(x[:, of], tangent[to][:, of], None, *settings)
+    touched = stack.flatten(3).any(3).cpu()  # all at once: a GPU is asked, and waited for, but one time
+    for row, tangent, channels in zip(out, stack, touched, strict=True):
+        to, of = (channels.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
+        owners = {channel * groups // len(tangent) for channel in to}
+        if len(owners) > 1 and groups > 1:
+            row.copy_(aten.convolution(x, tangent, None, *settings, groups))
+        elif to:  # a scalar may be multiplied by zero before it gets here
+            own = x.unflatten(1, (groups, -1))[:, owners.pop()]
+            some = tangent[neighbours(to)][:, neighbours(of)]
+            row[:, neighbours(to)] = aten.convolution(own[:, neighbours(of)], some, None, *settings, 1)
     return out
 
 
@@ -298,6 +306,32 @@ def batch_norm(call: Call, slot: int, stack: Tensor) -> Any:
     else:
         out = stack.view(-1, 1, *stack.shape[1:], *channels[1:]).expand(-1, *x.shape)
     return out, None, None
+
+
+def layer_norm(call: Call, slot: int, stack: Tensor) -> Any:
+    """Each group of numbers is standardised, then scaled and shifted by the weight and the bias."""
+    x, shape, weight, _, _ = call.args
+    _, mean, deviation = call.out
+    if slot == 0:
+        out = standardising(call, stack, None)
+        out = out if weight is None else out.mul_(weight)
+    elif slot == 1 + len(shape):
+        out = (x - mean) * deviation * lift(stack, x.ndim)
+    else:
+        out = lift(stack, x.ndim).expand(-1, *x.shape)
+    return out, None, None
+
+
+def standardising(call: Call, stack: Tensor, weight: Tensor | None) -> Tensor:
+    """The derivative of a layer norm without its weight, which is symmetric, times a stack times this weight.
+
+    It is what torch computes backwards, in one go, where its elementary operations would fetch the stack ten times.
+    """
+    x, shape, *_ = call.args
+    like, mean, deviation = (part.expand(len(stack), *part.shape).contiguous() for part in (x, *call.out[1:]))
+    found = aten.native_layer_norm_backward(stack, like, shape, mean, deviation, weight, None, [True, False, False])
+    out: Tensor = found[0]
+    return out
 
 
 # Joint rules: all arguments at once.
@@ -337,6 +371,7 @@ RULES: dict[Any, Rule] = {
     aten.bmm.default: each(bmm),
     aten.addmm.default: each(addmm),
     aten.native_batch_norm.default: each(batch_norm),
+    aten.native_layer_norm.default: each(layer_norm),
     aten.add.Tensor: each(add),
     aten.sub.Tensor: each(subtract),
     aten.mul.Tensor: each(multiply),
@@ -359,6 +394,7 @@ RULES: dict[Any, Rule] = {
             aten.upsample_bilinear2d.vec,
             aten.constant_pad_nd.default,
             aten.index.Tensor,
+            aten.index_select.default,
             aten._to_copy.default,
         ),
         each(linear),

@@ -107,7 +107,7 @@ def vkdnw(
     quantiles: Sequence[float] = DECILES,
     smoothing: float = SMOOTHING,
     compat: Variant = "exact",
-    memory: int = 2**30,
+    memory: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Measured:
     """Entropy of the Fisher information spectrum (Tybl & Neumann, CVPR 2025); at most the log of the quantiles' number.
@@ -117,8 +117,8 @@ def vkdnw(
     a little of the uniform distribution (`smoothing`): freshly initialised networks without normalisation are often
     so sure of a class that their own softmax has no information left, and `smoothing=0` is then an error. `compat`
     'published' computes what the published code does, which multiplies by the Cholesky factor from the other side
-    (see `fisher`). `memory` (bytes) bounds the tangents and activations held at once; `dtype` is the precision of the
-    Jacobian.
+    (see `fisher`). `memory` (bytes) bounds the tangents and activations held at once, with 0 to 1 GiB, on a GPU to a
+    quarter of what it has; `dtype` is the precision of the Jacobian.
 
     Components: `rank` of F, to the precision of `dtype`, and its normalised eigenvalue quantiles `lambda_1`, ...
     A weight that the logits do not depend on adds an eigenvalue 0; if less than a tenth of all eigenvalues are

@@ -29,12 +29,13 @@ from torch import Tensor, fx
 from uninas.proxies.adjoints import Pull, plus, pull
 from uninas.proxies.program import Program, call, entries
 from uninas.proxies.sweep import Env, Place, seeds_of, sweep, walk
-from uninas.proxies.tangents import Tangent, zeros
+from uninas.proxies.tangents import Tangent, neighbours, zeros
 
 BACKWARD = 1.0  # what pulling one row back through some steps costs, in forward passes through them
 CHECK = 1.0  # what it costs to verify the outcome with some of the samples, likewise
 _STARTS = 32  # how many waists are tried, at most, as the end of the first part
 _TOGETHER = 16  # rows that are pulled back together: more are slower, as they leave the caches
+_GPU_STACK = 2**31  # bytes of them at most, on a GPU, which has no use for small stacks
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,15 @@ def _costed(program: Program, places: Sequence[Place], waists: Sequence[Waist], 
     passes = (pulled + column_work(program, places, range(start))) / max(sum(program.work), 1.0)
     ends = rows * (first.width if first else 0) + classes * (narrow.width if narrow else 0)
     size = samples * program.output.meta["val"].element_size()
-    slopes, transient = program.activations, 3 * min(max(rows, classes), _TOGETHER) * program.widest
+    slopes, transient = program.activations, 3 * min(max(rows, classes), _together(program)) * program.widest
     held = slopes + _met_bytes(program, places, range(start, program.stop)) + 2 * ends * size + transient
     return Route(first, narrow, CHECK + passes, held)
+
+
+def _together(program: Program) -> int:
+    """How many rows are pulled back together."""
+    on_cpu = program.output.meta["val"].device.type == "cpu"
+    return _TOGETHER if on_cpu else max(_TOGETHER, _GPU_STACK // max(program.widest, 1))
 
 
 def column_work(program: Program, places: Sequence[Place], steps: range) -> float:
@@ -127,7 +134,7 @@ def through_waists(program: Program, env: Env, places: Sequence[Place], way: Rou
         for _, tangent in sweep(program, env, places, range(way.first.step), memory, keep=True):
             if tangent is not None:
                 met = _meeting(rows, tangent)
-                values[:, :, list(tangent.columns)] += met if outer is None else outer @ met
+                values[:, :, neighbours(tangent.columns)] += met if outer is None else outer @ met
             del tangent
     return values
 
@@ -142,15 +149,16 @@ def _pulled(
     pulls = _pulls(program, env, steps, wanted)
     met = rows.new_zeros(rows.shape[1], len(rows), len(places))
     arrived = []
-    for start in range(0, len(rows), _TOGETHER):
-        here = slice(start, start + _TOGETHER)
+    together = _together(program)
+    for start in range(0, len(rows), together):
+        here = slice(start, start + together)
         known: dict[fx.Node, Any] = {program.steps[stop - 1]: rows[here]}
         for node in (program.steps[i] for i in reversed(steps)):
             some = known.pop(node, None) if node in wanted else None
             if some is None:
                 continue
             if node in tangents:
-                met[:, here, list(tangents[node].columns)] += _meeting(some, tangents[node])
+                met[:, here, neighbours(tangents[node].columns)] += _meeting(some, tangents[node])
             for leaf, back in pulls.get(node, ()):
                 more = back(some)
                 known[leaf] = plus(known[leaf], more) if leaf in known else more

@@ -1,0 +1,147 @@
+"""VKDNW on a GPU: seconds for large networks, and networks per second of NAS-Bench-201.
+
+    python benchmarks/bench_gpu.py                     # all parts, two to three minutes
+    python benchmarks/bench_gpu.py networks            # 224 px, batch 64, 1 000 classes, the first 128 tensors
+    python benchmarks/bench_gpu.py cells -j 14         # VKDNW_single of cells of NAS-Bench-201, 14 processes on the GPU
+    python benchmarks/bench_gpu.py candidates          # vkdnw_agg of members of the MobileNetV2 space
+
+Times are of the clock, of the second of two calls in one process (the first loads kernels), and of as many processes
+as -j says for cells. Without a GPU it says so and measures nothing; `--device cpu` is for trying the script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import uninas
+from uninas import proxies
+from uninas.aggregate import parts_of
+from uninas.elaborate import space
+from uninas.library import find
+from uninas.nasbench201 import official_order, string_of
+from uninas.proxies.base import exact_products
+from uninas.proxies.initial import initialise
+from uninas.ranking.members import dataset
+from uninas.ranking.pool import done
+from uninas.ranking.scoring import Job, Scorer, died
+
+ALL_CELLS = 15_625
+
+
+def networks(options: argparse.Namespace) -> None:
+    """VKDNW of shipped networks, and what a forward pass of the same batch costs."""
+    print("VKDNW at 224 px, batch 64, 1 000 classes, first 128 tensors, float32")
+    for name, fold in (("coatnet", False), ("coatnet", True), ("resnet50", False), ("vit_small_patch16_224", False)):
+        module = uninas.create_model(name, num_classes=1000, img_size=224, fold=fold)
+        module = _ready(module, options.device)
+        x = torch.randn(64, 3, 224, 224, generator=torch.Generator().manual_seed(1)).to(options.device)
+        with torch.no_grad(), exact_products():
+            module(x)
+            forward = min(_seconds(lambda module=module, x=x: module(x)) for _ in range(3))
+        _score(module, x, "vkdnw")
+        seconds, memory, value = _score(module, x, "vkdnw")
+        millions = sum(p.numel() for p in module.parameters()) / 1e6
+        print(f"  {name + (' --fold' if fold else ''):<22} {millions:5.1f} M parameters {seconds:7.2f} s"
+              f"   forward {forward * 1e3:6.1f} ms   {seconds / forward / 128:.2f} passes per tensor"
+              f"   {memory:5.1f} GiB   VKDNW {value:.5f}", flush=True)  # fmt: skip
+
+
+def candidates(options: argparse.Namespace) -> None:
+    """The components of vkdnw_agg, for members of the MobileNetV2 space."""
+    print("vkdnw_agg (its components) of MobileNetV2 candidates at 224 px, batch 64, 1 000 classes")
+    module, name = find("mobilenetv2")
+    choices, rng = space(module, name), random.Random(1)
+    for _ in range(3):
+        graph, _ = choices.sample(rng)
+        network = _ready(uninas.create_model(graph), options.device)
+        x = torch.randn(64, 3, 224, 224, generator=torch.Generator().manual_seed(1)).to(options.device)
+        parts = {part: _score(network, x, part)[0] for part in parts_of("vkdnw_agg")}
+        each = ", ".join(f"{part} {seconds:.2f}" for part, seconds in parts.items())
+        print(f"  {graph.cost.macs / 1e9:.2f} GMACs {sum(parts.values()):6.2f} s ({each})", flush=True)
+
+
+def cells(options: argparse.Namespace) -> None:
+    """How many cells a minute, by processes that share the device."""
+    every = list(range(ALL_CELLS))
+    random.Random(0).shuffle(every)
+    scorer = Scorer("nasbench201", Path(), (dataset(options.dataset),), 64, "kaiming_normal_fan_in",
+                    device=options.device)  # fmt: skip
+    order = official_order()
+    wanted = tuple((0, part) for part in parts_of(options.proxy))
+    jobs = [Job(i, string_of(order[i]), options.dataset, wanted) for i in every[: options.limit]]
+    failures: Counter[str] = Counter()
+    began = ready = time.perf_counter()
+    count = counted = 0
+    for outcome in done(scorer, jobs, options.jobs, died):
+        count += 1
+        failures.update(score.failure for score in outcome.scores if score.failure)
+        if count == 2 * options.jobs:  # all processes have started by then
+            ready, counted = time.perf_counter(), count
+    ended = time.perf_counter()
+    rate = (count - counted) / (ended - ready)
+    print(f"{options.proxy} of NAS-Bench-201, {options.dataset}, batch 64, {options.jobs} processes: {count} cells in"
+          f" {ended - began:.1f} s with the start, then {rate:.2f} a second;"
+          f" all {ALL_CELLS} at that rate: {ALL_CELLS / rate / 60:.1f} minutes")  # fmt: skip
+    for reason, times in failures.most_common():
+        print(f"  {times} x no score: {reason}")
+
+
+def _ready(module: nn.Module, device: str) -> nn.Module:
+    initialise(module, "kaiming_normal_fan_in", torch.Generator().manual_seed(0))
+    return module.eval().to(device)
+
+
+def _seconds(run: object) -> float:
+    assert callable(run)
+    began = time.perf_counter()
+    run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def _score(module: nn.Module, x: torch.Tensor, name: str) -> tuple[float, float, float]:
+    """Seconds, the most GiB that tensors took on the GPU, and the score."""
+    on_gpu = x.is_cuda
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    began = time.perf_counter()
+    value = proxies.score(name, module, x, torch.Generator().manual_seed(0)).value
+    seconds = time.perf_counter() - began
+    return seconds, torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0.0, value
+
+
+PARTS = {"networks": networks, "cells": cells, "candidates": candidates}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=("all", *PARTS), default="all")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--proxy", default="vkdnw_single", help="for cells")
+    parser.add_argument("--dataset", default="c10", choices=("c10", "c100", "in16"), help="for cells")
+    parser.add_argument("--limit", type=int, default=300, help="number of cells")
+    parser.add_argument("-j", "--jobs", type=int, default=8, help="processes for cells")
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("there is no CUDA device here: nothing measured")
+        return
+    warnings.simplefilter("ignore")
+    if options.device == "cuda":
+        print(torch.cuda.get_device_name(), "with torch", torch.__version__)
+    for name, part in PARTS.items():
+        if options.part in ("all", name):
+            part(options)
+
+
+if __name__ == "__main__":
+    main()
