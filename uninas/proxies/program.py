@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call, functionalize
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import flop_registry
 
 from uninas.proxies.base import Inputs, ProxyError
+from uninas.proxies.record import Constants, recorded
 from uninas.proxies.tangents import Call
 
 aten = torch.ops.aten
@@ -37,7 +37,7 @@ class Program:
     after `stop` steps the output is there, after 0 where it is one of the inputs.
     """
 
-    constants: fx.GraphModule
+    constants: Constants
     placeholders: tuple[fx.Node, ...]
     steps: tuple[fx.Node, ...]
     output: fx.Node
@@ -52,7 +52,7 @@ class Program:
 
 
 def lower(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> Program | None:
-    """Trace `module` on tensors without data. Its arguments are `tensors`, in order, then `inputs`.
+    """Record `module`. The arguments of the program are `tensors`, in order, then `inputs`.
 
     None if the module's Python code asks for values, or fails.
     """
@@ -63,16 +63,15 @@ def lower(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> P
 
     # Functionalising takes longer than all the rest, and most modules write nothing.
     for function in (run, functionalize(run)):
-        lowered = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)
         try:
-            traced = lowered(*tensors.values(), *inputs)
-        except Exception:  # Tracing raises many kinds; the plain pass that follows tells a user's mistake from them.
+            graph, constants = recorded(function, (*tensors.values(), *inputs))
+        except Exception:  # Recording raises many kinds; the plain pass that follows tells a user's mistake from them.
             return None
-        if function is not run or not any(map(_writes, traced.graph.nodes)):
-            if not _simplify(traced.graph):
+        if function is not run or not any(map(_writes, graph.nodes)):
+            if not _simplify(graph):
                 return None
-            _fold_norms(traced.graph)
-            return _program(traced, len(inputs))
+            _fold_norms(graph)
+            return _program(graph, constants, len(inputs))
     return None
 
 
@@ -138,11 +137,12 @@ def _fold_norms(graph: fx.Graph) -> None:
 # What a GPU's own library computes has one output more, for that library.
 _BATCH_NORMS = (aten.native_batch_norm.default, aten.cudnn_batch_norm.default, aten.miopen_batch_norm.default)
 _VIEWS = (aten.view.default, aten._unsafe_view.default)
-_COPIES = (aten.clone.default, aten.alias.default, aten.lift_fresh_copy.default, aten.as_strided_.default)
+_COPIES = (aten.clone.default, aten.alias.default, aten.lift_fresh.default, aten.lift_fresh_copy.default,
+           aten.as_strided_.default)  # fmt: skip
 
 
-def _program(traced: fx.GraphModule, inputs: int) -> Program:
-    nodes = list(traced.graph.nodes)
+def _program(graph: fx.Graph, constants: Constants, inputs: int) -> Program:
+    nodes = list(graph.nodes)
     steps = tuple(node for node in nodes if node.op in ("get_attr", "call_function"))
     (output,) = (node.args[0] for node in nodes if node.op == "output")
     if not isinstance(output, fx.Node) or output.meta["val"].ndim != 2:
@@ -163,7 +163,7 @@ def _program(traced: fx.GraphModule, inputs: int) -> Program:
     samples = len(output.meta["val"])
     size = {node: 0 if _is_flat(node) else _bytes(node.meta.get("val")) for node in nodes}
     return Program(
-        constants=traced,
+        constants=constants,
         placeholders=placeholders,
         steps=steps,
         output=output,
@@ -220,7 +220,7 @@ def entries(node: fx.Node, samples: int) -> int:
 def call(program: Program, node: fx.Node, env: dict[fx.Node, Any]) -> Call:
     """The operation at `node`, executed unless its result is already in `env`, where it is put."""
     if node.op == "get_attr":
-        env[node] = getattr(program.constants, str(node.target))
+        env[node] = program.constants[str(node.target)]
         return Call(getattr, (), {}, env[node])
     args, kwargs = map_arg((node.args, node.kwargs), env.__getitem__)
     if node not in env:

@@ -1,0 +1,75 @@
+"""What a function of tensors does, as a torch.fx graph of ATen operations: executed once, on tensors without data.
+
+`torch.fx.experimental.make_fx` records the same, and more (symbolic sizes, decompositions, where each operation was
+called), in twice the time; for small networks that is a good part of what a score costs.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, fx
+from torch._guards import detect_fake_mode
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Constants = Mapping[str, Tensor]
+
+
+def recorded(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx.Graph, Constants]:
+    """The graph of `function`, and the values of its `get_attr` nodes.
+
+    Placeholders are the inputs, in order. `meta["val"]` of a node is its value without data. Raises whatever the
+    function or torch raise, such as for a question about values.
+    """
+    with detect_fake_mode(inputs) or FakeTensorMode(allow_non_fake_inputs=True) as without_data:
+        recorder = _Recorder()
+        fakes = [without_data.from_tensor(tensor, static_shapes=True) for tensor in inputs]
+        for i, fake in enumerate(fakes):
+            recorder.keep(fake, recorder.graph.placeholder(f"input_{i}"))
+        with recorder:
+            out = function(*fakes)
+        recorder.graph.output(pytree.tree_map_only(Tensor, recorder.node, out))
+    return recorder.graph, recorder.constants
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.graph = fx.Graph()
+        self.constants: dict[str, Tensor] = {}
+        self._known: dict[int, tuple[Tensor, fx.Node]] = {}  # the tensor is kept, so that its id is not given again
+
+    def keep(self, tensor: Tensor, node: fx.Node) -> None:
+        """This node is what computes the tensor."""
+        node.meta["val"] = tensor
+        self._known[id(tensor)] = tensor, node
+
+    def node(self, tensor: Tensor) -> fx.Node:
+        """What computes a tensor; nothing does where it is not of the function's making: then it is a constant."""
+        if id(tensor) not in self._known:
+            name = f"constant_{len(self.constants)}"
+            self.constants[name] = tensor
+            self.keep(tensor, self.graph.create_node("get_attr", name))
+        return self._known[id(tensor)][1]
+
+    def __torch_dispatch__(
+        self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Called for every operation, by torch."""
+        kwargs = kwargs or {}
+        out = op(*args, **kwargs)
+        leaves = pytree.tree_leaves(out)
+        if any(isinstance(leaf, Tensor) for leaf in leaves):
+            node = self.graph.call_function(op, *pytree.tree_map_only(Tensor, self.node, (args, kwargs)))
+            if isinstance(out, Tensor):
+                self.keep(out, node)
+            else:
+                node.meta["val"] = out
+                for i, part in enumerate(leaves):
+                    if isinstance(part, Tensor):
+                        self.keep(part, self.graph.call_function(operator.getitem, (node, i)))
+        return out
