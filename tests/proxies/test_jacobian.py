@@ -7,11 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from uninas.proxies import ProxyError, jacobian, sweep
 from uninas.proxies.jacobian import Weight, logit_jacobian
+from uninas.proxies.program import lower
 
 
 class Net(nn.Module):
@@ -426,6 +428,43 @@ def test_running_out_of_memory_with_one_weight_is_an_error(monkeypatch: pytest.M
     module, x = example("gate")
     with pytest.raises(ProxyError, match="memory runs out even for the tangent of one weight"):
         logit_jacobian(module, (x,), some_weights(module))
+
+
+def test_norms_fold_on_a_gpu_as_well():
+    """torch has operations of its own there; what they are called shows without one."""
+    module, x = example("folded norms")
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        tensors = {name: torch.empty_like(tensor, device="cuda") for name, tensor in module.state_dict().items()}
+        program = lower(module, tensors, (torch.empty_like(x, device="cuda"),))
+    assert not any("norm" in str(node.target) for node in program.steps)
+
+
+class Constants(nn.Module):
+    """Layer norms of equal numbers: the derivative is 0, and each multiplies what is rounded by 300."""
+
+    def __init__(self, norms: int):
+        super().__init__()
+        self.stem, self.head = nn.Linear(4, 1), nn.Linear(7, 3)
+        self.norms = nn.Sequential(*[nn.LayerNorm(7) for _ in range(norms)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norms((self.stem(x) * torch.linspace(3, 3.0001, 7)).sin()))
+
+
+@pytest.mark.parametrize("samples", [2, 9])
+@pytest.mark.parametrize("way", ["fastest", "columns"])
+def test_derivatives_that_are_rounding_noise_are_refused(way: jacobian.Way, samples: int):
+    torch.manual_seed(0)
+    x = torch.randn(samples, 4)
+    for norms in (1, 4):
+        module = Constants(norms)
+        weights = some_weights(module)
+        if norms == 1:
+            assert logit_jacobian(module, (x,), weights, way=way).values.isfinite().all()
+        else:
+            with pytest.raises(ProxyError, match="rounding noise"):
+                logit_jacobian(module, (x,), weights, way=way)
+            logit_jacobian(module, (x,), weights, way=way, dtype=torch.float64)  # whoever wants to see them
 
 
 def looks_at_values(net: Net, x: Tensor) -> Tensor:

@@ -65,8 +65,8 @@ def logit_jacobian(
     control flow looks at values) get one plain forward-mode pass per weight instead. `way` is for comparing: pushing
     columns is always possible, pulling rows only where samples do not mix and memory allows it.
 
-    Raises ProxyError if the module fails on `inputs`, if its output is not one finite tensor (N, K), or if memory
-    runs out even for one weight.
+    Raises ProxyError if the module fails on `inputs`, if its output is not one finite tensor (N, K), if memory runs out
+    even for one weight, or if the derivatives are rounding noise.
     """
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     tensors = {name: _cast(tensor, dtype) for name, tensor in tensors.items()}
@@ -85,7 +85,10 @@ def logit_jacobian(
             logits = _finite(inputs[program.placeholders.index(program.output) - len(tensors)])
             return Jacobian(logits, logits.new_zeros(*logits.shape, len(weights)))
         env = _env(program, _laid_out(program, tensors.values()), inputs)
-        return _by_columns(program, env, _places(program, tensors, weights), memory)
+        columns = _by_columns(program, env, _places(program, tensors, weights), memory)
+        if dtype != torch.float64:
+            _refuse_noise(lowered, tensors, inputs, weights, columns)
+        return columns
 
 
 def _env(program: Program, tensors: Sequence[Tensor], inputs: Inputs) -> Env:
@@ -189,6 +192,9 @@ def _plan(
     return _Plan(program, places, route(program, places))
 
 
+# Trust
+
+
 def _confirmed(
     lowered: Callable[[int], Program | None],
     tensors: Mapping[str, Tensor],
@@ -196,41 +202,90 @@ def _confirmed(
     weights: Sequence[Weight],
     rows: _Rows,
 ) -> bool:
-    """Whether a tangent in one direction, through all weights at once, is what the Jacobian says.
+    """Whether columns say the same.
 
     Pulling rows back takes for granted that samples do not mix, and that they are told apart by the first dimension of
-    every waist. Neither is written in the program, but it shows here, where samples of different pieces meet: each
-    column takes part at its own scale.
+    every waist. Neither is written in the program, but it shows here, where samples of different pieces meet.
     """
-    found, samples = rows.jacobian, len(inputs[0])
-    some = torch.linspace(0, samples - 1, rows.size).round().long().to(found.logits.device)
-    try:
-        program = lowered(len(some))
-    except ProxyError:  # the module takes no batch of this size
-        program = None
+    found = rows.jacobian
+    some = torch.linspace(0, len(found.logits) - 1, rows.size).round().long().to(found.logits.device)
+    program = _lowered_or_none(lowered, len(some))
     if program is None:
         return False
-    size = found.values.double().square().sum((0, 1)).sqrt()
-    rounding = torch.finfo(found.values.dtype).eps ** 0.5  # a column smaller than this part of the others may be noise
-    scale = size.clamp(min=float(size.mean()) * rounding or 1.0).reciprocal()
-    sign = 1 - 2 * (torch.arange(len(weights), device=size.device) * 0.618034 % 1 < 0.5).to(size.dtype)
-    direction: dict[fx.Node, dict[int, dict[int, float]]] = {}
-    for (node, element), step in zip(_places(program, tensors, weights), (sign * scale).tolist(), strict=True):
-        elements = direction.setdefault(node, {0: {}})[0]
-        elements[element] = elements.get(element, 0.0) + step
-
     env = rows.env or _env(program, _laid_out(program, tensors.values()), tuple(part[some] for part in inputs))
-    end = walk(program, env, range(program.stop), direction, {program.output}).get(program.output)
-    truth = found.logits.new_zeros(len(some), found.logits.shape[1]) if end is None else end.stack[0]
-    errors = (found.values[some].double() @ (sign * scale) - truth.double()).norm(dim=1)
-    norm = truth.double().norm().clamp(min=1.0)
-    return bool(errors.norm() <= _KINKS * norm and errors.median() <= _TOLERANCE * norm / len(truth) ** 0.5)
+    errors = _errors(program, env, _places(program, tensors, weights), found, some)
+    return bool(errors.norm() <= _KINKS and errors.median() <= _TOLERANCE / len(errors) ** 0.5)
 
 
 # Of the columns' norm, which is 1, float32 rounds off 1e-6 and half precision 1e-3; mixing samples changes all of it.
 _TOLERANCE = 1e-3
 # But rounding also switches a unit here and there on or off, which changes the derivatives of that sample alone.
 _KINKS = 0.05
+
+
+def _refuse_noise(
+    lowered: Callable[[int], Program | None],
+    tensors: Mapping[str, Tensor],
+    inputs: Inputs,
+    weights: Sequence[Weight],
+    found: Jacobian,
+) -> None:
+    """ProxyError where float64 says something else, of a few samples and, as samples may mix, of all.
+
+    A chain of norms of values that are nearly constant multiplies rounding by 300 each time. What comes out has high
+    entropy, and a search that believes it looks for more.
+    """
+    wide = [_cast(tensor, torch.float64) for tensor in tensors.values()]
+    samples = len(found.logits)
+    for size in dict.fromkeys((min(samples, _FEW), samples)):
+        program = _lowered_or_none(lowered, size)
+        if program is None:
+            continue
+        some = torch.arange(size, device=found.logits.device)
+        env = _env(program, _laid_out(program, wide), tuple(_cast(part[:size], torch.float64) for part in inputs))
+        try:
+            errors = _errors(program, env, _places(program, tensors, weights), found, some)
+        except RuntimeError:  # the module insists on a precision of its own
+            return
+        if errors.norm() <= _NOISE:
+            return
+    raise ProxyError(
+        "the module's derivatives are rounding noise: in float64 they come out different",
+        "some part of it magnifies differences of nearly equal numbers, such as a norm of a constant",
+    )
+
+
+_FEW = 2  # samples
+# Of the columns' norm; sound networks have less than a hundredth, where a few units are switched, and noise has all.
+_NOISE = 0.25
+
+
+def _lowered_or_none(lowered: Callable[[int], Program | None], size: int) -> Program | None:
+    try:
+        return lowered(size)
+    except ProxyError:  # the module takes no batch of this size
+        return None
+
+
+def _errors(program: Program, env: Env, places: Sequence[Place], found: Jacobian, some: Tensor) -> Tensor:
+    """How far one tangent, in a direction through all weights, is from what the Jacobian says of these samples.
+
+    Norms (samples,), as parts of that of all samples together. Each column takes part at its own scale.
+    """
+    size = found.values.double().square().sum((0, 1)).sqrt()
+    rounding = torch.finfo(found.values.dtype).eps ** 0.5  # a column smaller than this part of the others may be noise
+    scale = size.clamp(min=float(size.mean()) * rounding or 1.0).reciprocal()
+    sign = 1 - 2 * (torch.arange(len(places), device=size.device) * 0.618034 % 1 < 0.5).to(size.dtype)
+    direction: dict[fx.Node, dict[int, dict[int, float]]] = {}
+    for (node, element), step in zip(places, (sign * scale).tolist(), strict=True):
+        elements = direction.setdefault(node, {0: {}})[0]
+        elements[element] = elements.get(element, 0.0) + step
+
+    end = walk(program, env, range(program.stop), direction, {program.output}).get(program.output)
+    said = found.values[some].double() @ (sign * scale)
+    truth = torch.zeros_like(said) if end is None else end.stack[0].double()
+    errors: Tensor = (said - truth).norm(dim=1) / truth.norm().clamp(min=1.0)
+    return errors
 
 
 # Columns

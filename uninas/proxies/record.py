@@ -36,9 +36,9 @@ def recorded(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx
     return recorder.graph, recorder.constants
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.graph = fx.Graph()
         self.constants: dict[str, Tensor] = {}
         self._known: dict[int, tuple[Tensor, fx.Node]] = {}  # the tensor is kept, so that its id is not given again

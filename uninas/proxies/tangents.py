@@ -180,7 +180,8 @@ def spread(call: Call, slot: int, stack: Tensor) -> Tensor:
 def slope(call: Call, slot: int) -> Tensor:
     """The derivative of each output element by the one element of the argument that it depends on."""
     if call.op is aten.relu.default:  # asking torch takes longer, and networks have many
-        return (call.out > 0).to(call.out.dtype)
+        on: Tensor = (call.out > 0).to(call.out.dtype)
+        return on
     value = call.argument(slot)
     found: Tensor = jvp(call.along(slot), (value,), (torch.ones_like(value),))[1]
     return found
