@@ -85,6 +85,8 @@ def cells(options: argparse.Namespace) -> None:
         failures.update(score.failure for score in outcome.scores if score.failure)
         if count == 2 * options.jobs:  # all processes have started by then
             ready, counted = time.perf_counter(), count
+        if count % 50 == 0:
+            print(f"  {count} after {time.perf_counter() - began:.1f} s", flush=True)
     ended = time.perf_counter()
     rate = (count - counted) / (ended - ready)
     print(f"{options.proxy} of NAS-Bench-201, {options.dataset}, batch 64, {options.jobs} processes: {count} cells in"

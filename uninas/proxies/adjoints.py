@@ -166,10 +166,27 @@ def _batch_norm(call: Call, slot: int) -> Pull:
 
 def _layer_norm(call: Call, slot: int) -> Pull:
     """As for tangents, but the weight comes first."""
-    weight = call.args[2]
+    x, shape, weight, _, _ = call.args
     if slot > 0:
         return _generic(call, slot)
-    return lambda rows: standardising(call, rows[0], weight)
+    _, mean, deviation = call.out
+    return lambda rows: standardising(x, mean, deviation, len(shape), rows[0], weight)
+
+
+def _group_norm(call: Call, slot: int) -> Pull:
+    """As for tangents, but the weight comes first."""
+    x, weight, _, _, _, _, groups, _ = call.args
+    if slot > 0:
+        return _generic(call, slot)
+    mean, deviation = (part[:, :, None] for part in call.out[1:])
+    grouped = x.reshape(len(x), groups, -1)
+
+    def back(rows: list[Tensor]) -> Tensor:
+        some = rows[0] if weight is None else rows[0] * weight.view(-1, *[1] * (x.ndim - 2))
+        found = standardising(grouped, mean, deviation, 1, some.reshape(len(some), *grouped.shape), None)
+        return found.reshape(some.shape)
+
+    return back
 
 
 def _average(call: Call, slot: int) -> Pull:
@@ -190,6 +207,12 @@ def _pick(call: Call, slot: int) -> Pull:
     """One output of an operation that has several."""
     several, chosen = call.args
     return lambda rows: [rows if i == chosen else None for i in range(len(several))]
+
+
+def _stack_up(call: Call, slot: int) -> Pull:
+    """Concatenation along a new dimension."""
+    dim = call.args[1] if len(call.args) > 1 else 0
+    return lambda rows: rows.select(dim if dim < 0 else dim + 1, slot)
 
 
 def _join(call: Call, slot: int) -> Pull:
@@ -214,6 +237,8 @@ PULLS: dict[Any, Callable[[Call, int], Pull]] = {
     aten._safe_softmax.default: _softmax,
     aten.native_batch_norm.default: _batch_norm,
     aten.native_layer_norm.default: _layer_norm,
+    aten.native_group_norm.default: _group_norm,
     aten.avg_pool2d.default: _average,
     aten.cat.default: _join,
+    aten.stack.default: _stack_up,
 }

@@ -299,7 +299,8 @@ def untouched(module: nn.Module) -> Iterator[None]:
                 slot.clear()
                 slot.update(saved)
             for tensor, value, requires_grad, grad in values:
-                if not tensor.is_meta and not torch.equal(tensor, value):
+                # To ask a GPU whether anything has changed, and to wait for the answer, takes longer than to copy.
+                if not tensor.is_meta and (tensor.is_cuda or not torch.equal(tensor, value)):
                     with torch.no_grad():
                         tensor.copy_(value)
                 tensor.requires_grad_(requires_grad)

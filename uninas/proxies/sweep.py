@@ -106,9 +106,9 @@ def _push(done: Call, alive: Mapping[int, Tangent]) -> Tangent | None:
 def along(value: Tensor, directions: Mapping[int, Direction]) -> Tangent:
     """The tangents of a parameter itself in these directions, by column."""
     stack = value.new_zeros(len(directions), value.numel())
-    steps = [(row, element, step) for row, one in enumerate(directions.values()) for element, step in one.items()]
-    rows, elements, lengths = zip(*steps, strict=True)
-    stack[list(rows), list(elements)] = stack.new_tensor(lengths)
+    for row, direction in zip(stack, directions.values(), strict=True):
+        for element, step in direction.items():
+            row[element] = step
     return Tangent(tuple(directions), stack.reshape(len(directions), *value.shape))
 
 

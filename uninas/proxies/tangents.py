@@ -263,13 +263,18 @@ def convolution(call: Call, slot: int, stack: Tensor) -> Tensor:
 
 
 def filters(call: Call, stack: Tensor) -> Tensor:
-    """Tangents of a convolution's weight. One scalar of it touches one output and one input channel."""
+    """Tangents of a convolution's weight. One scalar of it touches one output and one input channel.
+
+    But a GPU does all channels in less time than it takes to ask it which ones are touched.
+    """
     x, _, _, *settings, groups = call.args
-    if settings[3]:  # transposed
-        return torch.stack([aten.convolution(x, tangent, None, *settings, groups) for tangent in stack])
-    out = zeros(len(stack), call.out)
-    touched = stack.flatten(3).any(3).cpu()  # all at once: a GPU is asked, and waited for, but one time
-    for row, tangent, channels in zip(out, stack, touched, strict=True):
+    everything = stack.is_cuda or settings[3]  # transposed
+    out = empty(len(stack), call.out) if everything else zeros(len(stack), call.out)
+    for row, tangent in zip(out, stack, strict=True):
+        if everything:
+            row.copy_(aten.convolution(x, tangent, None, *settings, groups))
+            continue
+        channels = tangent.flatten(2).any(2)
         to, of = (channels.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
         owners = {channel * groups // len(tangent) for channel in to}
         if len(owners) > 1 and groups > 1:
@@ -316,7 +321,7 @@ def layer_norm(call: Call, slot: int, stack: Tensor) -> Any:
     x, shape, weight, _, _ = call.args
     _, mean, deviation = call.out
     if slot == 0:
-        out = standardising(call, stack, None)
+        out = standardising(x, mean, deviation, len(shape), stack, None)
         out = out if weight is None else out.mul_(weight)
     elif slot == 1 + len(shape):
         out = (x - mean) * deviation * lift(stack, x.ndim)
@@ -325,13 +330,33 @@ def layer_norm(call: Call, slot: int, stack: Tensor) -> Any:
     return out, None, None
 
 
-def standardising(call: Call, stack: Tensor, weight: Tensor | None) -> Tensor:
-    """The derivative of a layer norm without its weight, which is symmetric, times a stack times this weight.
+def group_norm(call: Call, slot: int, stack: Tensor) -> Any:
+    """A layer norm of each group of channels, but that every channel has a scale and a shift of its own."""
+    x, weight, _, _, _, _, groups, _ = call.args
+    mean, deviation = (part[:, :, None] for part in call.out[1:])
+    grouped, channels = x.reshape(len(x), groups, -1), (-1, *[1] * (x.ndim - 2))
+    if slot == 0:
+        out = standardising(grouped, mean, deviation, 1, stack.reshape(len(stack), *grouped.shape), None)
+        out = out.reshape(stack.shape)
+        out = out if weight is None else out.mul_(weight.view(channels))
+    elif slot == 1:
+        standard = ((grouped - mean) * deviation).reshape(x.shape)
+        out = standard * stack.view(-1, 1, *stack.shape[1:], *channels[1:])
+    else:
+        out = stack.view(-1, 1, *stack.shape[1:], *channels[1:]).expand(-1, *x.shape)
+    return out, None, None
 
-    It is what torch computes backwards, in one go, where its elementary operations would fetch the stack ten times.
+
+def standardising(
+    x: Tensor, mean: Tensor, deviation: Tensor, dims: int, stack: Tensor, weight: Tensor | None
+) -> Tensor:
+    """The derivative of x -> (x - mean) deviation over the last `dims` dimensions times (stack times weight).
+
+    It is symmetric, so what torch computes backwards serves both ways: in one go, where elementary operations would
+    fetch the stack ten times. `deviation` is what the numbers are multiplied by, one over the standard deviation.
     """
-    x, shape, *_ = call.args
-    like, mean, deviation = (part.expand(len(stack), *part.shape).contiguous() for part in (x, *call.out[1:]))
+    shape = x.shape[x.ndim - dims :]
+    like, mean, deviation = (part.expand(len(stack), *part.shape).contiguous() for part in (x, mean, deviation))
     found = aten.native_layer_norm_backward(stack, like, shape, mean, deviation, weight, None, [True, False, False])
     out: Tensor = found[0]
     return out
@@ -364,17 +389,29 @@ def join(call: Call, tangents: Mapping[int, Tangent]) -> Tangent:
     return Tangent(columns, out)
 
 
+def stack_up(call: Call, tangents: Mapping[int, Tangent]) -> Tangent:
+    """Concatenation along a new dimension."""
+    dim = call.args[1] if len(call.args) > 1 else 0
+    columns = union(list(tangents.values()))
+    out = zeros(len(columns), call.out)
+    for slot, part in tangents.items():
+        out.select(dim if dim < 0 else dim + 1, slot)[rows_of(part, columns)] = part.stack
+    return Tangent(columns, out)
+
+
 _VIEW, _POINTWISE, _GENERIC = each(linear), each(pointwise), each(generic)
 
 RULES: dict[Any, Rule] = {
     operator.getitem: pick,
     aten.cat.default: join,
+    aten.stack.default: stack_up,
     aten.convolution.default: each(convolution),
     aten.mm.default: each(mm),
     aten.bmm.default: each(bmm),
     aten.addmm.default: each(addmm),
     aten.native_batch_norm.default: each(batch_norm),
     aten.native_layer_norm.default: each(layer_norm),
+    aten.native_group_norm.default: each(group_norm),
     aten.add.Tensor: each(add),
     aten.sub.Tensor: each(subtract),
     aten.mul.Tensor: each(multiply),

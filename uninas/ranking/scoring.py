@@ -113,7 +113,7 @@ class Scorer:
         with _one_thread():
             try:
                 graph = builder(self.space, self.folder)(job.text, dataset)
-                model = compile(graph).to(self.device).eval()
+                model = compile(graph).eval()
             except Exception as problem:
                 return failed(job, reason(problem), time.perf_counter() - began)
             scores = list(self._scores(job, dataset, graph, model))
@@ -141,12 +141,12 @@ class Scorer:
         return Scored(seed, proxy, found.value, components, None, found.seconds)
 
     def _initialise(self, model: Model, own: str, seed: int) -> None:
-        """The weights of a seed; drawn on the CPU, so that they are the same on every device."""
+        """The weights of a seed, on the device; drawn on the CPU, so that they are the same on every one."""
         model.to("cpu")
         # Also what the scheme leaves alone, such as offset tables. The scheme's own stream begins at its beginning.
         layers.initialise(model, own, _generator(seed, "own weights"))
         proxies.initialise(model, self.init, _generator(seed, "weights"))
-        model.to(self.device)
+        model.to(self.device, non_blocking=True)
 
     def _images(self, proxy: str, seed: int, dataset: Dataset, graph: Graph) -> tuple[Tensor, ...]:
         """The images of a proxy, the same for all networks with the same inputs."""

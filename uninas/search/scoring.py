@@ -61,7 +61,7 @@ class ModuleScore:
     def __call__(self, graph: Graph, seed: int) -> Mapping[str, float]:
         """The score under 'score', the further measures by name, and what else was found on the way."""
         generator = torch.Generator().manual_seed(seed)
-        module = compile(graph, generator=generator, fold=self.fold).to(self.device)
+        module = compile(graph, generator=generator, fold=self.fold).to(self.device, non_blocking=True)
         found: dict[str, float] = {}
         try:
             batches = self._batches(graph, generator)
