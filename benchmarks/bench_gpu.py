@@ -17,6 +17,7 @@ import time
 import warnings
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,31 +28,35 @@ from uninas.aggregate import parts_of
 from uninas.elaborate import space
 from uninas.library import find
 from uninas.nasbench201 import official_order, string_of
-from uninas.proxies.base import exact_products
+from uninas.proxies.base import float32_products
 from uninas.proxies.initial import initialise
 from uninas.ranking.members import dataset
 from uninas.ranking.pool import done
 from uninas.ranking.scoring import Job, Scorer, died
 
 ALL_CELLS = 15_625
+HOW: dict[str, dict[str, Any]] = {"float32": {}, "TF32": {"tf32": True}}
 
 
 def networks(options: argparse.Namespace) -> None:
     """VKDNW of shipped networks, and what a forward pass of the same batch costs."""
-    print("VKDNW at 224 px, batch 64, 1 000 classes, first 128 tensors, float32")
+    print("VKDNW at 224 px, batch 64, 1 000 classes, first 128 tensors")
     for name, fold in (("coatnet", False), ("coatnet", True), ("resnet50", False), ("vit_small_patch16_224", False)):
         module = uninas.create_model(name, num_classes=1000, img_size=224, fold=fold)
         module = _ready(module, options.device)
         x = torch.randn(64, 3, 224, 224, generator=torch.Generator().manual_seed(1)).to(options.device)
-        with torch.no_grad(), exact_products():
+        with torch.no_grad(), float32_products():
             module(x)
             forward = min(_seconds(lambda module=module, x=x: module(x)) for _ in range(3))
-        _score(module, x, "vkdnw")
-        seconds, memory, value = _score(module, x, "vkdnw")
         millions = sum(p.numel() for p in module.parameters()) / 1e6
-        print(f"  {name + (' --fold' if fold else ''):<22} {millions:5.1f} M parameters {seconds:7.2f} s"
-              f"   forward {forward * 1e3:6.1f} ms   {seconds / forward / 128:.2f} passes per tensor"
-              f"   {memory:5.1f} GiB   VKDNW {value:.5f}", flush=True)  # fmt: skip
+        print(
+            f"  {name}{' --fold' if fold else ''}, {millions:.1f} M parameters, a forward pass {forward * 1e3:.1f} ms"
+        )
+        for label, how in HOW.items():
+            _score(module, x, "vkdnw", **how)
+            seconds, memory, value = _score(module, x, "vkdnw", **how)
+            print(f"    {label:<9} {seconds:6.2f} s   {seconds / forward / 128:.2f} passes per tensor"
+                  f"   {memory:5.1f} GiB   VKDNW {value:.5f}", flush=True)  # fmt: skip
 
 
 def candidates(options: argparse.Namespace) -> None:
@@ -78,16 +83,15 @@ def cells(options: argparse.Namespace) -> None:
     wanted = tuple((0, part) for part in parts_of(options.proxy))
     jobs = [Job(i, string_of(order[i]), options.dataset, wanted) for i in every[: options.limit]]
     failures: Counter[str] = Counter()
-    began = ready = time.perf_counter()
+    began = ready = ended = time.perf_counter()
     count = counted = 0
     for outcome in done(scorer, jobs, options.jobs, died):
-        count += 1
+        count, ended = count + 1, time.perf_counter()
         failures.update(score.failure for score in outcome.scores if score.failure)
         if count == 2 * options.jobs:  # all processes have started by then
-            ready, counted = time.perf_counter(), count
-        if count % 50 == 0:
-            print(f"  {count} after {time.perf_counter() - began:.1f} s", flush=True)
-    ended = time.perf_counter()
+            ready, counted = ended, count
+        if count % 100 == 0:
+            print(f"  {count} after {ended - began:.1f} s", flush=True)
     rate = (count - counted) / (ended - ready)
     print(f"{options.proxy} of NAS-Bench-201, {options.dataset}, batch 64, {options.jobs} processes: {count} cells in"
           f" {ended - began:.1f} s with the start, then {rate:.2f} a second;"
@@ -110,13 +114,13 @@ def _seconds(run: object) -> float:
     return time.perf_counter() - began
 
 
-def _score(module: nn.Module, x: torch.Tensor, name: str) -> tuple[float, float, float]:
+def _score(module: nn.Module, x: torch.Tensor, name: str, **options: Any) -> tuple[float, float, float]:
     """Seconds, the most GiB that tensors took on the GPU, and the score."""
     on_gpu = x.is_cuda
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
-    value = proxies.score(name, module, x, torch.Generator().manual_seed(0)).value
+    value = proxies.score(name, module, x, torch.Generator().manual_seed(0), **options).value
     seconds = time.perf_counter() - began
     return seconds, torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0.0, value
 

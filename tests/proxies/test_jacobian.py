@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from uninas.proxies import ProxyError, jacobian, sweep
+from uninas.proxies import ProxyError, jacobian, sweep, tangents
 from uninas.proxies.jacobian import Weight, logit_jacobian
 from uninas.proxies.program import lower
 
@@ -429,6 +429,13 @@ def test_running_out_of_memory_with_one_weight_is_an_error(monkeypatch: pytest.M
     module, x = example("gate")
     with pytest.raises(ProxyError, match="memory runs out even for the tangent of one weight"):
         logit_jacobian(module, (x,), some_weights(module))
+
+
+def test_a_convolution_of_single_positions_is_a_product():
+    stack = torch.randn(2, 3, 4, 5, 6, dtype=torch.float64).contiguous()
+    weight = torch.randn(7, 4, 1, 1, dtype=torch.float64)
+    expected = F.conv2d(stack.flatten(0, 1), weight).unflatten(0, (2, 3))
+    torch.testing.assert_close(tangents.as_product(stack, weight), expected)
 
 
 def test_norms_fold_on_a_gpu_as_well():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import uninas
 from uninas.proxies import ProxyError, get, proxies, score
-from uninas.proxies.base import exact_products
+from uninas.proxies.base import float32_products
 
 SMALL = """
 network small {
@@ -102,7 +102,7 @@ def test_convolutions_on_a_gpu_are_exact():
 
     torch.set_float32_matmul_precision("high")
     try:
-        with exact_products():
+        with float32_products():
             assert error() < 2e-6
             assert float((x[0, 0] @ x[0, 1] - x[0, 0].double() @ x[0, 1].double()).norm()) < 1e-4
         assert torch.get_float32_matmul_precision() == "high"

@@ -220,7 +220,7 @@ def _once(
     options: Mapping[str, Any],
 ) -> tuple[float, Mapping[str, float], float]:
     """Value, components and seconds of one score. Raises ProxyError if a number is not finite."""
-    with untouched(module), exact_products(), torch.enable_grad():
+    with untouched(module), float32_products(), torch.enable_grad():
         if isinstance(init, str):
             initialise(module, init, generator)
         else:
@@ -255,16 +255,17 @@ def _inputs(module: nn.Module, batch: Tensor | Inputs | Source, generator: torch
 
 
 @contextmanager
-def exact_products() -> Iterator[None]:
+def float32_products(tf32: bool = False) -> Iterator[None]:
     """On a GPU, products of float32 numbers are what they are on a CPU, and the same each time.
 
-    By default torch rounds the factors of convolutions to 10 bits there (TF32), and sums gradients in any order.
+    By default torch rounds the factors of convolutions to 10 bits there (TF32), and sums gradients in any order. `tf32`
+    does so for matrix products too, which is faster.
     """
     cudnn: Any = torch.backends.cudnn
     before = torch.get_float32_matmul_precision(), cudnn.conv.fp32_precision, cudnn.deterministic
     try:
-        torch.set_float32_matmul_precision("highest")
-        cudnn.conv.fp32_precision, cudnn.deterministic = "ieee", True
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        cudnn.conv.fp32_precision, cudnn.deterministic = "tf32" if tf32 else "ieee", True
         yield
     finally:
         torch.set_float32_matmul_precision(before[0])

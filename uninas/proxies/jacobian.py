@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from uninas.proxies.base import Inputs, ProxyError
+from uninas.proxies.base import Inputs, ProxyError, float32_products
 from uninas.proxies.program import Program, advance, lower
 from uninas.proxies.sweep import Env, Place, along, out_of_memory, sweep, walk
 from uninas.proxies.tangents import neighbours
@@ -55,15 +55,17 @@ def logit_jacobian(
     *,
     memory: int = 0,
     dtype: torch.dtype = torch.float32,
+    tf32: bool = False,
     way: Way = "fastest",
 ) -> Jacobian:
     """The Jacobian of the logits (N, K) of `module(*inputs)` by the chosen weights, computed in `dtype`.
 
     The module runs in the mode it is in and is not changed. `memory` bounds, in bytes, what is held at once
     beside the weights; one weight at a time is the least it can do. With 0 it is 1 GiB, and on a GPU a quarter of what
-    that has, so that several processes can share one. Modules that cannot be lowered (their
-    control flow looks at values) get one plain forward-mode pass per weight instead. `way` is for comparing: pushing
-    columns is always possible, pulling rows only where samples do not mix and memory allows it.
+    that has, so that several processes can share one. `tf32` lets a GPU round the factors of products to 10 bits.
+    Modules that cannot be lowered (their control flow looks at values) get one plain forward-mode pass per weight
+    instead. `way` is for comparing: pushing columns is always possible, pulling rows only where samples do not mix and
+    memory allows it.
 
     Raises ProxyError if the module fails on `inputs`, if its output is not one finite tensor (N, K), if memory runs out
     even for one weight, or if the derivatives are rounding noise.
@@ -72,10 +74,11 @@ def logit_jacobian(
     tensors = {name: _cast(tensor, dtype) for name, tensor in tensors.items()}
     inputs = tuple(_cast(part, dtype) for part in inputs)
     memory = memory or _own_memory(inputs[0].device)
-    with torch.no_grad(), _differentiable_kernels():
+    with torch.no_grad(), float32_products(tf32), _differentiable_kernels():
         lowered = cache(lambda size: lower(module, tensors, tuple(part[:size] for part in inputs)))
         found = _by_rows(lowered, tensors, inputs, weights, memory, way) if way != "columns" else None
-        if found is not None and _confirmed(lowered, tensors, inputs, weights, found):
+        tolerance = _TF32_TOLERANCE if tf32 else _TOLERANCE
+        if found is not None and _confirmed(lowered, tensors, inputs, weights, found, tolerance):
             return found.jacobian
         del found
         program = lowered(len(inputs[0]))
@@ -201,6 +204,7 @@ def _confirmed(
     inputs: Inputs,
     weights: Sequence[Weight],
     rows: _Rows,
+    tolerance: float,
 ) -> bool:
     """Whether columns say the same.
 
@@ -214,11 +218,12 @@ def _confirmed(
         return False
     env = rows.env or _env(program, _laid_out(program, tensors.values()), tuple(part[some] for part in inputs))
     errors = _errors(program, env, _places(program, tensors, weights), found, some)
-    return bool(errors.norm() <= _KINKS and errors.median() <= _TOLERANCE / len(errors) ** 0.5)
+    return bool(errors.norm() <= _KINKS and errors.median() <= tolerance / len(errors) ** 0.5)
 
 
 # Of the columns' norm, which is 1, float32 rounds off 1e-6 and half precision 1e-3; mixing samples changes all of it.
 _TOLERANCE = 1e-3
+_TF32_TOLERANCE = 1e-2
 # But rounding also switches a unit here and there on or off, which changes the derivatives of that sample alone.
 _KINKS = 0.05
 
@@ -300,11 +305,14 @@ def _by_columns(program: Program, env: Env, places: Sequence[Place], memory: int
     jacobian = None
     for logits, tangent in sweep(program, env, places, steps, room, keep=keep):
         if jacobian is None:
-            jacobian = Jacobian(_finite(logits), logits.new_zeros(*logits.shape, len(places)))
+            jacobian = Jacobian(logits, logits.new_zeros(*logits.shape, len(places)))
+            if not logits.is_cuda:  # a GPU is not waited for before it has all its work
+                _finite(logits)
         if tangent is not None:
             jacobian.values[:, :, neighbours(tangent.columns)] = tangent.stack.permute(1, 2, 0)
         del tangent
     assert jacobian is not None
+    _finite(jacobian.logits)
     return jacobian
 
 
