@@ -41,7 +41,7 @@ HOW: dict[str, dict[str, Any]] = {"float32": {}, "TF32": {"tf32": True}}
 def networks(options: argparse.Namespace) -> None:
     """VKDNW of shipped networks, and what a forward pass of the same batch costs."""
     print("VKDNW at 224 px, batch 64, 1 000 classes, first 128 tensors")
-    for name, fold in (("coatnet", False), ("coatnet", True), ("resnet50", False), ("vit_small_patch16_224", False)):
+    for name, fold in (("coatnet", True), ("resnet50", False), ("vit_small_patch16_224", False), ("coatnet", False)):
         module = uninas.create_model(name, num_classes=1000, img_size=224, fold=fold)
         module = _ready(module, options.device)
         x = torch.randn(64, 3, 224, 224, generator=torch.Generator().manual_seed(1)).to(options.device)
