@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from uninas.proxies import ProxyError, jacobian, sweep, tangents
+from uninas.proxies import ProxyError, jacobian, sweep
 from uninas.proxies.jacobian import Weight, logit_jacobian
 from uninas.proxies.program import lower
 
@@ -431,11 +431,18 @@ def test_running_out_of_memory_with_one_weight_is_an_error(monkeypatch: pytest.M
         logit_jacobian(module, (x,), some_weights(module))
 
 
-def test_a_convolution_of_single_positions_is_a_product():
-    stack = torch.randn(2, 3, 4, 5, 6, dtype=torch.float64).contiguous()
-    weight = torch.randn(7, 4, 1, 1, dtype=torch.float64)
-    expected = F.conv2d(stack.flatten(0, 1), weight).unflatten(0, (2, 3))
-    torch.testing.assert_close(tangents.as_product(stack, weight), expected)
+def test_no_stack_has_more_numbers_than_a_gpu_can_count():
+    """Some kernels number elements with 32 bits; tensors without data may be as large as this one."""
+    module, images = deep(4).float(), 2**15
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        tensors = {name: torch.empty_like(tensor, device="cuda") for name, tensor in module.state_dict().items()}
+        program = lower(module, tensors, (torch.empty(images, 4, 32, 32, device="cuda"),))
+    places = [(node, 0) for node in program.placeholders[: len(tensors)]]
+    prefixes = [sweep.seeds_of(places, range(n + 1)) for n in range(len(places))]
+    count = sweep._fitting(program, range(program.stop), prefixes, 2**60)
+    largest = images * 6 * 30 * 30
+    assert 1 < count < len(places)
+    assert count * largest < 2**31 <= (count + 1) * largest
 
 
 def test_norms_fold_on_a_gpu_as_well():

@@ -7,6 +7,7 @@ allows; a chunk starts at its first weight, and what lies before is computed onc
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
@@ -118,8 +119,12 @@ def _fitting(program: Program, steps: range, prefixes: Sequence[Seeds], memory: 
 
 
 def _peak(program: Program, steps: range, seeds: Seeds) -> int:
-    """The most bytes that a walk holds in tangents; it follows which weights reach which node, as bit sets."""
+    """The most bytes that a walk holds in tangents; it follows which weights reach which node, as bit sets.
+
+    A stack with more numbers than fit in 32 bits counts as endless, as some kernels of GPUs cannot take it.
+    """
     reach: dict[fx.Node, int] = {}
+    most = (2**31 - 1) * int(program.output.meta["val"].element_size())
     held = peak = 0
     for i in steps:
         node, columns = program.steps[i], 0
@@ -130,8 +135,9 @@ def _peak(program: Program, steps: range, seeds: Seeds) -> int:
             columns |= reach.get(leaf, 0)
         if columns:
             reach[node] = columns
-            held += columns.bit_count() * program.size[node]
-            peak = max(peak, held)
+            added = columns.bit_count() * program.size[node]
+            held += added
+            peak = max(peak, held if added <= most else sys.maxsize)
         for dead in program.dying[i]:
             held -= reach.pop(dead, 0).bit_count() * program.size[dead]
     return peak

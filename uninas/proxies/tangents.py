@@ -254,26 +254,12 @@ def addmm(call: Call, slot: int, stack: Tensor) -> Tensor:
 def convolution(call: Call, slot: int, stack: Tensor) -> Tensor:
     """In the input, all tangents are one batch; in the bias, they spread over all positions."""
     x, weight, _, *settings = call.args
-    if slot == 0 and stack.is_cuda and _is_product(call):
-        return as_product(stack, weight)
     if slot == 0:
         out: Tensor = aten.convolution(stack.flatten(0, 1), weight, None, *settings)
         return out.reshape(len(stack), *call.out.shape)
     if slot == 2:
         return stack[:, None, :, *[None] * (x.ndim - 2)].expand(-1, *call.out.shape)
     return filters(call, stack)
-
-
-def _is_product(call: Call) -> bool:
-    """A convolution of single positions, whose channels are innermost in memory."""
-    x, weight, _, stride, padding, _, transposed, _, groups = call.args
-    single = weight[0, 0].numel() == 1 and set(stride) == {1} and set(padding) == {0} and groups == 1 and not transposed
-    return single and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
-
-
-def as_product(stack: Tensor, weight: Tensor) -> Tensor:
-    """GPUs' libraries have no float32 convolution for this layout: they turn everything around, twice."""
-    return (stack.movedim(2, -1) @ weight.flatten(1).T).movedim(-1, 2)
 
 
 def filters(call: Call, stack: Tensor) -> Tensor:

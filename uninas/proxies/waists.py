@@ -90,7 +90,7 @@ def _costed(program: Program, places: Sequence[Place], waists: Sequence[Waist], 
 def _together(program: Program) -> int:
     """How many rows are pulled back together."""
     on_cpu = program.output.meta["val"].device.type == "cpu"
-    return _TOGETHER if on_cpu else max(_TOGETHER, _GPU_STACK // max(program.widest, 1))
+    return _TOGETHER if on_cpu else max(1, _GPU_STACK // max(program.widest, 1))
 
 
 def column_work(program: Program, places: Sequence[Place], steps: range) -> float:
