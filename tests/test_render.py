@@ -454,6 +454,13 @@ def test_files_that_cannot_be_written_are_named(tmp_path, path, message):
     assert caught.value.code == "UNI100"
 
 
+def test_a_graphviz_that_does_not_load_is_explained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    with pytest.raises(UninasError, match="pictures need pygraphviz, which cannot be loaded") as caught:
+        svg(graph_of("Gate"))
+    assert caught.value.code == "UNI100"
+
+
 def test_the_library_says_nothing_on_standard_error(capfd):
     svg(graph_of("Gate"))
     assert capfd.readouterr().err == ""

@@ -144,6 +144,16 @@ def error(code: str, message: str, span: Span | None = None, *notes: str) -> Uni
     return UninasError(Diagnostic(code, message, span, tuple(note for note in notes if note)))
 
 
+def out_of_memory(problem: BaseException) -> bool:
+    """Whether Python, or torch on whatever device, failed for want of memory.
+
+    torch says it in ways of its own: an OutOfMemoryError on a GPU, or a RuntimeError of which only the words tell.
+    """
+    if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":
+        return True
+    return any(words in str(problem) for words in ("allocate memory", "not enough memory", "STATUS_ALLOC_FAILED"))
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """'did you mean ...?' for the nearest of `known`, or ''."""
     names: Sequence[str] = sorted(set(known))

@@ -369,7 +369,17 @@ def test_chunks_do_not_change_the_result(name: str, memory: int, monkeypatch: py
     assert_exact(parts.values, whole.values)
 
 
-def test_running_out_of_memory_halves_the_chunk(monkeypatch: pytest.MonkeyPatch):
+def too_much() -> None:
+    """What torch really says, on this system."""
+    torch.empty(2**60)
+
+
+def out_of_memory_on_a_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+
+@pytest.mark.parametrize("fail", [too_much, out_of_memory_on_a_gpu])
+def test_running_out_of_memory_halves_the_chunk(fail: Callable[[], None], monkeypatch: pytest.MonkeyPatch):
     module, x = example("residual graph")
     weights = some_weights(module)
     sizes = []
@@ -378,7 +388,7 @@ def test_running_out_of_memory_halves_the_chunk(monkeypatch: pytest.MonkeyPatch)
     def scarce(program, env, steps, seeds, ends):
         sizes.append(sum(map(len, seeds.values())))
         if sizes[-1] > 5:
-            raise torch.OutOfMemoryError
+            fail()
         return walk(program, env, steps, seeds, ends)
 
     monkeypatch.setattr(sweep, "walk", scarce)

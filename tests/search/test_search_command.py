@@ -56,6 +56,14 @@ def test_a_search_prints_lines_and_leaves_a_report(arguments, folder):
     assert {path.name for path in folder.iterdir()} == FILES
 
 
+def test_without_graphviz_a_run_has_all_but_pictures(arguments, folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    with pytest.raises(UninasError, match="pictures need pygraphviz"):
+        run(*arguments)
+    diagrams = {"best.svg", "best_2.svg", "best_3.svg"}
+    assert {path.name for path in folder.iterdir()} == FILES - diagrams
+
+
 def test_the_files_of_the_report_agree_with_the_database(arguments, folder):
     run(*arguments)
     store = Store(folder)

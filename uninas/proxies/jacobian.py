@@ -22,9 +22,10 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from uninas.errors import out_of_memory
 from uninas.proxies.base import Inputs, ProxyError, float32_products
 from uninas.proxies.program import Program, advance, lower
-from uninas.proxies.sweep import Env, Place, along, out_of_memory, sweep, walk
+from uninas.proxies.sweep import Env, Place, along, sweep, walk
 from uninas.proxies.tangents import neighbours
 from uninas.proxies.waists import Route, column_work, route, through_waists
 

@@ -12,9 +12,9 @@ from bisect import bisect_right
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
+from uninas.errors import out_of_memory
 from uninas.proxies.base import ProxyError
 from uninas.proxies.program import Program, advance, call
 from uninas.proxies.tangents import Call, Tangent, push
@@ -59,11 +59,6 @@ def sweep(
             continue
         yield local.pop(last), found.pop(last, None)
         waiting, once = waiting[count:], False
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether torch, on whatever device, or Python failed for want of memory."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
 
 
 def seeds_of(places: Sequence[Place], columns: Sequence[int]) -> Seeds:

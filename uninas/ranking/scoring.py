@@ -24,7 +24,7 @@ from torch import Tensor
 
 from uninas import layers, proxies
 from uninas.emit import compile
-from uninas.errors import UninasError, did_you_mean, error, shown
+from uninas.errors import UninasError, did_you_mean, error, out_of_memory, shown
 from uninas.graph import Graph
 from uninas.images import NORMAL
 from uninas.model import Model
@@ -190,4 +190,4 @@ def reason(problem: Exception) -> str:
     """Why there is no score, in one line."""
     if isinstance(problem, UninasError):
         return shown(problem.diagnostics[0].message, 300)
-    return "out of memory" if isinstance(problem, MemoryError) else shown(f"{type(problem).__name__}: {problem}", 300)
+    return "out of memory" if out_of_memory(problem) else shown(f"{type(problem).__name__}: {problem}", 300)

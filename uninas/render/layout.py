@@ -129,8 +129,14 @@ def text_node(root: Digraph, name: str, label: str, x: float, y: float) -> None:
 
 def agraph(source: str) -> Any:
     """DOT text as a graph of pygraphviz."""
-    import pygraphviz  # here, because it takes longer to load than everything else together
-
+    try:
+        import pygraphviz  # here, because it takes longer to load than everything else together
+    except ImportError as problem:
+        hint = (
+            "its wheel carries Graphviz, but not the libraries of X11 and GLib, which small images of systems leave out"
+        )
+        raise error("UNI100", f"pictures need pygraphviz, which cannot be loaded: {problem}", None, hint,
+                    "on Debian and Ubuntu: apt-get install libxrender1 libxext6 libglib2.0-0") from None  # fmt: skip
     return pygraphviz.AGraph(string=source)
 
 

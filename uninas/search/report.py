@@ -25,21 +25,24 @@ SHOWN = 3  # of the best architectures as text and pictures
 
 
 def write_report(run: Run) -> Iterator[Path]:
-    """Write all files of the report into the folder of the run; without a score, only the table. Gives their paths."""
+    """Write all files of the report into the folder of the run; without a score, only the table. Gives their paths.
+
+    Raises what is wrong with pictures of architectures when everything else is written.
+    """
     candidates = list(run.store)
     yield written(run.folder / "candidates.csv", partial(_text, table(candidates)))
     best = [candidate for candidate, _ in top(run.store, SHOWN)]
     if not best:
         return
     yield written(run.folder / "best.uni", partial(_text, _best_text(run, best[0])))
-    yield written(run.folder / "best.svg", partial(render, run.graph(best[0])))
     for place, candidate in enumerate(best[1:], 2):
-        graph = run.graph(candidate)
-        text = f"# Number {place} by score: {_summary(run, candidate)}\n{dumps(graph)}"
+        text = f"# Number {place} by score: {_summary(run, candidate)}\n{dumps(run.graph(candidate))}"
         yield written(run.folder / f"best_{place}.uni", partial(_text, text))
-        yield written(run.folder / f"best_{place}.svg", partial(render, graph))
     yield from _plots(run, candidates, best[0])
     yield write_page(run.folder)
+    for place, candidate in enumerate(best, 1):
+        name = "best.svg" if place == 1 else f"best_{place}.svg"
+        yield written(run.folder / name, partial(render, run.graph(candidate)))
 
 
 def table(candidates: Sequence[Candidate]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uninas.elaborate import build
-from uninas.errors import UninasError, shown
+from uninas.errors import UninasError, out_of_memory, shown
 from uninas.graph import Graph
 from uninas.library import load_text
 from uninas.search.objectives import Recipe
@@ -103,18 +103,13 @@ def _measured(task: Task, score: ScoreFunction, required: Sequence[str]) -> _Mea
         numbers = {name: float(number) for name, number in found.items()}
     except UninasError as problem:
         return None, {}, "error", shown(problem.diagnostics[0].message, 500)
-    except MemoryError:
-        return None, {}, "memory", "out of memory"
     except Exception as problem:  # a candidate may fail in any way whatever; the run goes on
-        reason = "memory" if _out_of_memory(problem) else "error"
+        if isinstance(problem, MemoryError):  # which says nothing
+            return None, {}, "memory", "out of memory"
+        reason = "memory" if out_of_memory(problem) else "error"
         return None, {}, reason, shown(f"{type(problem).__name__}: {problem}", 500)
     components = {name: number for name, number in numbers.items() if math.isfinite(number)}
     for name, number in {"score": value, **{name: numbers.get(name, math.nan) for name in required}}.items():
         if not math.isfinite(number):
             return None, components, "nan", f"the {'score' if name == 'score' else f'objective {name}'} is {number}"
     return value, components, None, None
-
-
-def _out_of_memory(problem: Exception) -> bool:
-    """torch says it in its own ways: an OutOfMemoryError on a GPU, a RuntimeError elsewhere."""
-    return type(problem).__name__ == "OutOfMemoryError" or "allocate memory" in str(problem)
