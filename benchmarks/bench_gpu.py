@@ -85,7 +85,7 @@ def cells(options: argparse.Namespace) -> None:
     failures: Counter[str] = Counter()
     began = ready = ended = time.perf_counter()
     count = counted = 0
-    for outcome in done(scorer, jobs, options.jobs, died):
+    for outcome in done([scorer] * options.jobs, jobs, died):
         count, ended = count + 1, time.perf_counter()
         failures.update(score.failure for score in outcome.scores if score.failure)
         if count == 2 * options.jobs:  # all processes have started by then

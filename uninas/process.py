@@ -1,4 +1,4 @@
-"""What long-running commands share: a polite end, and files that are whole or absent."""
+"""What long-running commands share: a polite end, devices for workers, and files that are whole or absent."""
 
 from __future__ import annotations
 
@@ -26,6 +26,16 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def own_device(device: str, index: int) -> str:
+    """Where worker `index` computes. 'cuda' is any GPU: of several, worker n has the one of that number, in turn."""
+    if device != "cuda":
+        return device
+    import torch
+
+    count = torch.cuda.device_count()
+    return f"cuda:{index % count}" if count > 1 else device
 
 
 def written(path: Path, write: Callable[[Path], object]) -> Path:

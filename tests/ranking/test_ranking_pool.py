@@ -18,16 +18,16 @@ def lost(number):
 
 
 def test_a_process_that_dies_costs_one_job():
-    assert sorted(done(square, range(6), 2, lost)) == [-3, 0, 1, 4, 16, 25]
+    assert sorted(done([square] * 2, range(6), lost)) == [-3, 0, 1, 4, 16, 25]
 
 
 def test_more_processes_than_jobs():
-    assert sorted(done(square, [1, 2], 4, lost)) == [1, 4]
-    assert list(done(square, [], 2, lost)) == []
+    assert sorted(done([square] * 4, [1, 2], lost)) == [1, 4]
+    assert list(done([square] * 2, [], lost)) == []
 
 
 def test_stopping_early_leaves_no_process_behind():
-    results = done(square, iter(range(4, 100_000)), 2, lost)
+    results = done([square] * 2, iter(range(4, 100_000)), lost)
     assert next(results) in (16, 25)
     results.close()
     assert not multiprocessing.active_children()

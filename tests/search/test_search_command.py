@@ -155,6 +155,8 @@ def test_a_polite_kill_stops_like_ctrl_c(arguments, folder, root):
     ("change", "message"),
     [
         (["--proxy", "vkdwn", "-j", 0], "did you mean 'vkdnw'?"),
+        (["--proxy", "vkdnw_agg_mv2", "-j", 0], "did you mean 'vkdnw_agg_mbv2'?"),
+        (["--proxy", "az_nas", "--strategy", "climb", "-j", 0], "az_nas is an aggregate"),
         (["--proxy", "vkdnw", "--option", "max_tensor=3", "-j", 0], "did you mean 'max_tensors'?"),
         (["--proxy", "vkdnw", "--device", "toaster", "-j", 0], "cannot use the device toaster"),
         (["--strategy", "fly"], "there is no strategy fly"),
@@ -162,10 +164,11 @@ def test_a_polite_kill_stops_like_ctrl_c(arguments, folder, root):
         (["--params-max", "1k"], "the start tiny breaks the budget"),
     ],
 )
-def test_mistakes_say_what_to_do(change, message, arguments):
+def test_mistakes_say_what_to_do_and_leave_nothing(change, message, arguments, folder):
     with pytest.raises(UninasError) as raised:
         run(*arguments, *change)
     assert message in str(raised.value)
+    assert not folder.exists()
 
 
 def test_options_that_make_no_sense_are_refused(arguments, folder):

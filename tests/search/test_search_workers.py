@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from uninas.errors import UninasError
 from uninas.printer import dumps
+from uninas.process import own_device
 from uninas.search import tasks, workers
 from uninas.search.executor import Execution, Inline, make_executor
 from uninas.search.objectives import Recipe
@@ -213,3 +215,11 @@ def test_workers_that_share_a_gpu_give_the_scores_of_a_cpu(space_file, tmp_path,
     for ours, theirs in zip(one, cpu, strict=True):
         assert (*ours[:4], ours[5]) == (*theirs[:4], theirs[5])
         assert ours[4] == pytest.approx(theirs[4], rel=1e-3)
+
+
+def test_workers_have_gpus_of_their_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert [own_device("cuda", worker) for worker in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1"]
+    assert own_device("cuda:1", 2) == "cuda:1" and own_device("cpu", 2) == "cpu"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert own_device("cuda", 4) == "cuda"

@@ -25,6 +25,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from uninas.aggregate import AGGREGATES
 from uninas.errors import Diagnostic, UninasError, did_you_mean, shown
 from uninas.proxies.initial import OWN, initialise
 
@@ -111,8 +112,9 @@ def get(name: str) -> Proxy:
     if name not in _PROXIES:
         raise ProxyError(
             f"there is no proxy '{name}'",
-            did_you_mean(name, _PROXIES),
+            did_you_mean(name, (*_PROXIES, *AGGREGATES)),
             f"the proxies are {', '.join(proxies())}",
+            f"aggregates, which rank candidates by several of them, are {', '.join(AGGREGATES)}",
         )
     return _PROXIES[name]
 

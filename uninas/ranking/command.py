@@ -81,7 +81,7 @@ def _options(context: click.Context, parameter: click.Parameter, given: Sequence
 @click.option(
     "--option", "options", multiple=True, callback=_options, metavar="PROXY.NAME=VALUE", help="Option of a proxy."
 )
-@click.option("--device", default="cpu", show_default=True, help="Where to score: cpu, cuda, ...")
+@click.option("--device", default="cpu", show_default=True, help="Where to score: cpu, cuda (all GPUs), cuda:1.")
 @click.option(
     "-j",
     "--jobs",

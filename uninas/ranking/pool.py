@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import TypeVar
@@ -14,15 +14,14 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 
-def done(do: Callable[[J], R], jobs: Iterable[J], workers: int, died: Callable[[J], R]) -> Iterator[R]:
-    """The results of all jobs, in the order in which they are ready.
+def done(workers: Sequence[Callable[[J], R]], jobs: Iterable[J], died: Callable[[J], R]) -> Iterator[R]:
+    """The results of all jobs, in the order in which they are ready; `workers` are what each of them does with a job.
 
-    With one worker everything happens in this process. With more they are spawned, not forked, as torch asks for; then
-    `do`, the jobs and the results are sent between processes, and a process that dies (out of memory, say) is replaced,
-    with `died(job)` as the result.
+    One worker works in this process. More are spawned, not forked, as torch asks for; then jobs and results are sent
+    between processes, and a process that dies (out of memory, say) is replaced, with `died(job)` as the result.
     """
-    if workers == 1:
-        yield from map(do, jobs)
+    if len(workers) == 1:
+        yield from map(workers[0], jobs)
         return
     waiting = iter(jobs)
     busy: dict[Connection, tuple[_Worker, J]] = {}
@@ -36,7 +35,7 @@ def done(do: Callable[[J], R], jobs: Iterable[J], workers: int, died: Callable[[
         worker.leave()
 
     try:
-        for _ in range(workers):
+        for do in workers:
             begin(_Worker(do))
         while busy:
             for line in wait(list(busy)):
@@ -46,7 +45,7 @@ def done(do: Callable[[J], R], jobs: Iterable[J], workers: int, died: Callable[[
                     result = line.recv()
                 except EOFError:
                     worker.stop()
-                    worker, result = _Worker(do), died(job)
+                    worker, result = _Worker(worker.do), died(job)
                 begin(worker)
                 yield result
     finally:
@@ -59,6 +58,7 @@ class _Worker:
 
     def __init__(self, do: Callable[[J], R]):
         spawn = multiprocessing.get_context("spawn")
+        self.do = do
         self.line, theirs = spawn.Pipe()
         self.process = spawn.Process(target=_work, args=(do, theirs), daemon=True)
         self.process.start()

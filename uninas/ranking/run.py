@@ -122,7 +122,7 @@ class Ranking:
 
     def outcomes(self, workers: int = 1) -> Iterator[Outcome]:
         """Do what is missing; yields each outcome when it is safely stored."""
-        for outcome in done(self.scorer, self.jobs, workers, died):
+        for outcome in done([self.scorer.on(i) for i in range(workers)], self.jobs, died):
             self.store.add(outcome)
             self.failures.update(score.failure for score in outcome.scores if score.failure is not None)
             yield outcome

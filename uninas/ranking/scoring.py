@@ -29,6 +29,7 @@ from uninas.graph import Graph
 from uninas.images import NORMAL
 from uninas.model import Model
 from uninas.op import Shape
+from uninas.process import own_device
 from uninas.ranking.members import Dataset, builder
 
 COUNTS = ("flops", "params", "trainable_layers")
@@ -105,6 +106,10 @@ class Scorer:
             raise error("UNI060", f"cannot use the device {self.device}: {problem}") from None
         builder(self.space, self.folder)  # the space must be there
         return directions
+
+    def on(self, worker: int) -> Scorer:
+        """The same, for the worker of this number."""
+        return replace(self, device=own_device(self.device, worker))
 
     def __call__(self, job: Job) -> Outcome:
         """The outcome of a job; whatever goes wrong with the network is part of it."""

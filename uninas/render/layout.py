@@ -132,9 +132,7 @@ def agraph(source: str) -> Any:
     try:
         import pygraphviz  # here, because it takes longer to load than everything else together
     except ImportError as problem:
-        hint = (
-            "its wheel carries Graphviz, but not the libraries of X11 and GLib, which small images of systems leave out"
-        )
+        hint = "its wheel carries Graphviz, but expects libraries of X11 and GLib, which small systems leave out"
         raise error("UNI100", f"pictures need pygraphviz, which cannot be loaded: {problem}", None, hint,
                     "on Debian and Ubuntu: apt-get install libxrender1 libxext6 libglib2.0-0") from None  # fmt: skip
     return pygraphviz.AGraph(string=source)

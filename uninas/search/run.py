@@ -34,9 +34,10 @@ class Run:
         self.folder, self.plan, self.executor = folder, plan, executor
         self.rejected = self.failed = 0
         self._best: Candidate | None = None
+        # First what may be wrong with the plan, so that it leaves no folder behind.
+        self.search = Search(plan, directions=executor.directions, origin=lambda number: self.store.origin(number))
         self.store = Store(folder)
         try:
-            self.search = Search(plan, directions=executor.directions, origin=self.store.origin)
             self._compare(self.store.settings, any_version)
             order = "started + seconds, number" if plan.settings.asynchronous else "number"
             past = self.store.select(f"1 ORDER BY {order}")

@@ -22,6 +22,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from uninas.errors import UninasError, error
+from uninas.process import own_device
 from uninas.search.objectives import Recipe
 from uninas.search.tasks import Result, Task, evaluated, failed, score_functions
 
@@ -202,7 +203,8 @@ def serve(connection: Connection, recipe: Recipe, index: int, memory_limit: floa
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asked
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        functions, directions = score_functions(_on_own_device(recipe, index))
+        own = dataclasses.replace(recipe, device=own_device(recipe.device, index))
+        functions, directions = score_functions(own)
     except UninasError as problem:
         connection.send(problem)
         return
@@ -222,16 +224,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _on_own_device(recipe: Recipe, index: int) -> Recipe:
-    """The GPU of this worker, where there are several."""
-    if recipe.device != "cuda":
-        return recipe
-    import torch
-
-    count = torch.cuda.device_count()
-    return dataclasses.replace(recipe, device=f"cuda:{index % count}") if count > 1 else recipe
 
 
 def _limit_memory(limit: int) -> None:
