@@ -56,7 +56,7 @@ HOUSE = {
     "emit":        f"{GRAPH} layers model",
     "create":      f"{GRAPH} library elaborate model emit",
     "export":      f"{GRAPH} layers emit",
-    "proxies":     "errors",
+    "proxies":     "errors aggregate",
     "process":     "errors",
     "aggregate":   "",
     "images":      "errors aggregate",

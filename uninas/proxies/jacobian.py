@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
@@ -88,8 +88,7 @@ def logit_jacobian(
         if not program.stop:  # the module returns one of its inputs
             logits = _finite(inputs[program.placeholders.index(program.output) - len(tensors)])
             return Jacobian(logits, logits.new_zeros(*logits.shape, len(weights)))
-        env = _env(program, _laid_out(program, tensors.values()), inputs)
-        columns = _by_columns(program, env, _places(program, tensors, weights), memory)
+        columns = _by_columns(program, tensors, inputs, weights, memory)
         if dtype != torch.float64:
             _refuse_noise(lowered, tensors, inputs, weights, columns)
         return columns
@@ -241,14 +240,15 @@ def _refuse_noise(
     A chain of norms of values that are nearly constant multiplies rounding by 300 each time. What comes out has high
     entropy, and a search that believes it looks for more.
     """
-    wide = [_cast(tensor, torch.float64) for tensor in tensors.values()]
     samples = len(found.logits)
     for size in dict.fromkeys((min(samples, _FEW), samples)):
         program = _lowered_or_none(lowered, size)
         if program is None:
             continue
         some = torch.arange(size, device=found.logits.device)
-        env = _env(program, _laid_out(program, wide), tuple(_cast(part[:size], torch.float64) for part in inputs))
+        env = _Wide(
+            dict(zip(program.placeholders, (*tensors.values(), *(part[:size] for part in inputs)), strict=True))
+        )
         try:
             errors = _errors(program, env, _places(program, tensors, weights), found, some)
         except RuntimeError:  # the module insists on a precision of its own
@@ -259,6 +259,19 @@ def _refuse_noise(
         "the module's derivatives are rounding noise: in float64 they come out different",
         "some part of it magnifies differences of nearly equal numbers, such as a norm of a constant",
     )
+
+
+class _Wide(dict[fx.Node, Any]):
+    """Values in float64: what a program starts from is cast when it is needed, and goes again when it is not."""
+
+    def __init__(self, narrow: Mapping[fx.Node, Tensor]):
+        super().__init__()
+        self._narrow = narrow
+
+    def __missing__(self, node: fx.Node) -> Tensor:
+        self[node] = _cast(self._narrow[node], torch.float64)
+        found: Tensor = self[node]
+        return found
 
 
 _FEW = 2  # samples
@@ -297,7 +310,10 @@ def _errors(program: Program, env: Env, places: Sequence[Place], found: Jacobian
 # Columns
 
 
-def _by_columns(program: Program, env: Env, places: Sequence[Place], memory: int) -> Jacobian:
+def _by_columns(
+    program: Program, tensors: Mapping[str, Tensor], inputs: Inputs, weights: Sequence[Weight], memory: int
+) -> Jacobian:
+    env, places = _env(program, _laid_out(program, tensors.values()), inputs), _places(program, tensors, weights)
     steps = range(program.stop)
     room = _room(memory, program)
     keep = program.activations <= memory - room
