@@ -228,6 +228,15 @@ def test_score_at_another_size(good):
     assert text.splitlines()[0].startswith("params") and "MACs, one sample)" in text
 
 
+def test_score_with_folded_heads_and_other_classes():
+    names = ("--proxy", "params,trainable_layers", "--img-size", 32, "--classes", 7)
+    plain, folded = scores("coatnet", *names), scores("coatnet", *names, "--fold")
+    cost = uninas.create_model("coatnet", num_classes=7).meta["uninas"]["graph"].cost
+    assert plain["params"] == folded["params"] == cost.params
+    tensors, fewer = (found["scores"]["trainable_layers"]["value"] for found in (plain, folded))
+    assert fewer < tensors
+
+
 def test_score_by_several_proxies_as_by_each_alone(good):
     both = scores(good, "--proxy", "snip,naswot", "--option", "min_ndim=0")["scores"]
     assert list(both) == ["snip", "naswot"]
@@ -270,6 +279,7 @@ def test_score_says_what_is_wrong(good):
         "score", good, "--option", "scalars=many"
     )
     assert "did you mean 'xavier_normal'?" in fail("score", good, "--init", "xavier")
+    assert "cannot use the device toaster" in fail("score", good, "--device", "toaster")
     assert "expected an input 'normal'" in fail("score", good, "--input", "noise")
     assert run("score", good, "--option", "scalars").exit_code == 2
 

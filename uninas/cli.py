@@ -172,6 +172,9 @@ def summary(net: str, depth: int, as_json: bool) -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of weights, images, labels.")
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Number of images.")
 @click.option("--img-size", type=click.IntRange(1), help="Height and width of the images, instead of the network's.")
+@click.option("--classes", type=click.IntRange(1), help="Number of classes, instead of the network's.")
+@click.option("--fold", is_flag=True, help="Equal heads as one batch: faster, but fewer weight tensors.")
+@click.option("--device", default="cpu", show_default=True, help="Where to score: cpu, cuda, cuda:1.")
 @click.option(
     "--init", default="own", show_default=True, help="Initial weights: own (the network's), xavier_normal, ..."
 )
@@ -327,6 +330,9 @@ def scored(
     seed: int,
     batch_size: int,
     img_size: int | None,
+    classes: int | None,
+    fold: bool,
+    device: str,
     init: str,
     images: str,
     repeats: int,
@@ -342,7 +348,8 @@ def scored(
     from uninas import create_model, layers, proxies
 
     proxies.check_options(names, options)
-    model = create_model(net, img_size=img_size)
+    place = proxies.usable_device(device)
+    model = create_model(net, img_size=img_size, num_classes=classes, fold=fold).to(place)
     graph: Graph = model.meta["uninas"]["graph"]
 
     def own(module: torch.nn.Module, generator: torch.Generator) -> None:
@@ -387,6 +394,8 @@ def scored(
         "seed": seed,
         "repeats": repeats,
         "batch_size": batch_size,
+        "fold": fold,
+        "device": device,
         "init": graph.init if init == proxies.OWN else init,
         "images": images,
         "input": list(graph.inputs[0]),

@@ -36,6 +36,7 @@ from uninas.proxies.base import (
     proxy,
     score,
     untouched,
+    usable_device,
 )
 from uninas.proxies.initial import OWN, SCHEMES, initialise
 from uninas.proxies.inputs import digest, source
@@ -61,4 +62,5 @@ __all__ = [
     "score",
     "source",
     "untouched",
+    "usable_device",
 ]

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from uninas.aggregate import AGGREGATES
-from uninas.errors import Diagnostic, UninasError, did_you_mean, shown
+from uninas.errors import Diagnostic, UninasError, did_you_mean, error, shown
 from uninas.proxies.initial import OWN, initialise
 
 Direction = Literal["higher", "lower"]
@@ -254,6 +254,14 @@ def _inputs(module: nn.Module, batch: Tensor | Inputs | Source, generator: torch
     if not inputs or not all(part.ndim and len(part) for part in inputs):
         raise ProxyError("expected a batch of at least one sample: a tensor (N, ...) or a tuple of such tensors")
     return inputs
+
+
+def usable_device(name: str) -> torch.device:
+    """The device called 'cpu', 'cuda', 'cuda:1', ... Raises UNI060 where there is none."""
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as problem:
+        raise error("UNI060", f"cannot use the device {name}: {problem}") from None
 
 
 @contextmanager

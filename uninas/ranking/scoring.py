@@ -100,10 +100,7 @@ class Scorer:
                 raise error("UNI010", f"the proxy {name} has no option {option}", None,
                             f"it has {', '.join(proxy.options) or 'none'}")  # fmt: skip
         proxies.initialise(torch.nn.Identity(), self.init, torch.Generator())
-        try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as problem:
-            raise error("UNI060", f"cannot use the device {self.device}: {problem}") from None
+        proxies.usable_device(self.device)
         builder(self.space, self.folder)  # the space must be there
         return directions
 

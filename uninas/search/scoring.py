@@ -47,10 +47,7 @@ class ModuleScore:
         for option in self.options.keys() - known.keys():
             hint = did_you_mean(option, known) or f"it has {', '.join(known) or 'none'}"
             raise error("UNI010", f"the proxy {names[0]} has no option {option}", None, hint)
-        try:
-            self.device = torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError) as problem:
-            raise error("UNI060", f"cannot use the device {device}: {problem}") from None
+        self.device = proxies.usable_device(device)
         torch.set_num_threads(threads)
 
     @property
