@@ -231,7 +231,7 @@ def test_score_at_another_size(good):
 def test_score_with_folded_heads_and_other_classes():
     names = ("--proxy", "params,trainable_layers", "--img-size", 32, "--classes", 7)
     plain, folded = scores("coatnet", *names), scores("coatnet", *names, "--fold")
-    cost = uninas.create_model("coatnet", num_classes=7).meta["uninas"]["graph"].cost
+    cost = uninas.create_model("coatnet", num_classes=7, img_size=32).meta["uninas"]["graph"].cost
     assert plain["params"] == folded["params"] == cost.params
     tensors, fewer = (found["scores"]["trainable_layers"]["value"] for found in (plain, folded))
     assert fewer < tensors
