@@ -56,9 +56,9 @@ HOUSE = {
     "emit":        f"{GRAPH} layers model",
     "create":      f"{GRAPH} library elaborate model emit",
     "export":      f"{GRAPH} layers emit",
+    "aggregate":   "",
     "proxies":     "errors aggregate",
     "process":     "errors",
-    "aggregate":   "",
     "images":      "errors aggregate",
     # search
     "mutate":      f"{GRAPH} {TEXT} space",

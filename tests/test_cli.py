@@ -205,6 +205,13 @@ def test_render_says_what_it_cannot_do(good, tmp_path):
     assert "did you mean 'block'?" in fail("render", good, "-o", tmp_path / "net.svg", "--level", "blok")
 
 
+def test_a_summary_at_another_size():
+    whole, quarter = (json.loads(succeed("summary", "resnet18", "--json", "--img-size", size)) for size in (224, 112))
+    assert whole == json.loads(succeed("summary", "resnet18", "--json"))
+    assert quarter["params"] == whole["params"] and quarter["macs"] < whole["macs"] / 3.5
+    assert "from 1 to 65536, but got 3x70000x70000" in fail("summary", "resnet18", "--img-size", 70_000)
+
+
 def scores(*arguments: object) -> dict[str, dict[str, object]]:
     """What `uninas score --json` says, the scores by the name of their proxies."""
     found = json.loads(succeed("score", *arguments, "--json"))

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uninas.elaborate import build
+from uninas.elaborate import sized
 from uninas.errors import UninasError
 from uninas.graph import Block, Each, Graph, Node, Wire
 from uninas.library import find, shipped
@@ -36,10 +36,15 @@ __all__ = [
 _NEEDS_TORCH = {"create_model": "uninas.create", "compile": "uninas.emit"}
 
 
-def load(source: str | Path, **arguments: int | float | bool | str) -> Graph:
-    """The graph of a network or block: by the name of a shipped one, a path to a `.uni` file, or its text."""
-    module, name = find(source)
-    return build(module, name, arguments=arguments)
+def load(
+    source: str | Path, *, img_size: int | tuple[int, int] | None = None, **arguments: int | float | bool | str
+) -> Graph:
+    """The graph of a network or block: by the name of a shipped one, a path to a `.uni` file, or its text.
+
+    `img_size` is the height and width of the input image instead of that in the text; `arguments` are values for the
+    parameters of the network.
+    """
+    return sized(*find(source), img_size, arguments=arguments)
 
 
 def list_models(filter: str = "*") -> list[str]:

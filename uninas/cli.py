@@ -152,8 +152,9 @@ def print_(net: str, explicit: bool, output: Path | None) -> None:
 @cli.command()
 @click.argument("net")
 @click.option("--depth", type=click.IntRange(1, 20), default=1, show_default=True, help="Levels of blocks to list.")
+@click.option("--img-size", type=click.IntRange(1), help="Height and width of the images, instead of the network's.")
 @json_option
-def summary(net: str, depth: int, as_json: bool) -> None:
+def summary(net: str, depth: int, img_size: int | None, as_json: bool) -> None:
     """Print shapes and costs of NET, section by section.
 
     Costs are for one sample; FLOPs are 2 x multiply-accumulates.
@@ -162,7 +163,7 @@ def summary(net: str, depth: int, as_json: bool) -> None:
     from uninas.summary import summarize
     from uninas.tables import summary_text
 
-    found = summarize(load(net), depth)
+    found = summarize(load(net, img_size=img_size), depth)
     click.echo(as_text(found.as_dict()) if as_json else summary_text(found, width()))
 
 

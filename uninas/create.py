@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from uninas.elaborate import build
+from uninas.elaborate import sized
 from uninas.emit import compile
 from uninas.errors import error
 from uninas.graph import Block, Each, Graph, Node, Wire
 from uninas.library import find
 from uninas.model import Model
-from uninas.op import Op, Shape
+from uninas.op import Op
 from uninas.ops.linear import Linear
 from uninas.ops.regulariser import DropPath
 from uninas.ops.shape import Flatten
@@ -49,9 +48,12 @@ def create_model(
 
     Raises UninasError for everything that is wrong with the text or the options.
     """
-    graph = source if isinstance(source, Graph) else _elaborated(source, in_chans, img_size, arguments)
-    if isinstance(source, Graph) and (arguments or in_chans is not None or img_size is not None):
+    if not isinstance(source, Graph):
+        graph = sized(*find(source), img_size, channels=in_chans, arguments=arguments)
+    elif arguments or in_chans is not None or img_size is not None:
         raise error("UNI060", "expected a name, path or text, to change its input or parameters, but got a graph")
+    else:
+        graph = source
     if features_only:
         if num_classes is not None:
             raise error("UNI060", "expected num_classes or features_only, but got both")
@@ -63,22 +65,6 @@ def create_model(
     if drop_path_rate:
         graph = with_drop_path(graph, drop_path_rate)
     return compile(graph, init=init, generator=generator, fold=fold, fuse=fuse)
-
-
-def _elaborated(
-    source: str | Path, in_chans: int | None, img_size: int | tuple[int, int] | None, arguments: dict[str, Any]
-) -> Graph:
-    module, name = find(source)
-    if in_chans is None and img_size is None:
-        return build(module, name, arguments=arguments)
-    given = build(module, name, arguments=arguments).inputs[0]
-    if len(given) != 3:
-        raise error("UNI060", f"expected an image as the input of {name}, to change its size")
-    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size or given[1:]
-    shape: Shape = (given[0] if in_chans is None else in_chans, height, width)
-    if not all(1 <= extent <= 65536 for extent in shape):
-        raise error("UNI060", f"expected in_chans and img_size from 1 to 65536, but got {shape}")
-    return build(module, name, input=shape, arguments=arguments)
 
 
 # ---- the options as edits of the graph -----------------------------------------------------------------------------

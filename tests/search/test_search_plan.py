@@ -41,7 +41,7 @@ def test_the_number_of_classes_changes_the_last_layer(make):
         ({"space": "nasbench201", "start": "resnet18"}, "expected no start for nasbench201, a space of choices"),
         ({"space": "nasbench201", "classes": 3}, "expected no number of classes for nasbench201"),
         ({"images": {"": "nois"}}, "cannot read nois: No such file"),
-        ({"img_size": 100_000}, "expected an image size from 1 to 4096"),
+        ({"img_size": 100_000}, "expected channels, height and width from 1 to 65536, but got 3x100000x100000"),
     ],
 )
 def test_what_cannot_be_searched(changes, message, make):

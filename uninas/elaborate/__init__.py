@@ -21,7 +21,10 @@ from uninas.op import REGISTRY, Shape
 from uninas.scope import Callee, Symbol, Value
 from uninas.space import Decide, Space
 
-__all__ = ["build", "check", "space"]
+__all__ = ["build", "check", "image_of", "sized", "space"]
+
+LARGEST_EXTENT = 65_536
+"""Of an image, in pixels or channels."""
 
 # What no argument could mend: the only mistakes that count where arguments had to be guessed.
 _CERTAIN = ("UNI010", "UNI011", "UNI012", "UNI013", "UNI016", "UNI019", "UNI023", "UNI030")
@@ -42,6 +45,34 @@ def build(
     """
     run = Elaborator(decide)
     return run.collected(lambda: run.top(module, _definition(module, name), input, dict(arguments or {})))
+
+
+def sized(
+    module: Module,
+    name: str,
+    size: int | tuple[int, int] | None,
+    *,
+    channels: int | None = None,
+    arguments: Mapping[str, int | float | bool | str] | None = None,
+) -> Graph:
+    """`build`, for images of another height and width (one number for both) or number of channels; None keeps them."""
+    graph = build(module, name, arguments=arguments)
+    if size is None and channels is None:
+        return graph
+    return build(module, name, input=image_of(graph, size, channels), arguments=arguments)
+
+
+def image_of(graph: Graph, size: int | tuple[int, int] | None, channels: int | None = None) -> Shape:
+    """The shape of a network's input at another size. Raises UNI060 where it is no image, or none of such a size."""
+    if len(graph.inputs) != 1 or len(graph.inputs[0]) != 3:
+        raise error("UNI060", f"expected an image as the input of {graph.name}, to change its size")
+    depth, *extents = graph.inputs[0]
+    height, width = (size, size) if isinstance(size, int) else size or extents
+    shape = (depth if channels is None else channels, height, width)
+    if not all(1 <= extent <= LARGEST_EXTENT for extent in shape):
+        wanted = "x".join(map(str, shape))
+        raise error("UNI060", f"expected channels, height and width from 1 to {LARGEST_EXTENT}, but got {wanted}")
+    return shape
 
 
 def space(module: Module, name: str, *, input: Shape | None = None) -> Space:

@@ -12,17 +12,14 @@ from typing import Any
 
 from uninas import syntax as ast
 from uninas.aggregate import parts_of
-from uninas.elaborate import build, space
+from uninas.elaborate import image_of, sized, space
 from uninas.errors import error
 from uninas.graph import Graph
 from uninas.images import from_files, sources
 from uninas.library import Module, find
 from uninas.mutate import Walk, walk_of
-from uninas.op import Shape
 from uninas.search.objectives import Objective, Recipe, ladder, weights
 from uninas.space import Budget, Limit, Space
-
-LARGEST_IMAGE = 4096
 
 
 @dataclass(frozen=True)
@@ -170,7 +167,7 @@ def _chosen(settings: Settings, module: Module, definition: ast.Network) -> Plan
     found = space(module, name)
     walk = walk_of(found, budget=_budget(found.budget, settings.limits))
     if settings.img_size is not None:
-        shape = _resized(found.completed({}).graph, settings.img_size)
+        shape = image_of(found.completed({}).graph, settings.img_size)
         walk = walk_of(space(module, name, input=shape), budget=walk.budget)
     start = walk.sample(random.Random(f"start of {settings.seed}"))
     return Plan(settings, found, start, walk)
@@ -186,17 +183,7 @@ def _start(settings: Settings, module: Module, definition: ast.Network) -> Graph
         name = starts[0]
     visible = module.find(name)
     home, name = (visible[0], name) if visible else find(name)
-    start = build(home, name)
-    return start if settings.img_size is None else build(home, name, input=_resized(start, settings.img_size))
-
-
-def _resized(graph: Graph, size: int) -> Shape:
-    """The input of a network at another height and width."""
-    if len(graph.inputs) != 1 or len(graph.inputs[0]) != 3:
-        raise error("UNI060", f"expected an image as the input of {graph.name}, to change its size")
-    if not 1 <= size <= LARGEST_IMAGE:
-        raise error("UNI060", f"expected an image size from 1 to {LARGEST_IMAGE}, but got {size}")
-    return graph.inputs[0][0], size, size
+    return sized(home, name, settings.img_size)
 
 
 def _budget(own: Budget, limits: tuple[Limit, ...]) -> Budget:
