@@ -118,6 +118,14 @@ def standardised(net: Net, x: Tensor) -> Tensor:
     return net.head(pooled(F.conv2d(x, weight, net.conv.bias, groups=2)))
 
 
+def computed_norm(net: Net, x: Tensor) -> Tensor:
+    """Neither the filters nor the norm's weight and offset are parameters."""
+    filters = net.conv.weight - net.conv.weight.mean((1, 2, 3), keepdim=True)
+    x = F.conv2d(x, filters, net.conv.bias.tanh(), groups=2)
+    weight, offset = 1 + net.norm.weight.exp(), net.norm.bias.tanh()
+    return net.head(pooled(F.batch_norm(x, net.norm.running_mean, net.norm.running_var, weight, offset)))
+
+
 def _graph_module() -> nn.Module:
     """What a compiler emits: leaf modules, functions, and parameters fetched by name."""
     root = nn.Module()
@@ -193,6 +201,9 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
     "parameters as values": lambda: Net(table, bias=nn.Parameter(torch.ones(5)), head=nn.Linear(9, 5)),
     "no derivative": lambda: Net(frozen_path, a=nn.Conv2d(4, 6, 1), b=nn.Conv2d(4, 6, 1), head=nn.Linear(6, 5)),
     "standardised weight": lambda: Net(standardised, conv=nn.Conv2d(4, 6, 3, groups=2), head=nn.Linear(6, 5)),
+    "computed norm": lambda: Net(
+        computed_norm, conv=nn.Conv2d(4, 6, 3, groups=2), norm=nn.BatchNorm2d(6), head=nn.Linear(6, 5)
+    ),
     "custom leaf": lambda: conv_net(Scale(6), nn.Conv2d(6, 6, 1), Scale(6)),
     "graph module": _graph_module,
 }

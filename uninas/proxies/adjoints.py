@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
+from uninas.proxies.convolutions import Convolution, normed_convolution
 from uninas.proxies.tangents import Call, batch_norm, slope, softmax, standardising
 
 aten = torch.ops.aten
@@ -122,7 +123,8 @@ def _convolution(call: Call, slot: int) -> Pull:
     """In the input: a convolution with the mirrored filters, all rows being one batch."""
     if slot != 0:
         return _generic(call, slot)
-    x, weight, _, stride, padding, dilation, transposed, _, groups = call.args
+    one = Convolution(call)
+    x, weight, (stride, padding, dilation, transposed, _, groups) = one.x, one.effective, one.settings
     reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
     sizes = list(zip(x.shape[2:], call.out.shape[2:], stride, padding, reach, strict=True))
     none = [0] * len(sizes)
@@ -233,6 +235,7 @@ PULLS: dict[Any, Callable[[Call, int], Pull]] = {
     aten.bmm.default: _bmm,
     aten.addmm.default: _addmm,
     aten.convolution.default: _convolution,
+    normed_convolution: _convolution,
     aten._softmax.default: _softmax,
     aten._safe_softmax.default: _softmax,
     aten.native_batch_norm.default: _batch_norm,

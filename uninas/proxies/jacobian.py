@@ -24,9 +24,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from uninas.errors import out_of_memory
 from uninas.proxies.base import Inputs, ProxyError, float32_products
+from uninas.proxies.convolutions import normed_convolution
 from uninas.proxies.program import Program, advance, lower
-from uninas.proxies.sweep import Env, Place, along, sweep, walk
-from uninas.proxies.tangents import neighbours
+from uninas.proxies.sweep import Env, Place, sweep, walk
+from uninas.proxies.tangents import Seed, neighbours
 from uninas.proxies.waists import Route, column_work, route, through_waists
 
 
@@ -366,7 +367,7 @@ def _laid_out(program: Program, tensors: Iterable[Tensor]) -> list[Tensor]:
 
 
 def _is_grouped(node: fx.Node) -> bool:
-    return node.target is torch.ops.aten.convolution.default and bool(node.args[8] != 1)
+    return node.target in (torch.ops.aten.convolution.default, normed_convolution) and bool(node.args[-1] != 1)
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -405,7 +406,7 @@ def _pass_per_weight(
     logits = _run(module, tensors, inputs)
     for weight in weights:
         value = tensors[weight.name]
-        tangent = along(value, {0: {weight.index: 1.0}}).stack[0]
+        tangent = Seed(value, {0: {weight.index: 1.0}}).stack[0]
 
         def run(value: Tensor, name: str = weight.name) -> Tensor:
             return _run(module, {**tensors, name: value}, inputs)

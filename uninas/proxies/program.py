@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import flop_registry
 
 from uninas.proxies.base import Inputs, ProxyError
+from uninas.proxies.convolutions import normed_convolution
 from uninas.proxies.record import Constants, recorded
 from uninas.proxies.tangents import Call
 
@@ -103,32 +104,17 @@ def _simplify(graph: fx.Graph) -> bool:
 
 
 def _fold_norms(graph: fx.Graph) -> None:
-    """Put a batch norm with running statistics into the filters and the bias of the convolution before it.
-
-    Then it is work on weights, which have few numbers and few tangents, not on feature maps with many of both.
-    """
+    """Join a batch norm with running statistics to the convolution before it."""
     for norm in graph.find_nodes(op="call_function", target=aten.native_batch_norm.default):
         conv, weight, bias, mean, variance, training, _, epsilon = norm.args
         folds = not training and mean is not None and conv.target is aten.convolution.default and len(conv.users) == 1
         if not folds or conv.args[6] or any(user.args[1] != 0 for user in norm.users):
             continue
-        x, filters, offset, *settings = conv.args
+        x, filters, own_bias, *settings = conv.args
         with graph.inserting_before(norm):
-
-            def put(like: fx.Node, op: Any, *args: Any) -> fx.Node:
-                node = graph.call_function(op, args)
-                node.meta["val"] = like.meta["val"]  # computing it, even without data, is most of what folding costs
-                return node
-
-            scale = put(mean, aten.rsqrt.default, put(mean, aten.add.Scalar, variance, epsilon))
-            scale = scale if weight is None else put(mean, aten.mul.Tensor, scale, weight)
-            by_filter = put(mean, aten.reshape.default, scale, [-1, *[1] * (filters.meta["val"].ndim - 1)])
-            by_filter.meta["val"] = scale.meta["val"].reshape(by_filter.args[1])
-            folded = put(filters, aten.mul.Tensor, filters, by_filter)
-            shift = mean if offset is None else put(mean, aten.sub.Tensor, mean, offset)
-            shift = put(mean, aten.mul.Tensor, shift, scale)
-            shift = put(mean, aten.neg.default, shift) if bias is None else put(mean, aten.sub.Tensor, bias, shift)
-            both = put(conv, aten.convolution.default, x, folded, shift, *settings)
+            args = (x, filters, own_bias, weight, bias, mean, variance, epsilon, *settings)
+            both = graph.call_function(normed_convolution, args)
+        both.meta["val"] = conv.meta["val"]
         for user in list(norm.users):
             user.replace_all_uses_with(both)
     graph.eliminate_dead_code()
@@ -193,10 +179,12 @@ def _work(node: fx.Node) -> float:
     if getattr(node.target, "is_view", False) or node.op == "get_attr":
         return 0.0
     flops = 0
-    packet = getattr(node.target, "overloadpacket", None)
+    packet, args = getattr(node.target, "overloadpacket", None), node.args
+    if node.target is normed_convolution:
+        packet, args = aten.convolution, (*args[:3], *args[8:])
     if packet in flop_registry:
-        args, kwargs = map_arg((node.args, node.kwargs), lambda leaf: leaf.meta["val"])
-        flops = flop_registry[packet](*args, **kwargs, out_val=node.meta["val"])
+        values, named = map_arg((args, node.kwargs), lambda leaf: leaf.meta["val"])
+        flops = flop_registry[packet](*values, **named, out_val=node.meta["val"])
     return float(flops + _FLOPS_PER_NUMBER * _bytes(node.meta.get("val")) // 4)
 
 

@@ -12,12 +12,12 @@ from bisect import bisect_right
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, fx
+from torch import fx
 
 from uninas.errors import out_of_memory
 from uninas.proxies.base import ProxyError
 from uninas.proxies.program import Program, advance, call
-from uninas.proxies.tangents import Call, Tangent, push
+from uninas.proxies.tangents import Call, Seed, Tangent, push
 
 Place = tuple[fx.Node, int]  # a parameter of a program, and an element of it
 Env = dict[fx.Node, Any]
@@ -79,7 +79,7 @@ def walk(program: Program, env: Env, steps: range, seeds: Seeds, ends: Container
         done = call(program, node, env)
         for leaf in program.leaves[node]:
             if leaf in seeds and leaf not in tangents:
-                tangents[leaf] = along(env[leaf], seeds[leaf])
+                tangents[leaf] = Seed(env[leaf], seeds[leaf])
         alive = {slot: tangents[leaf] for slot, leaf in enumerate(program.leaves[node]) if leaf in tangents}
         if alive and program.size[node]:
             pushed = _push(done, alive)
@@ -99,15 +99,6 @@ def _push(done: Call, alive: Mapping[int, Tangent]) -> Tangent | None:
         raise ProxyError(f"torch has no forward derivative of {done.op}") from error
 
 
-def along(value: Tensor, directions: Mapping[int, Direction]) -> Tangent:
-    """The tangents of a parameter itself in these directions, by column."""
-    stack = value.new_zeros(len(directions), value.numel())
-    for row, direction in zip(stack, directions.values(), strict=True):
-        for element, step in direction.items():
-            row[element] = step
-    return Tangent(tuple(directions), stack.reshape(len(directions), *value.shape))
-
-
 def _fitting(program: Program, steps: range, prefixes: Sequence[Seeds], memory: int) -> int:
     """The largest number of weights whose tangents stay below `memory` bytes together; at least one."""
     return max(1, bisect_right(prefixes, memory, key=lambda seeds: _peak(program, steps, seeds)))
@@ -116,18 +107,17 @@ def _fitting(program: Program, steps: range, prefixes: Sequence[Seeds], memory: 
 def _peak(program: Program, steps: range, seeds: Seeds) -> int:
     """The most bytes that a walk holds in tangents; it follows which weights reach which node, as bit sets.
 
-    A stack with more numbers than fit in 32 bits counts as endless, as some kernels of GPUs cannot take it.
+    A stack with more numbers than fit in 32 bits counts as endless, as some kernels of GPUs cannot take it. Those of
+    parameters do not count: they are gone when their layer has its own.
     """
     reach: dict[fx.Node, int] = {}
+    leaves: dict[fx.Node, int] = {node: sum(1 << column for column in some) for node, some in seeds.items()}
     most = (2**31 - 1) * int(program.output.meta["val"].element_size())
     held = peak = 0
     for i in steps:
         node, columns = program.steps[i], 0
         for leaf in program.leaves[node]:
-            if leaf in seeds and leaf not in reach:
-                reach[leaf] = sum(1 << column for column in seeds[leaf])
-                held += len(seeds[leaf]) * program.size[leaf]
-            columns |= reach.get(leaf, 0)
+            columns |= reach.get(leaf, 0) | leaves.get(leaf, 0)
         if columns:
             reach[node] = columns
             added = columns.bit_count() * program.size[node]

@@ -39,6 +39,30 @@ class Tangent:
     stack: Any
 
 
+class Seed(Tangent):
+    """The tangents of a parameter itself: `directions` says by column how far which elements go, the others not at all.
+
+    The stack is made only for rules that want it; filters have many numbers, and few of them move.
+    """
+
+    def __init__(self, value: Tensor, directions: Mapping[int, Mapping[int, float]]):
+        object.__setattr__(self, "columns", tuple(directions))
+        object.__setattr__(self, "directions", directions)
+        object.__setattr__(self, "_value", value)
+
+    directions: Mapping[int, Mapping[int, float]]
+    _value: Tensor
+
+    @cached_property
+    def stack(self) -> Tensor:
+        """As of any tangent."""
+        stack = self._value.new_zeros(len(self.columns), self._value.numel())
+        for row, direction in zip(stack, self.directions.values(), strict=True):
+            for element, step in direction.items():
+                row[element] = step
+        return stack.reshape(len(stack), *self._value.shape)
+
+
 @dataclass(frozen=True)
 class Call:
     """One executed operation: `out = op(*args, **kwargs)`. A slot numbers its arguments, lists flattened."""
@@ -251,41 +275,6 @@ def addmm(call: Call, slot: int, stack: Tensor) -> Tensor:
     return out if factor == 1 else out * factor
 
 
-def convolution(call: Call, slot: int, stack: Tensor) -> Tensor:
-    """In the input, all tangents are one batch; in the bias, they spread over all positions."""
-    x, weight, _, *settings = call.args
-    if slot == 0:
-        out: Tensor = aten.convolution(stack.flatten(0, 1), weight, None, *settings)
-        return out.reshape(len(stack), *call.out.shape)
-    if slot == 2:
-        return stack[:, None, :, *[None] * (x.ndim - 2)].expand(-1, *call.out.shape)
-    return filters(call, stack)
-
-
-def filters(call: Call, stack: Tensor) -> Tensor:
-    """Tangents of a convolution's weight. One scalar of it touches one output and one input channel.
-
-    But a GPU does all channels in less time than it takes to ask it which ones are touched.
-    """
-    x, _, _, *settings, groups = call.args
-    everything = stack.is_cuda or settings[3]  # transposed
-    out = empty(len(stack), call.out) if everything else zeros(len(stack), call.out)
-    for row, tangent in zip(out, stack, strict=True):
-        if everything:
-            row.copy_(aten.convolution(x, tangent, None, *settings, groups))
-            continue
-        channels = tangent.flatten(2).any(2)
-        to, of = (channels.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
-        owners = {channel * groups // len(tangent) for channel in to}
-        if len(owners) > 1 and groups > 1:
-            row.copy_(aten.convolution(x, tangent, None, *settings, groups))
-        elif to:  # a scalar may be multiplied by zero before it gets here
-            own = x.unflatten(1, (groups, -1))[:, owners.pop()]
-            some = tangent[neighbours(to)][:, neighbours(of)]
-            row[:, neighbours(to)] = aten.convolution(own[:, neighbours(of)], some, None, *settings, 1)
-    return out
-
-
 def softmax(call: Call, slot: int, stack: Tensor) -> Tensor:
     """s = softmax(x): ds = s (dx - sum(s dx))"""
     weighted: Tensor = call.out * stack
@@ -405,7 +394,6 @@ RULES: dict[Any, Rule] = {
     operator.getitem: pick,
     aten.cat.default: join,
     aten.stack.default: stack_up,
-    aten.convolution.default: each(convolution),
     aten.mm.default: each(mm),
     aten.bmm.default: each(bmm),
     aten.addmm.default: each(addmm),

@@ -1,0 +1,199 @@
+"""Convolutions, with the batch norm behind them or without: values, tangents, rows.
+
+A batch norm with running statistics is a scale and a shift for each channel. Put into the filters before it, it is work
+on weights, which have few numbers and few tangents, not on feature maps with many of both. And one scalar of a filter
+touches one input and one output channel, one of a norm's weight one output channel: what is computed is no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from uninas.proxies.tangents import RULES, Call, Rows, Seed, Tangent, empty, generic, neighbours, total, zeros
+
+aten = torch.ops.aten
+
+
+def normed_convolution(
+    x: Tensor,
+    filters: Tensor,
+    bias: Tensor | None,
+    weight: Tensor | None,
+    offset: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    epsilon: float,
+    *settings: Any,
+) -> Tensor:
+    """A batch norm (weight, offset, mean, variance, epsilon) of `aten.convolution(x, filters, bias, *settings)`."""
+    scale = _scale(weight, variance, epsilon)
+    shift = -mean * scale if bias is None else (bias - mean) * scale
+    out: Tensor = aten.convolution(
+        x, filters * _along(scale, filters, 0), shift if offset is None else shift + offset, *settings
+    )
+    return out
+
+
+def _scale(weight: Tensor | None, variance: Tensor, epsilon: float) -> Tensor:
+    scale = (variance + epsilon).rsqrt()
+    return scale if weight is None else scale * weight
+
+
+def _along(vector: Tensor, like: Tensor, dim: int) -> Tensor:
+    """A vector, to be broadcast along this dimension of another tensor."""
+    return vector.view(-1, *[1] * (like.ndim - 1 - dim))
+
+
+class _Entry(NamedTuple):
+    """One number of the filters: of which output and input channel (of its group), where in the kernel, how far."""
+
+    output: int
+    input: int
+    place: int
+    step: float
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """What was called: with a batch norm, or without."""
+
+    call: Call
+
+    @property
+    def normed(self) -> bool:
+        return self.call.op is normed_convolution
+
+    @property
+    def x(self) -> Tensor:
+        value: Tensor = self.call.args[0]
+        return value
+
+    @property
+    def filters(self) -> Tensor:
+        value: Tensor = self.call.args[1]
+        return value
+
+    @property
+    def settings(self) -> Sequence[Any]:
+        """Stride, padding, dilation, whether it is transposed, output padding, groups."""
+        return self.call.args[8 if self.normed else 3 :]
+
+    @cached_property
+    def scale(self) -> Tensor | None:
+        """Of each output channel; None is 1."""
+        if not self.normed:
+            return None
+        _, _, _, weight, _, _, variance, epsilon, *_ = self.call.args
+        return _scale(weight, variance, epsilon)
+
+    @cached_property
+    def effective(self) -> Tensor:
+        """The filters, scaled."""
+        return self.filters if self.scale is None else self.filters * _along(self.scale, self.filters, 0)
+
+    def of_input(self, stack: Tensor) -> Tensor:
+        """All tangents are one batch."""
+        out: Tensor = aten.convolution(stack.flatten(0, 1), self.effective, None, *self.settings)
+        return out.reshape(len(stack), *self.call.out.shape)
+
+    def of_filters(self, tangent: Tangent) -> Tensor:
+        if self.settings[3] or not isinstance(tangent, Seed):  # transposed, or filters that are themselves computed
+            return self._of_all_filters(tangent.stack)
+        out = zeros(len(tangent.columns), self.call.out)
+        for row, direction in zip(out, tangent.directions.values(), strict=True):
+            for group, entries in self._by_group(direction).items():
+                to, of = sorted({entry.output for entry in entries}), sorted({entry.input for entry in entries})
+                some = self.filters.new_zeros(len(to), len(of), *self.filters.shape[2:])
+                for entry in entries:
+                    some[to.index(entry.output), of.index(entry.input)].view(-1)[entry.place] = entry.step
+                found = self._part(some, group, neighbours(of))
+                where = neighbours(to)
+                row[:, where] = found if self.scale is None else found * _along(self.scale[where], found, 1)
+        return out
+
+    def _of_all_filters(self, stack: Tensor) -> Tensor:
+        out = empty(len(stack), self.call.out)
+        for row, some in zip(out, stack, strict=True):
+            found = aten.convolution(self.x, some, None, *self.settings)
+            row.copy_(found if self.scale is None else found * _along(self.scale, found, 1))
+        return out
+
+    def of_weight(self, tangent: Tangent) -> Tensor:
+        """Of the batch norm's weight, which scales what is standardised."""
+        channels = len(self.filters)
+        if not isinstance(tangent, Seed):
+            stack = tangent.stack.view(len(tangent.stack), 1, channels, *[1] * (self.x.ndim - 2))
+            found: Tensor = self._standard(None) * stack
+            return found
+        out = zeros(len(tangent.columns), self.call.out)
+        for row, direction in zip(out, tangent.directions.values(), strict=True):
+            for channel, step in direction.items():
+                row[:, channel] = self._standard(channel)[:, 0] * step
+        return out
+
+    def _standard(self, channel: int | None) -> Tensor:
+        """One output channel, or all, before the norm's weight and offset."""
+        _, _, bias, _, _, mean, variance, epsilon, *_ = self.call.args
+        shift, rate = mean if bias is None else mean - bias, _scale(None, variance, epsilon)
+        if channel is None:
+            found: Tensor = aten.convolution(self.x, self.filters, None, *self.settings)
+        else:
+            here = slice(channel, channel + 1)
+            group = channel * self.settings[-1] // len(self.filters)
+            found, shift, rate = self._part(self.filters[here], group, slice(None)), shift[here], rate[here]
+        return (found - _along(shift, found, 1)) * _along(rate, found, 1)
+
+    def _part(self, filters: Tensor, group: int, inputs: Rows) -> Tensor:
+        """A convolution with some of the filters of one group, of some of its input channels."""
+        *settings, groups = self.settings
+        size = self.x.shape[1] // groups
+        x = self.x.narrow(1, group * size, size)[:, inputs]
+        found: Tensor = aten.convolution(x, filters, None, *settings, 1)
+        return found
+
+    def _by_group(self, direction: Mapping[int, float]) -> Mapping[int, list[_Entry]]:
+        """Which elements of the filters move."""
+        outputs, inputs, *kernel = self.filters.shape
+        size = int(torch.Size(kernel).numel())
+        found: dict[int, list[_Entry]] = {}
+        for element, step in direction.items():
+            output, rest = divmod(element, inputs * size)
+            entry = _Entry(output, *divmod(rest, size), step)
+            found.setdefault(output * self.settings[-1] // outputs, []).append(entry)
+        return found
+
+    def spread(self, stack: Tensor) -> Tensor:
+        """A number for each channel, at all positions."""
+        out = self.call.out
+        return stack[:, None, :, *[None] * (out.ndim - 2)].expand(-1, *out.shape)
+
+
+def convolution(call: Call, tangents: Mapping[int, Tangent]) -> Tangent:
+    """The tangents of a convolution, by those of its arguments."""
+    return total([Tangent(t.columns, stack) for t, stack in _partials(Convolution(call), tangents)])
+
+
+def _partials(one: Convolution, tangents: Mapping[int, Tangent]) -> Iterator[tuple[Tangent, Tensor]]:
+    for slot, tangent in tangents.items():
+        if slot == 0:
+            yield tangent, one.of_input(tangent.stack)
+        elif slot == 1:
+            yield tangent, one.of_filters(tangent)
+        elif slot == 2:
+            stack = tangent.stack if one.scale is None else tangent.stack * one.scale
+            yield tangent, one.spread(stack)
+        elif slot == 3:
+            yield tangent, one.of_weight(tangent)
+        elif slot == 4:
+            yield tangent, one.spread(tangent.stack)
+        else:  # running statistics, which nobody trains
+            yield tangent, generic(one.call, slot, tangent.stack)
+
+
+RULES[aten.convolution.default] = RULES[normed_convolution] = convolution
