@@ -34,9 +34,8 @@ def normed_convolution(
     """A batch norm (weight, offset, mean, variance, epsilon) of `aten.convolution(x, filters, bias, *settings)`."""
     scale = _scale(weight, variance, epsilon)
     shift = -mean * scale if bias is None else (bias - mean) * scale
-    out: Tensor = aten.convolution(
-        x, filters * _along(scale, filters, 0), shift if offset is None else shift + offset, *settings
-    )
+    shift = shift if offset is None else shift + offset
+    out: Tensor = aten.convolution(x, filters * _along(scale, filters, 0), shift, *settings)
     return out
 
 
@@ -66,28 +65,26 @@ class Convolution:
     call: Call
 
     @property
-    def normed(self) -> bool:
-        return self.call.op is normed_convolution
-
-    @property
     def x(self) -> Tensor:
+        """The input, (N, C, ...)."""
         value: Tensor = self.call.args[0]
         return value
 
     @property
     def filters(self) -> Tensor:
+        """As they are given, (O, C / groups, ...)."""
         value: Tensor = self.call.args[1]
         return value
 
     @property
     def settings(self) -> Sequence[Any]:
         """Stride, padding, dilation, whether it is transposed, output padding, groups."""
-        return self.call.args[8 if self.normed else 3 :]
+        return self.call.args[8 if self.call.op is normed_convolution else 3 :]
 
     @cached_property
     def scale(self) -> Tensor | None:
-        """Of each output channel; None is 1."""
-        if not self.normed:
+        """What the norm multiplies each output channel with; None without one."""
+        if self.call.op is not normed_convolution:
             return None
         _, _, _, weight, _, _, variance, epsilon, *_ = self.call.args
         return _scale(weight, variance, epsilon)
@@ -98,11 +95,12 @@ class Convolution:
         return self.filters if self.scale is None else self.filters * _along(self.scale, self.filters, 0)
 
     def of_input(self, stack: Tensor) -> Tensor:
-        """All tangents are one batch."""
+        """Tangents of the output by those of the input: all are one batch."""
         out: Tensor = aten.convolution(stack.flatten(0, 1), self.effective, None, *self.settings)
         return out.reshape(len(stack), *self.call.out.shape)
 
     def of_filters(self, tangent: Tangent) -> Tensor:
+        """By those of the filters."""
         if self.settings[3] or not isinstance(tangent, Seed):  # transposed, or filters that are themselves computed
             return self._of_all_filters(tangent.stack)
         out = zeros(len(tangent.columns), self.call.out)
@@ -125,7 +123,7 @@ class Convolution:
         return out
 
     def of_weight(self, tangent: Tangent) -> Tensor:
-        """Of the batch norm's weight, which scales what is standardised."""
+        """By those of the norm's weight, which scales what is standardised."""
         channels = len(self.filters)
         if not isinstance(tangent, Seed):
             stack = tangent.stack.view(len(tangent.stack), 1, channels, *[1] * (self.x.ndim - 2))
@@ -169,7 +167,7 @@ class Convolution:
         return found
 
     def spread(self, stack: Tensor) -> Tensor:
-        """A number for each channel, at all positions."""
+        """By those of a bias: the same at all positions."""
         out = self.call.out
         return stack[:, None, :, *[None] * (out.ndim - 2)].expand(-1, *out.shape)
 
