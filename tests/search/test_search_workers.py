@@ -209,7 +209,8 @@ def test_workers_that_share_a_gpu_give_the_scores_of_a_cpu(space_file, tmp_path,
     arguments = [space_file, "--proxy", "vkdnw", "--batch-size", 2, "--seed", 1, "--iterations", 6]
     for name, device, jobs in (("cpu", "cpu", 1), ("one", "cuda", 0), ("two", "cuda", 2)):
         command = [sys.executable, script, *arguments, "--device", device, "-j", jobs, "-o", tmp_path / name]
-        subprocess.run(list(map(str, command)), check=True, env={**os.environ, "PYTHONPATH": str(root)})
+        path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+        subprocess.run(list(map(str, command)), check=True, env={**os.environ, "PYTHONPATH": path})
     cpu, one, two = (rows(tmp_path / name) for name in ("cpu", "one", "two"))
     assert len(one) == 7 and one == two
     for ours, theirs in zip(one, cpu, strict=True):
