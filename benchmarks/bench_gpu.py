@@ -1,6 +1,6 @@
 """VKDNW on a GPU: seconds for large networks, and networks per second of NAS-Bench-201.
 
-    python benchmarks/bench_gpu.py                     # all parts, two to three minutes
+    python benchmarks/bench_gpu.py                     # all parts, some minutes
     python benchmarks/bench_gpu.py networks            # 224 px, batch 64, 1 000 classes, the first 128 tensors
     python benchmarks/bench_gpu.py cells -j 14         # VKDNW_single of cells of NAS-Bench-201, 14 processes on the GPU
     python benchmarks/bench_gpu.py candidates          # vkdnw_agg of members of the MobileNetV2 space
@@ -16,6 +16,7 @@ import random
 import time
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,7 @@ def _ready(module: nn.Module, device: str) -> nn.Module:
     return module.eval().to(device)
 
 
-def _seconds(run: object) -> float:
-    assert callable(run)
+def _seconds(run: Callable[[], object]) -> float:
     began = time.perf_counter()
     run()
     if torch.cuda.is_available():

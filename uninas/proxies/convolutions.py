@@ -15,7 +15,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from uninas.proxies.tangents import RULES, Call, Rows, Seed, Tangent, empty, generic, neighbours, total, zeros
+from uninas.proxies.tangents import (
+    RULES,
+    Call,
+    Rows,
+    Seed,
+    Tangent,
+    by_channel,
+    empty,
+    generic,
+    neighbours,
+    total,
+    zeros,
+)
 
 aten = torch.ops.aten
 
@@ -37,6 +49,14 @@ def normed_convolution(
     shift = shift if offset is None else shift + offset
     out: Tensor = aten.convolution(x, filters * _along(scale, filters, 0), shift, *settings)
     return out
+
+
+CONVOLUTIONS = (aten.convolution.default, normed_convolution)
+
+
+def plain_arguments(op: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of one of CONVOLUTIONS without its norm, as `aten.convolution` takes them."""
+    return (*args[:3], *args[8:]) if op is normed_convolution else args
 
 
 def _scale(weight: Tensor | None, variance: Tensor, epsilon: float) -> Tensor:
@@ -79,7 +99,7 @@ class Convolution:
     @property
     def settings(self) -> Sequence[Any]:
         """Stride, padding, dilation, whether it is transposed, output padding, groups."""
-        return self.call.args[8 if self.call.op is normed_convolution else 3 :]
+        return plain_arguments(self.call.op, self.call.args)[3:]
 
     @cached_property
     def scale(self) -> Tensor | None:
@@ -124,10 +144,8 @@ class Convolution:
 
     def of_weight(self, tangent: Tangent) -> Tensor:
         """By those of the norm's weight, which scales what is standardised."""
-        channels = len(self.filters)
         if not isinstance(tangent, Seed):
-            stack = tangent.stack.view(len(tangent.stack), 1, channels, *[1] * (self.x.ndim - 2))
-            found: Tensor = self._standard(None) * stack
+            found: Tensor = self._standard(None) * by_channel(tangent.stack, self.x.ndim)
             return found
         out = zeros(len(tangent.columns), self.call.out)
         for row, direction in zip(out, tangent.directions.values(), strict=True):
@@ -169,7 +187,7 @@ class Convolution:
     def spread(self, stack: Tensor) -> Tensor:
         """By those of a bias: the same at all positions."""
         out = self.call.out
-        return stack[:, None, :, *[None] * (out.ndim - 2)].expand(-1, *out.shape)
+        return by_channel(stack, out.ndim).expand(-1, *out.shape)
 
 
 def convolution(call: Call, tangents: Mapping[int, Tangent]) -> Tangent:
@@ -194,4 +212,4 @@ def _partials(one: Convolution, tangents: Mapping[int, Tangent]) -> Iterator[tup
             yield tangent, generic(one.call, slot, tangent.stack)
 
 
-RULES[aten.convolution.default] = RULES[normed_convolution] = convolution
+RULES.update(dict.fromkeys(CONVOLUTIONS, convolution))

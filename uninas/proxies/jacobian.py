@@ -13,8 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -24,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from uninas.errors import out_of_memory
 from uninas.proxies.base import Inputs, ProxyError, float32_products
-from uninas.proxies.convolutions import normed_convolution
+from uninas.proxies.convolutions import CONVOLUTIONS
 from uninas.proxies.program import Program, advance, lower
 from uninas.proxies.sweep import Env, Place, sweep, walk
 from uninas.proxies.tangents import Seed, neighbours
@@ -76,33 +75,56 @@ def logit_jacobian(
     tensors = {name: _cast(tensor, dtype) for name, tensor in tensors.items()}
     inputs = tuple(_cast(part, dtype) for part in inputs)
     memory = memory or _own_memory(inputs[0].device)
+    asked = _Asked(module, tensors, inputs, weights)
     with torch.no_grad(), float32_products(tf32), _differentiable_kernels():
-        lowered = cache(lambda size: lower(module, tensors, tuple(part[:size] for part in inputs)))
-        found = _by_rows(lowered, tensors, inputs, weights, memory, way) if way != "columns" else None
-        tolerance = _TF32_TOLERANCE if tf32 else _TOLERANCE
-        if found is not None and _confirmed(lowered, tensors, inputs, weights, found, tolerance):
+        found = _by_rows(asked, memory, way) if way != "columns" else None
+        if found is not None and _confirmed(asked, found, _TF32_TOLERANCE if tf32 else _TOLERANCE):
             return found.jacobian
         del found
-        program = lowered(len(inputs[0]))
+        program = asked.lowered(len(inputs[0]))
         if program is None:
             return _pass_per_weight(module, tensors, inputs, weights)
         if not program.stop:  # the module returns one of its inputs
             logits = _finite(inputs[program.placeholders.index(program.output) - len(tensors)])
             return Jacobian(logits, logits.new_zeros(*logits.shape, len(weights)))
-        columns = _by_columns(program, tensors, inputs, weights, memory)
+        columns = _by_columns(asked, program, memory)
         if dtype != torch.float64:
-            _refuse_noise(lowered, tensors, inputs, weights, columns)
+            _refuse_noise(asked, columns)
         return columns
 
 
-def _env(program: Program, tensors: Sequence[Tensor], inputs: Inputs) -> Env:
-    """The values that a program starts from."""
-    return dict(zip(program.placeholders, (*tensors, *_laid_out(program, inputs)), strict=True))
+@dataclass(frozen=True)
+class _Asked:
+    """What to differentiate: a module with `tensors` for its parameters and buffers, at `inputs`, by `weights`."""
 
+    module: nn.Module
+    tensors: Mapping[str, Tensor]
+    inputs: Inputs
+    weights: Sequence[Weight]
+    _programs: dict[int, Program | None] = field(default_factory=dict)
 
-def _places(program: Program, tensors: Mapping[str, Tensor], weights: Sequence[Weight]) -> list[Place]:
-    parameters = dict(zip(tensors, program.placeholders, strict=False))
-    return [(parameters[weight.name], weight.index) for weight in weights]
+    def lowered(self, size: int) -> Program | None:
+        """The program for the first `size` samples, see `lower`."""
+        if size not in self._programs:
+            self._programs[size] = lower(self.module, self.tensors, tuple(part[:size] for part in self.inputs))
+        return self._programs[size]
+
+    def taken(self, size: int) -> Program | None:
+        """The same, but None for a module that takes no batch of this size."""
+        try:
+            return self.lowered(size)
+        except ProxyError:
+            return None
+
+    def places(self, program: Program) -> list[Place]:
+        """Where the weights are in a program."""
+        parameters = dict(zip(self.tensors, program.placeholders, strict=False))
+        return [(parameters[weight.name], weight.index) for weight in self.weights]
+
+    def start(self, program: Program) -> Callable[[Inputs], Env]:
+        """What gives the values that a program starts from, for as many samples as it takes."""
+        fast = _laid_out(program, self.tensors.values())
+        return lambda inputs: dict(zip(program.placeholders, (*fast, *_laid_out(program, inputs)), strict=True))
 
 
 # Rows
@@ -140,35 +162,30 @@ class _Rows:
     env: Env
 
 
-def _by_rows(
-    lowered: Callable[[int], Program | None],
-    tensors: Mapping[str, Tensor],
-    inputs: Inputs,
-    weights: Sequence[Weight],
-    memory: int,
-    way: Way,
-) -> _Rows | None:
+def _by_rows(asked: _Asked, memory: int, way: Way) -> _Rows | None:
     """The Jacobian, if samples do not mix. None where they certainly do, and where it does not fit or does not pay."""
+    inputs = asked.inputs
     samples = len(inputs[0])
     if any(len(part) != samples for part in inputs):
         return None
     size = min(samples, _CPU_PIECE) if inputs[0].device.type == "cpu" else samples
-    plan = _plan(lowered, tensors, weights, size)
+    plan = _plan(asked, size)
     if plan is not None and plan.bytes > memory // 2 and size > 1:
         size = max(1, size * (memory // 2) // plan.bytes)
-        plan = _plan(lowered, tensors, weights, size)
+        plan = _plan(asked, size)
     if plan is None or plan.bytes > memory // 2 or not (way == "rows" or plan.pays):
         return None
 
-    fast = _laid_out(plan.program, tensors.values())
+    start = asked.start(plan.program)
     found: list[Jacobian] = []
     env: Env = {}
     for piece in zip(*(torch.split(part, size) for part in inputs), strict=True):
         if len(piece[0]) < size:
-            plan = _plan(lowered, tensors, weights, len(piece[0]))
+            plan = _plan(asked, len(piece[0]))
             if plan is None:
                 return None
-        env = _env(plan.program, fast, piece)
+            start = asked.start(plan.program)
+        env = start(piece)
         try:
             advance(plan.program, env, range(plan.program.stop), keep=True)
             logits = _finite(env[plan.program.output])
@@ -182,31 +199,19 @@ def _by_rows(
     return _Rows(whole, size, env if len(found) == 1 else {})
 
 
-def _plan(
-    lowered: Callable[[int], Program | None], tensors: Mapping[str, Tensor], weights: Sequence[Weight], size: int
-) -> _Plan | None:
+def _plan(asked: _Asked, size: int) -> _Plan | None:
     """How to take `size` samples; None where the module does not take them as they are."""
-    try:
-        program = lowered(size)
-    except ProxyError:  # what is wrong with the module is told of the whole batch
-        return None
+    program = asked.taken(size)  # what is wrong with the module is told of the whole batch
     if program is None or not program.stop or len(program.output.meta["val"]) != size:
         return None
-    places = _places(program, tensors, weights)
+    places = asked.places(program)
     return _Plan(program, places, route(program, places))
 
 
 # Trust
 
 
-def _confirmed(
-    lowered: Callable[[int], Program | None],
-    tensors: Mapping[str, Tensor],
-    inputs: Inputs,
-    weights: Sequence[Weight],
-    rows: _Rows,
-    tolerance: float,
-) -> bool:
+def _confirmed(asked: _Asked, rows: _Rows, tolerance: float) -> bool:
     """Whether columns say the same.
 
     Pulling rows back takes for granted that samples do not mix, and that they are told apart by the first dimension of
@@ -214,11 +219,11 @@ def _confirmed(
     """
     found = rows.jacobian
     some = torch.linspace(0, len(found.logits) - 1, rows.size).round().long().to(found.logits.device)
-    program = _lowered_or_none(lowered, len(some))
+    program = asked.taken(len(some))
     if program is None:
         return False
-    env = rows.env or _env(program, _laid_out(program, tensors.values()), tuple(part[some] for part in inputs))
-    errors = _errors(program, env, _places(program, tensors, weights), found, some)
+    env = rows.env or asked.start(program)(tuple(part[some] for part in asked.inputs))
+    errors = _errors(program, env, asked.places(program), found, some)
     return bool(errors.norm() <= _KINKS and errors.median() <= tolerance / len(errors) ** 0.5)
 
 
@@ -229,13 +234,7 @@ _TF32_TOLERANCE = 1e-2
 _KINKS = 0.05
 
 
-def _refuse_noise(
-    lowered: Callable[[int], Program | None],
-    tensors: Mapping[str, Tensor],
-    inputs: Inputs,
-    weights: Sequence[Weight],
-    found: Jacobian,
-) -> None:
+def _refuse_noise(asked: _Asked, found: Jacobian) -> None:
     """ProxyError where float64 says something else, of a few samples and, as samples may mix, of all.
 
     A chain of norms of values that are nearly constant multiplies rounding by 300 each time. What comes out has high
@@ -243,15 +242,14 @@ def _refuse_noise(
     """
     samples = len(found.logits)
     for size in dict.fromkeys((min(samples, _FEW), samples)):
-        program = _lowered_or_none(lowered, size)
+        program = asked.taken(size)
         if program is None:
             continue
         some = torch.arange(size, device=found.logits.device)
-        env = _Wide(
-            dict(zip(program.placeholders, (*tensors.values(), *(part[:size] for part in inputs)), strict=True))
-        )
+        narrow = (*asked.tensors.values(), *(part[:size] for part in asked.inputs))
+        env = _Wide(dict(zip(program.placeholders, narrow, strict=True)))
         try:
-            errors = _errors(program, env, _places(program, tensors, weights), found, some)
+            errors = _errors(program, env, asked.places(program), found, some)
         except RuntimeError:  # the module insists on a precision of its own
             return
         if errors.norm() <= _NOISE:
@@ -280,13 +278,6 @@ _FEW = 2  # samples
 _NOISE = 0.25
 
 
-def _lowered_or_none(lowered: Callable[[int], Program | None], size: int) -> Program | None:
-    try:
-        return lowered(size)
-    except ProxyError:  # the module takes no batch of this size
-        return None
-
-
 def _errors(program: Program, env: Env, places: Sequence[Place], found: Jacobian, some: Tensor) -> Tensor:
     """How far one tangent, in a direction through all weights, is from what the Jacobian says of these samples.
 
@@ -311,11 +302,8 @@ def _errors(program: Program, env: Env, places: Sequence[Place], found: Jacobian
 # Columns
 
 
-def _by_columns(
-    program: Program, tensors: Mapping[str, Tensor], inputs: Inputs, weights: Sequence[Weight], memory: int
-) -> Jacobian:
-    env, places = _env(program, _laid_out(program, tensors.values()), inputs), _places(program, tensors, weights)
-    steps = range(program.stop)
+def _by_columns(asked: _Asked, program: Program, memory: int) -> Jacobian:
+    env, places, steps = asked.start(program)(asked.inputs), asked.places(program), range(program.stop)
     room = _room(memory, program)
     keep = program.activations <= memory - room
     if keep:
@@ -367,7 +355,7 @@ def _laid_out(program: Program, tensors: Iterable[Tensor]) -> list[Tensor]:
 
 
 def _is_grouped(node: fx.Node) -> bool:
-    return node.target in (torch.ops.aten.convolution.default, normed_convolution) and bool(node.args[-1] != 1)
+    return node.target in CONVOLUTIONS and bool(node.args[-1] != 1)
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:

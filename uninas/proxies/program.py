@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import flop_registry
 
 from uninas.proxies.base import Inputs, ProxyError
-from uninas.proxies.convolutions import normed_convolution
+from uninas.proxies.convolutions import CONVOLUTIONS, normed_convolution, plain_arguments
 from uninas.proxies.record import Constants, recorded
 from uninas.proxies.tangents import Call
 
@@ -180,8 +180,8 @@ def _work(node: fx.Node) -> float:
         return 0.0
     flops = 0
     packet, args = getattr(node.target, "overloadpacket", None), node.args
-    if node.target is normed_convolution:
-        packet, args = aten.convolution, (*args[:3], *args[8:])
+    if node.target in CONVOLUTIONS:
+        packet, args = aten.convolution, plain_arguments(node.target, args)
     if packet in flop_registry:
         values, named = map_arg((args, node.kwargs), lambda leaf: leaf.meta["val"])
         flops = flop_registry[packet](*values, **named, out_val=node.meta["val"])

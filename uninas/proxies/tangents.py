@@ -183,6 +183,11 @@ def lift(stack: Tensor, ndim: int) -> Tensor:
     return stack.reshape(len(stack), *[1] * (ndim + 1 - stack.ndim), *stack.shape[1:])
 
 
+def by_channel(stack: Tensor, ndim: int) -> Tensor:
+    """A stack of numbers for each channel, to be broadcast with values (N, C, ...) of `ndim` dimensions."""
+    return stack.view(len(stack), 1, -1, *[1] * (ndim - 2))
+
+
 # Partial derivatives: the tangents of the output that come from the tangents `stack` of one argument.
 
 
@@ -299,9 +304,9 @@ def batch_norm(call: Call, slot: int, stack: Tensor) -> Any:
     if slot == 0:
         out = stack * (scale if weight is None else scale * weight).view(channels)
     elif slot == 1:
-        out = (x - mean.view(channels)) * (stack * scale).view(-1, 1, *stack.shape[1:], *channels[1:])
+        out = (x - mean.view(channels)) * by_channel(stack * scale, x.ndim)
     else:
-        out = stack.view(-1, 1, *stack.shape[1:], *channels[1:]).expand(-1, *x.shape)
+        out = by_channel(stack, x.ndim).expand(-1, *x.shape)
     return out, None, None
 
 
@@ -330,9 +335,9 @@ def group_norm(call: Call, slot: int, stack: Tensor) -> Any:
         out = out if weight is None else out.mul_(weight.view(channels))
     elif slot == 1:
         standard = ((grouped - mean) * deviation).reshape(x.shape)
-        out = standard * stack.view(-1, 1, *stack.shape[1:], *channels[1:])
+        out = standard * by_channel(stack, x.ndim)
     else:
-        out = stack.view(-1, 1, *stack.shape[1:], *channels[1:]).expand(-1, *x.shape)
+        out = by_channel(stack, x.ndim).expand(-1, *x.shape)
     return out, None, None
 
 
