@@ -109,6 +109,11 @@ AGGREGATES: Mapping[str, Aggregate] = MappingProxyType(
                 dict.fromkeys(("expressivity", "trainability", "coherence"), 0.5),
                 dict.fromkeys(("swap", "jacov", "trainability"), "pink"),
             ),
+            Aggregate(
+                "paths_agg",
+                {"flops": "higher", "path_depth": "higher", "pooled_paths": "lower", "shortcuts": "higher"},
+                "this toolkit, see docs/scores.md",
+            ),
         )
     }
 )

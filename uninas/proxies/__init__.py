@@ -16,6 +16,7 @@ from uninas.proxies import (  # noqa: F401  (importing them registers their prox
     grad_sign,
     jacov,
     naswot,
+    paths,
     saliency,
     swap,
     synflow,

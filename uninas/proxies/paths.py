@@ -1,0 +1,195 @@
+"""What the ways from the input of a network to its output say of it, without any number in it.
+
+A network is read as a graph of operations, which narrows to a single value again and again: between its blocks, and
+inside a block where there is nothing beside it. What lies between two such values is a region. Each region is a bundle
+of paths, and what counts about a path is how many weighted operations (convolutions and matrix products with
+parameters) it passes, and whether it passes a pooling:
+
+    path_depth    = sum over regions of the mean number of weighted operations on a path;
+    pooled_paths  = sum over regions of the share of paths that pass a pooling;
+    shortcuts     = R - S - W,  R the regions with a shortcut: weighted operations, and beside them one path that passes
+                    neither these nor a pooling; S the further paths without weights, in all regions; W the weighted
+                    operations in regions of a single path, which have nothing beside them.
+
+Gradients through weights without a shortcut are shattered (Balduzzi et al., ICML 2017), and a sum of several shortcuts
+drowns what the weights beside them compute (each adds the same, and they add as random signs): one is best. A pooling
+at each position takes details away; one over all positions, which ends most networks, is not counted.
+
+This is this toolkit's own; how well it ranks is told in docs/scores.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Set
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
+
+from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
+from uninas.proxies.convolutions import CONVOLUTIONS
+from uninas.proxies.program import Program, lower
+
+aten = torch.ops.aten
+
+_PRODUCTS = {aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.convolution}
+_POOLINGS = {
+    aten.avg_pool2d, aten.avg_pool3d, aten.max_pool2d_with_indices, aten.max_pool3d_with_indices,
+    aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.adaptive_max_pool2d, aten.adaptive_max_pool3d,
+}  # fmt: skip
+
+
+class Paths(NamedTuple):
+    """Counts of the paths from the start of a region to one of its values."""
+
+    count: int
+    free: int
+    """Those without a weighted operation."""
+    plain: int
+    """Those without a weighted operation or a pooling."""
+    unpooled: int
+    """Those without a pooling."""
+    weighted: int
+    """The weighted operations on all of them together, each as often as paths pass it."""
+
+    def through(self, weighted: bool, pooling: bool) -> Paths:
+        """The same paths, one operation longer."""
+        return Paths(
+            self.count,
+            self.free * (not weighted),
+            self.plain * (not weighted and not pooling),
+            self.unpooled * (not pooling),
+            self.weighted + self.count * weighted,
+        )
+
+
+_START = Paths(1, 1, 1, 1, 0)
+
+
+class Region(NamedTuple):
+    """All paths between two values through which everything passes, and how many weighted operations lie on them."""
+
+    paths: Paths
+    operations: int
+
+    @property
+    def has_shortcut(self) -> bool:
+        """Whether beside weights there is one path without, and that one does not pool."""
+        return self.operations > 0 and self.paths.free == self.paths.plain == 1
+
+    @property
+    def surplus(self) -> int:
+        """Paths without weights, beyond the first."""
+        return max(0, self.paths.free - 1)
+
+    @property
+    def in_a_row(self) -> int:
+        """Weighted operations that have nothing beside them."""
+        return self.operations if self.paths.count == 1 else 0
+
+
+def regions(module: nn.Module, inputs: Inputs) -> list[Region]:
+    """The regions of a network, from the input on. Nothing is computed.
+
+    Raises ProxyError for a network whose operations cannot be recorded, and for one whose output does not depend on
+    its input.
+    """
+    module.eval()
+    parameters = dict(module.named_parameters())
+    program = lower(module, parameters, tuple(part[:1] for part in inputs))
+    if program is None:
+        raise ProxyError(
+            "the network's operations cannot be recorded", "it fails on this input, or its code asks for values"
+        )
+    found = list(_regions(program, len(parameters)))
+    if not found:
+        raise ProxyError("the network's output does not depend on its input")
+    return found
+
+
+def _regions(program: Program, parameters: int) -> Iterator[Region]:
+    learned = _reached(program, program.placeholders[:parameters])
+    inputs = program.placeholders[parameters:]
+    passed = _leading_out(program, _reached(program, inputs))
+    steps = [node for node in program.steps if node in passed]
+    last = {leaf: node for node in steps for leaf in program.leaves[node] if leaf in passed}
+    known = dict.fromkeys((node for node in inputs if node in passed), _START)
+    operations = 0
+    for node in steps:
+        leaves = program.leaves[node]
+        weighted = _packet(node) in _PRODUCTS and any(leaf in learned and leaf not in passed for leaf in leaves)
+        arriving = Paths(*map(sum, zip(*(known[leaf] for leaf in leaves if leaf in known), strict=True)))
+        known[node] = arriving.through(weighted, _is_pooling(node))
+        operations += weighted
+        for leaf in {leaf for leaf in leaves if leaf in known and last[leaf] is node}:
+            del known[leaf]
+        if len(known) == 1:
+            yield Region(known[node], operations)
+            known, operations = {node: _START}, 0
+
+
+def _reached(program: Program, sources: Iterable[fx.Node]) -> set[fx.Node]:
+    """What depends on one of `sources`."""
+    reached = set(sources)
+    for node in program.steps:
+        if program.size[node] and any(leaf in reached for leaf in program.leaves[node]):
+            reached.add(node)
+    return reached
+
+
+def _leading_out(program: Program, nodes: Set[fx.Node]) -> set[fx.Node]:
+    """Those of `nodes` on which the output depends."""
+    leading = {program.output} & nodes
+    for node in reversed(program.steps):
+        if node in leading:
+            leading.update(leaf for leaf in program.leaves[node] if leaf in nodes)
+    return leading
+
+
+def _packet(node: fx.Node) -> Any:
+    return aten.convolution if node.target in CONVOLUTIONS else getattr(node.target, "overloadpacket", None)
+
+
+def _is_pooling(node: fx.Node) -> bool:
+    """Whether it pools neighbours; not where it leaves a single position."""
+    out = next((leaf for leaf in tree_leaves(node.meta["val"]) if isinstance(leaf, Tensor)), None)
+    return _packet(node) in _POOLINGS and out is not None and out.shape[2:].numel() > 1
+
+
+@proxy("path_depth")
+def path_depth(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
+    """The number of weighted operations on the mean path from input to output: see `proxies.paths`.
+
+    The network is recorded, not run. Components: `regions`. Raises
+    ProxyError for a network that cannot be recorded.
+    """
+    found = regions(module, inputs)
+    return sum(region.paths.weighted / region.paths.count for region in found), {"regions": len(found)}
+
+
+@proxy("pooled_paths", "lower")
+def pooled_paths(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
+    """The share of paths that pass a pooling, summed over the network's regions: see `proxies.paths`.
+
+    A pooling over all positions does not count. The network is recorded, not run. Components: `regions`. Raises
+    ProxyError for a network that cannot be recorded.
+    """
+    found = regions(module, inputs)
+    return sum(1 - region.paths.unpooled / region.paths.count for region in found), {"regions": len(found)}
+
+
+@proxy("shortcuts")
+def shortcuts(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
+    """Regions with one shortcut beside weights, less further shortcuts, and less weights in a row: see `proxies.paths`.
+
+    The network is recorded, not run. Components: `regions`, and the three terms: `with_shortcut`, `surplus`,
+    `in_a_row`. Raises ProxyError for a network that cannot be recorded.
+    """
+    found = regions(module, inputs)
+    terms = {
+        "with_shortcut": sum(region.has_shortcut for region in found),
+        "surplus": sum(region.surplus for region in found),
+        "in_a_row": sum(region.in_a_row for region in found),
+    }
+    return terms["with_shortcut"] - terms["surplus"] - terms["in_a_row"], {**terms, "regions": len(found)}
