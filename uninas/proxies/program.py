@@ -7,7 +7,9 @@ what it says of shapes is known before anything runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call, functionalize
 from torch.fx.node import map_arg
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import flop_registry
 
@@ -50,6 +53,21 @@ class Program:
     widest: int
     by_sample: frozenset[fx.Node]
     stop: int
+
+
+@contextmanager
+def differentiable_kernels() -> Iterator[None]:
+    """Fused attention has no forward derivative: let it fall apart into its elementary operations."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            # What torch cannot vectorise is looped over, which is slow but right; jvp scripts helpers of its own.
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def lower(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> Program | None:

@@ -86,7 +86,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _without_data(op: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """What an operation makes of tensors without data. For batch norms as they are used, torch takes ten times as long."""
+    """What an operation makes of tensors without data. Torch takes ten times as long for a batch norm in use."""
     if op is torch.ops.aten.native_batch_norm.default and not args[5]:
         return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
     return op(*args, **kwargs)
