@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import random
 import tempfile
 import time
@@ -22,7 +23,7 @@ from uninas.printer import dumps
 from uninas.search.ask import Search
 from uninas.search.inspect import state
 from uninas.search.store import _COLUMNS, _INSERT, Candidate, Store, _row
-from uninas.search.top import pareto, top
+from uninas.search.top import front, merit_rows, top
 
 MODELS = 300  # real ones
 BATCH, SINGLE = 1000, 2000  # candidates written together; candidates written one by one and timed
@@ -69,6 +70,9 @@ def fill(store: Store, known: list[tuple[Candidate, str]], numbers: range) -> No
         "INSERT INTO totals SELECT rung, coalesce(reason, ''), count(*), 2 * count(*), sum(seconds), min(started), "
         "max(started) FROM candidates GROUP BY rung, coalesce(reason, '')"
     )
+    numbers, merits = merit_rows(store)
+    best = [(numbers[index], json.dumps(list(merits[index]))) for index in front(merits)]
+    database.executemany("INSERT OR REPLACE INTO front VALUES (?, ?)", best)
 
 
 def _like(row: tuple[object, ...], number: int, rng: random.Random) -> tuple[object, ...]:
@@ -123,7 +127,7 @@ QUESTIONS: dict[str, Callable[[Store], object]] = {
     "uninas status": state,
     "uninas top -n 20": lambda store: top(store, 20),
     "the text of a candidate": lambda store: store.text(len(store) // 2),
-    "uninas top --pareto, two objectives": pareto,
+    "uninas top --pareto, two objectives": Store.front,
     "all candidates, as a run that is resumed reads them": lambda store: sum(1 for _ in store),
 }
 

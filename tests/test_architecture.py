@@ -61,7 +61,7 @@ HOUSE = {
     "process":     "errors",
     "images":      "errors aggregate",
     # search
-    "mutate":      f"{GRAPH} {TEXT} space",
+    "mutate":      f"{GRAPH} {TEXT} space simplify",
     "render":      f"{GRAPH} space summary mutate",
     "ranking":     f"process {GRAPH} {TEXT} {TORCH} space nasbench201 aggregate images",
     "report":      "version errors library elaborate render mutate",

@@ -6,7 +6,7 @@ import torch
 import uninas
 from uninas.elaborate import build
 from uninas.library import load_text
-from uninas.simplify import redundant, simplified
+from uninas.simplify import is_dead, redundant, simplified
 from uninas.space import METRICS
 
 
@@ -55,3 +55,29 @@ def test_a_simplified_network_computes_the_same_from_the_same_weights():
     assert after.load_state_dict(before.state_dict()).missing_keys == []
     x = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(after(x), before(x))
+
+
+@pytest.mark.parametrize(
+    ("body", "dead"),
+    [
+        ("out = in -> conv(C, 3)", False),
+        ("out = in -> conv(C, 3) -> zero -> conv(C, 3)", True),
+        ("out = in + (in -> zero)", False),
+        ("out = in * (in -> zero)", True),
+        ("out = in * (in -> zero -> sigmoid)", False),
+        ("a, b = in -> chunk(2)\n out = (a -> zero, b) -> concat", False),
+        ("out = in -> split(2) -> each p { out = p -> zero } -> concat", True),
+        ("out = in -> split(2) -> each p { out = p -> relu } -> concat", False),
+        ("out = (in -> Cut) * in", True),
+        ("out = (in -> Cut) + in", False),
+        ("out = (in -> Cut -> relu, in -> relu) -> First", True),
+    ],
+)
+def test_a_graph_is_dead_when_nothing_of_its_input_comes_out(body, dead):
+    cut = "block Cut { out = in -> conv(C, 3) -> zero }\nblock First { a, b = in\nout = a + (b -> zero) }"
+    graph = build(load_text(f"{cut}\nblock B {{ input 8 x 6 x 6\n{body} }}"), "B")
+    assert is_dead(graph) == dead
+    if dead:
+        model = uninas.compile(graph).eval()
+        images = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(*model(images).unbind())

@@ -9,11 +9,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from uninas.graph import INPUT, Block, Each, Graph, Node, Operator, Wire
 from uninas.ops.activation import Relu, Relu6
-from uninas.ops.attention import Mask
+from uninas.ops.attention import Mask, Matmul1, Matmul2
 from uninas.ops.merge import Add, Concat, Maximum, Multiply
 from uninas.ops.pool import Upsample
 from uninas.ops.shape import Identity, Zero
@@ -21,6 +21,12 @@ from uninas.ops.split import Chunk, Copy, Split
 
 IDEMPOTENT = (Relu, Relu6, Mask)
 """Operations that change nothing when they are applied again."""
+
+PRODUCTS = (Multiply, Matmul1, Matmul2)
+"""Operations whose output is zero if one of their inputs is."""
+
+Influence = tuple[frozenset[int], bool]
+"""The inputs of a graph that a wire depends on, and whether it is zero throughout."""
 
 
 def simplified(graph: Graph) -> Graph:
@@ -38,6 +44,40 @@ def simplified(graph: Graph) -> Graph:
 def redundant(graph: Graph) -> int:
     """Number of operations that `simplified` would leave out."""
     return graph.operations - simplified(graph).operations
+
+
+def is_dead(graph: Graph) -> bool:
+    """Whether an output is the same whatever comes in, as all that leads to it passes a `zero`."""
+    return not all(sources for sources, _ in _influence(graph))
+
+
+def _influence(graph: Graph) -> tuple[Influence, ...]:
+    """Of each output: the inputs that it depends on, and whether it is zero throughout."""
+    known: tuple[Influence, ...] | None = graph.__dict__.get("_influence")
+    if known is None:
+        found = {Wire(INPUT, port): (frozenset((port,)), False) for port in range(len(graph.inputs))}
+        for node in graph.nodes:
+            outputs = len(graph.shapes(node.name))
+            for port, influence in enumerate(_outgoing(node.op, [found[wire] for wire in node.inputs], outputs)):
+                found[Wire(node.name, port)] = influence
+        known = graph.__dict__["_influence"] = tuple(found[wire] for wire in graph.outputs)
+    return known
+
+
+def _outgoing(op: Operator, incoming: Sequence[Influence], outputs: int) -> Sequence[Influence]:
+    if isinstance(op, Block):
+        inside = _influence(op.graph)
+        return [(_union(incoming[port] for port in ports), is_zero) for ports, is_zero in inside]
+    if isinstance(op, Each):
+        ((ports, is_zero),) = _influence(op.body)
+        return [(one[0] if ports else frozenset(), is_zero) for one in incoming]
+    if isinstance(op, Zero) or (isinstance(op, PRODUCTS) and any(is_zero for _, is_zero in incoming)):
+        return [(frozenset(), True)] * outputs
+    return [(_union(incoming), False)] * outputs
+
+
+def _union(influences: Iterable[Influence]) -> frozenset[int]:
+    return frozenset().union(*(sources for sources, _ in influences))
 
 
 def _simplified(graph: Graph) -> Graph:

@@ -18,6 +18,7 @@ from uninas.mutate import (
     Duplicate,
     Insert,
     Move,
+    MoveWalk,
     Own,
     Refusal,
     Replace,
@@ -36,6 +37,7 @@ from uninas.mutate import (
     record,
 )
 from uninas.printer import dumps
+from uninas.simplify import is_dead
 from uninas.space import MOVES, Budget, Limit
 
 RESIDUAL = "block Residual(body: block) { out = in + (in -> body) }"
@@ -292,6 +294,19 @@ def test_moves_that_are_even_over_moves_draw_each_edit_alike(block, moves):
     drawn = Counter(str(rules.draw(graph, rng)) for _ in range(2000))
     removals = [number for text, number in drawn.items() if text.startswith("remove")]
     assert len(removals) == 4 and max(removals) < 1.5 * min(removals)
+
+
+def test_a_network_whose_output_would_not_depend_on_its_input_is_refused(block, moves):
+    start, known = block("out = in -> conv(C, 3) -> relu"), moves("insert {zero, gelu}")
+    edits = {str(edit): attempt(start, edit, known, None, Budget()) for edit in known.edits(start)}
+    dead = {text for text, outcome in edits.items() if isinstance(outcome, Refusal) and outcome.reason == "dead"}
+    assert dead and dead == {text for text in edits if "zero" in text} and len(dead) < len(edits)
+    edit = next(edit for edit in known.edits(start) if str(edit) in dead)
+    assert is_dead(apply(start, edit, known)), "what was accepted by an earlier release can be replayed"
+    walk, counts = MoveWalk(known, Budget(), start), Counter()
+    for seed in range(20):
+        counts.update(walk.propose(start, random.Random(seed), set()).refused)
+    assert counts["dead"] > 5
 
 
 def test_an_edit_beyond_the_budget_is_refused_before_the_network_is_built(tiny, moves, monkeypatch):

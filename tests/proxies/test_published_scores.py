@@ -33,7 +33,7 @@ def networks(shared: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def scores(networks: list[dict[str, str]]) -> dict[str, list[float]]:
-    names = [*PUBLISHED, *AGGREGATES["az_nas"].components]
+    names = dict.fromkeys([*PUBLISHED, *AGGREGATES["az_nas"].components, *AGGREGATES["paths_agg"].components])
     found: dict[str, list[float]] = {name: [] for name in names}
     for row in networks:
         generator = torch.Generator().manual_seed(int(row["index"]))
@@ -58,7 +58,7 @@ def test_zen_has_the_published_values(networks, scores):
     assert max(map(abs, differences)) < 15
 
 
-def test_the_ranks_of_az_nas_follow_accuracy(networks, scores):
+@pytest.mark.parametrize(("aggregate", "least"), [("az_nas", 0.5), ("paths_agg", 0.7)])
+def test_the_ranks_of_an_aggregate_follow_accuracy(aggregate: str, least: float, networks, scores):
     accuracy = [float(row["c10_test"]) for row in networks]
-    together = AGGREGATES["az_nas"].values(scores)
-    assert kendalltau(together, accuracy).statistic > 0.5
+    assert kendalltau(AGGREGATES[aggregate].values(scores), accuracy).statistic > least

@@ -1,14 +1,17 @@
 """The database of a run: what goes in comes out, readers disturb nobody, and damage is noticed."""
 
 import dataclasses
+import random
 import sqlite3
 
+import numpy as np
 import pytest
 
 from uninas.errors import UninasError
 from uninas.graph import Wire
 from uninas.mutate import Insert
 from uninas.search.store import FILE, Candidate, Store
+from uninas.search.top import front
 
 EDIT = Insert(("stages.0", "blocks.0"), "gelu", Wire("conv", 0))
 FULL = Candidate(
@@ -70,6 +73,26 @@ def test_the_best_are_those_of_the_last_rung_by_its_direction(direction, store):
     sign = -1 if direction == "higher" else 1
     assert [c.number for c in store.best(count=9)] == sorted(scores, key=lambda n: (sign * scores[n], n))
     assert store.objectives == [("dear", direction), ("params", "lower")]
+
+
+@pytest.mark.parametrize("further", [(), (("params", "lower"),), (("params", "lower"), ("speed", "higher"))])
+def test_the_front_has_the_candidates_that_no_other_beats(further, store):
+    store.put({"objectives": [[("cheap", "higher")], [("dear", "higher"), *further]]})
+    rng = random.Random(len(further))
+    found = [
+        plain(n, float(rng.randrange(9)), rung=1, components={name: rng.randrange(9) / 2 for name, _ in further})
+        for n in range(200)
+    ]
+    others = [plain(200, 99.0, components=found[0].components), plain(201, None, "nan", 1)]
+    others += [plain(202, 99.0, rung=1)] if further else []
+    everything = found + others
+    rng.shuffle(everything)
+    for half in (everything[:100], everything[100:]):  # one transaction each
+        store.add_all([(candidate, "text") for candidate in half])
+    signs = {"higher": 1, "lower": -1}
+    merits = [[one.score, *(signs[way] * one.components[name] for name, way in further)] for one in found]
+    expected = [found[index] for index in front(np.array(merits))]
+    assert store.front() == sorted(expected, key=lambda one: (-one.score, one.number)) != []
 
 
 def test_all_of_a_batch_is_written_or_nothing(store):

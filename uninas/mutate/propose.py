@@ -14,6 +14,7 @@ from uninas.mutate.graft import Graft
 from uninas.mutate.moves import Moves
 from uninas.mutate.rebuild import changed
 from uninas.mutate.sites import Refusal
+from uninas.simplify import is_dead
 from uninas.space import Budget
 
 MAX_OPERATIONS = 200_000  # of one architecture; its text could not be read otherwise
@@ -46,7 +47,7 @@ def attempt(
     """The architecture after an edit, or why that is not possible.
 
     With an (absolute) budget, limits on costs that add up are checked from the part that changes, before the network
-    around it is built.
+    around it is built; and a network whose output does not depend on its input is refused.
     """
 
     def change(inner: Graph) -> Graph | Refusal:
@@ -60,7 +61,10 @@ def attempt(
         broken = budget.broken_by(graph, part, other, copies) if budget else ""
         return Refusal("budget", broken) if broken else None
 
-    return changed(graph, edit, change, allow)
+    outcome = changed(graph, edit, change, allow)
+    if budget and isinstance(outcome, Graph) and is_dead(outcome):
+        return Refusal("dead", "the output would not depend on the input")
+    return outcome
 
 
 def propose(

@@ -21,7 +21,7 @@ OUTPUT = "out"
 Level = Literal["inner", "row", "network"]
 """Where an edit acts: on a graph inside a block of a stage, on the row of blocks of a stage, or on the network."""
 
-Reason = Literal["type", "site", "budget", "known"]
+Reason = Literal["type", "site", "budget", "known", "dead"]
 
 
 class Port(NamedTuple):
@@ -36,7 +36,8 @@ class Refusal:
     """Why a move is not possible.
 
     `reason` is 'type' (what is put in does not fit the shape), 'site' (nothing can change at this place), 'budget' (the
-    result is too large or too small) or 'known' (the result was there before); `why` is a sentence.
+    result is too large or too small), 'known' (the result was there before) or 'dead' (the result is cut off from its
+    input); `why` is a sentence.
     """
 
     reason: Reason

@@ -163,7 +163,7 @@ def _best(store: Store, count: int, pareto: bool) -> list[tuple[Candidate, float
     from uninas.search import top as tops
 
     if pareto:
-        return [(candidate, candidate.score) for candidate in tops.pareto(store)[:count]]
+        return [(candidate, candidate.score) for candidate in store.front()[:count]]
     return list(tops.top(store, count))
 
 

@@ -24,7 +24,8 @@ A candidate is one row of `candidates`, written in one transaction when its scor
 
 `texts` holds the architectures by number, with every attribute written out, compressed with the start's text as the
 dictionary (most are a few hundred bytes); a candidate that climbed a rung has the text of its parent. `totals` keeps
-counts for each rung and reason ('' for a score), so that the state of a run costs nothing to ask for. `settings` holds
+counts for each rung and reason ('' for a score), and `front` the candidates of the last rung that no other beats in
+all objectives (as a JSON list, turned so that more is better), so that these cost nothing to ask for. `settings` holds
 JSON values by name: all of `plan.Settings`, what they stood for, and `objectives`, `iterations`, `version`.
 """
 
@@ -48,7 +49,7 @@ if sys.platform != "win32":
     import fcntl
 
 FILE = "run.sqlite"
-FORMAT = 2
+FORMAT = 3
 MARK = 0x554E4953  # 'UNIS', in the header of our databases
 MAX_TEXT = 64 * 2**20  # bytes of an architecture's text; a file that claims more was not written by us
 BUSY = 20.0  # seconds to wait for another reader or writer
@@ -68,6 +69,7 @@ CREATE TABLE totals (
     rung INTEGER, reason TEXT, candidates INTEGER NOT NULL, refused INTEGER NOT NULL, seconds REAL NOT NULL,
     first REAL NOT NULL, last REAL NOT NULL, PRIMARY KEY (rung, reason)
 ) WITHOUT ROWID;
+CREATE TABLE front (number INTEGER PRIMARY KEY, merits TEXT NOT NULL);
 """
 _COLUMNS = (
     "number, parent, mate, edit, rung, key, params, macs, activations, peak, operations, score, components, reason, "
@@ -254,6 +256,7 @@ class Store:
 
     def add_all(self, candidates: Sequence[tuple[Candidate, str | None]]) -> None:
         """Write several candidates in one transaction."""
+        objectives, last = self.objectives, self.last_rung
         with self._explained(), self._transaction():
             for candidate, text in candidates:
                 try:
@@ -270,6 +273,28 @@ class Store:
                 refused = sum(candidate.refused.values())
                 counted = (candidate.rung, candidate.reason or "", refused, candidate.seconds, candidate.started, end)
                 self._db.execute(_COUNT, counted)
+                if objectives and candidate.rung == last:
+                    self._to_front(candidate, objectives)
+
+    def _to_front(self, candidate: Candidate, objectives: Sequence[tuple[str, str]]) -> None:
+        """Let a candidate take its place among those that no other beats, if it has one there."""
+        values = [candidate.score, *(candidate.components.get(name) for name, _ in objectives[1:])]
+        if None in values:
+            return
+        signs = [-1 if direction == "lower" else 1 for _, direction in objectives]
+        merits = [sign * value for sign, value in zip(signs, values, strict=True) if value is not None]
+        front = [(number, json.loads(those)) for number, those in self._db.execute("SELECT * FROM front")]
+        if not any(_beats(those, merits) for _, those in front):
+            beaten = [(number,) for number, those in front if _beats(merits, those)]
+            self._db.executemany("DELETE FROM front WHERE number = ?", beaten)
+            self._db.execute("INSERT INTO front VALUES (?, ?)", (candidate.number, json.dumps(merits)))
+
+    def front(self) -> list[Candidate]:
+        """The candidates of the last rung that no other beats in all objectives together, by falling score."""
+        with self._explained():
+            rows = self._db.execute("SELECT number FROM front ORDER BY json_extract(merits, '$[0]') DESC, number")
+            numbers = [number for (number,) in rows]
+        return [self[number] for number in numbers]
 
     def __len__(self) -> int:
         return sum(total.candidates for total in self.totals())
@@ -450,6 +475,11 @@ def _candidate(row: tuple[Any, ...]) -> Candidate:
         return Candidate(**values)
     except (TypeError, ValueError) as problem:
         raise error("UNI070", f"candidate {values['number']} cannot be read: {shown(problem)}") from None
+
+
+def _beats(merits: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether they are at least as good everywhere, and not the same."""
+    return merits != others and all(one >= other for one, other in zip(merits, others, strict=True))
 
 
 def _path(name: str) -> str:

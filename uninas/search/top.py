@@ -1,4 +1,4 @@
-"""Which candidates of a run are the best: by score, by all objectives together, or by Pareto front."""
+"""Which candidates of a run are the best by score or by all objectives together; and Pareto fronts of any rows."""
 
 from __future__ import annotations
 
@@ -25,12 +25,6 @@ def top(store: Store, count: int) -> list[tuple[Candidate, float]]:
     totals = log_rank_sum(rows, counts) if len(rows) else np.zeros(0)
     order = np.argsort(-totals, kind="stable")[:count]
     return [(store[numbers[index]], float(totals[index])) for index in order]
-
-
-def pareto(store: Store) -> list[Candidate]:
-    """The candidates that no other beats in all objectives, by falling score."""
-    numbers, rows = merit_rows(store)
-    return [store[numbers[index]] for index in front(rows)]
 
 
 def merit_rows(store: Store) -> tuple[list[int], np.ndarray[Any, Any]]:
