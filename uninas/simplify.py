@@ -10,6 +10,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from operator import or_
 
 from uninas.graph import INPUT, Block, Each, Graph, Node, Operator, Wire
 from uninas.ops.activation import Relu, Relu6
@@ -25,8 +27,8 @@ IDEMPOTENT = (Relu, Relu6, Mask)
 PRODUCTS = (Multiply, Matmul1, Matmul2)
 """Operations whose output is zero if one of their inputs is."""
 
-Influence = tuple[frozenset[int], bool]
-"""The inputs of a graph that a wire depends on, and whether it is zero throughout."""
+Influence = tuple[int, bool]
+"""The inputs of a graph that a wire depends on, as a bit set, and whether it is zero throughout."""
 
 
 def simplified(graph: Graph) -> Graph:
@@ -48,36 +50,38 @@ def redundant(graph: Graph) -> int:
 
 def is_dead(graph: Graph) -> bool:
     """Whether an output is the same whatever comes in, as all that leads to it passes a `zero`."""
-    return not all(sources for sources, _ in _influence(graph))
+    return not all(sources for sources, _ in influence(graph))
 
 
-def _influence(graph: Graph) -> tuple[Influence, ...]:
-    """Of each output: the inputs that it depends on, and whether it is zero throughout."""
+def influence(graph: Graph) -> tuple[Influence, ...]:
+    """What each output depends on: not on what passes a `zero`."""
     known: tuple[Influence, ...] | None = graph.__dict__.get("_influence")
     if known is None:
-        found = {Wire(INPUT, port): (frozenset((port,)), False) for port in range(len(graph.inputs))}
+        found = {Wire(INPUT, port): (1 << port, False) for port in range(len(graph.inputs))}
         for node in graph.nodes:
             outputs = len(graph.shapes(node.name))
-            for port, influence in enumerate(_outgoing(node.op, [found[wire] for wire in node.inputs], outputs)):
-                found[Wire(node.name, port)] = influence
+            for port, reaches in enumerate(_outgoing(node.op, [found[wire] for wire in node.inputs], outputs)):
+                found[Wire(node.name, port)] = reaches
         known = graph.__dict__["_influence"] = tuple(found[wire] for wire in graph.outputs)
     return known
 
 
 def _outgoing(op: Operator, incoming: Sequence[Influence], outputs: int) -> Sequence[Influence]:
     if isinstance(op, Block):
-        inside = _influence(op.graph)
-        return [(_union(incoming[port] for port in ports), is_zero) for ports, is_zero in inside]
+        return [
+            (_union(of for port, of in enumerate(incoming) if ports >> port & 1), is_zero)
+            for ports, is_zero in influence(op.graph)
+        ]
     if isinstance(op, Each):
-        ((ports, is_zero),) = _influence(op.body)
-        return [(one[0] if ports else frozenset(), is_zero) for one in incoming]
+        ((port, is_zero),) = influence(op.body)
+        return [(sources * port, is_zero) for sources, _ in incoming]
     if isinstance(op, Zero) or (isinstance(op, PRODUCTS) and any(is_zero for _, is_zero in incoming)):
-        return [(frozenset(), True)] * outputs
+        return [(0, True)] * outputs
     return [(_union(incoming), False)] * outputs
 
 
-def _union(influences: Iterable[Influence]) -> frozenset[int]:
-    return frozenset().union(*(sources for sources, _ in influences))
+def _union(influences: Iterable[Influence]) -> int:
+    return reduce(or_, (sources for sources, _ in influences), 0)
 
 
 def _simplified(graph: Graph) -> Graph:

@@ -14,7 +14,7 @@ from uninas.mutate.graft import Graft
 from uninas.mutate.moves import Moves
 from uninas.mutate.rebuild import changed
 from uninas.mutate.sites import Refusal
-from uninas.simplify import is_dead
+from uninas.simplify import influence, is_dead
 from uninas.space import Budget
 
 MAX_OPERATIONS = 200_000  # of one architecture; its text could not be read otherwise
@@ -55,14 +55,18 @@ def attempt(
             return edit.from_mate(inner, mate)
         return edit.change(inner, moves)
 
+    rerouted = False
+
     def allow(part: Graph, other: Graph, copies: int) -> Refusal | None:
+        nonlocal rerouted
+        rerouted = influence(part) != influence(other)
         if graph.operations + copies * (other.operations - part.operations) > MAX_OPERATIONS:
             return Refusal("budget", f"expected at most {MAX_OPERATIONS:,} operations")
         broken = budget.broken_by(graph, part, other, copies) if budget else ""
         return Refusal("budget", broken) if broken else None
 
     outcome = changed(graph, edit, change, allow)
-    if budget and isinstance(outcome, Graph) and is_dead(outcome):
+    if budget and rerouted and isinstance(outcome, Graph) and is_dead(outcome):
         return Refusal("dead", "the output would not depend on the input")
     return outcome
 
