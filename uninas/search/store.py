@@ -256,7 +256,7 @@ class Store:
 
     def add_all(self, candidates: Sequence[tuple[Candidate, str | None]]) -> None:
         """Write several candidates in one transaction."""
-        objectives, last = self.objectives, self.last_rung
+        rungs = self.settings.get("objectives", [])
         with self._explained(), self._transaction():
             for candidate, text in candidates:
                 try:
@@ -273,8 +273,8 @@ class Store:
                 refused = sum(candidate.refused.values())
                 counted = (candidate.rung, candidate.reason or "", refused, candidate.seconds, candidate.started, end)
                 self._db.execute(_COUNT, counted)
-                if objectives and candidate.rung == last:
-                    self._to_front(candidate, objectives)
+                if candidate.rung == len(rungs) - 1:
+                    self._to_front(candidate, rungs[-1])
 
     def _to_front(self, candidate: Candidate, objectives: Sequence[tuple[str, str]]) -> None:
         """Let a candidate take its place among those that no other beats, if it has one there."""
