@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import uninas
+from uninas.aggregate import AGGREGATES
 from uninas.cli import LAZY, cli
 from uninas.version import __version__
 
@@ -316,13 +317,20 @@ def test_blocks_lists_what_is_shipped():
 def test_proxies_lists_and_explains():
     text = succeed("proxies")
     names = [line.split()[0] for line in text.splitlines()[2:]]
-    assert names == sorted(names) and "vkdnw" in names
+    kinds = names[: -len(AGGREGATES)]
+    assert kinds == sorted(kinds) and "vkdnw" in kinds and names[len(kinds) :] == list(AGGREGATES)
     known = {one["name"]: one for one in json.loads(succeed("proxies", "--json"))}
     assert known["vkdnw"]["options"]["dtype"] == "float32"
     assert known["ntk"]["direction"] == "lower"
     assert "max_tensors  128" in succeed("proxies", "vkdnw")
     assert json.loads(succeed("proxies", "snip", "--json")) == known["snip"]
     assert "did you mean 'snip'?" in fail("proxies", "snipp")
+    assert "pooled_paths (the lower the better)" in known["paths_agg"]["doc"]
+    assert "coherence counts 0.5" in succeed("proxies", "uninas_agg")
+
+
+def test_an_aggregate_is_no_score_of_one_network(good):
+    assert "one score alone has no rank" in fail("score", good, "--proxy", "paths_agg")
 
 
 # -- other formats -------------------------------------------------------------------------------------------

@@ -42,6 +42,20 @@ class Aggregate:
             raise ValueError(f"expected weights above 0 of components, but got {dict(self.weights)}")
         object.__setattr__(self, "components", MappingProxyType(dict(self.components)))
 
+    @property
+    def summary(self) -> str:
+        """What networks are ranked by, as a sentence."""
+        parts = (f"{name} (the lower the better)" if way == "lower" else name for name, way in self.components.items())
+        return f"Ranks networks by {', '.join(parts)}."
+
+    @property
+    def details(self) -> str:
+        """All that is known of it, as a text."""
+        parts = [self.summary, "The sum of the logarithms of the ranks, of which the worst is 1."]
+        parts += [f"{name} counts {weight:g}." for name, weight in self.weights.items()]
+        parts += [f"{name} is measured on {images}." for name, images in self.images.items()]
+        return "\n".join([*parts, f"Source: {self.source}."] if self.source else parts)
+
     def values(self, rows: Mapping[str, Sequence[float] | NDArray[np.float64]]) -> NDArray[np.float64]:
         """The aggregated scores of M candidates, higher is better: sum over components of ln rank times its weight.
 

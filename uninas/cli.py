@@ -239,7 +239,7 @@ def blocks(as_json: bool) -> None:
 @click.argument("name", required=False)
 @json_option
 def proxies(name: str | None, as_json: bool) -> None:
-    """List the proxies that score networks, or explain the one called NAME."""
+    """List what networks are scored and ranked by, or explain the one called NAME."""
     from uninas.proxies import entry, listing
     from uninas.tables import proxies_text, proxy_text
 

@@ -108,7 +108,7 @@ def proxies_text(found: Sequence[dict[str, Any]], width: int = 0) -> str:
 
 
 def proxy_text(known: dict[str, Any], width: int = 0) -> str:
-    """One proxy, with its options and their defaults."""
+    """One proxy or aggregate, with its options and their defaults."""
     parts = [f"{known['name']} ({known['direction']} is better)", known["details"]]
     rows = [[name, show_value(default)] for name, default in known["options"].items()]
     return "\n\n".join([*parts, *([columns(["option", "default"], rows, width)] if rows else [])])

@@ -109,6 +109,12 @@ def proxies() -> tuple[str, ...]:
 
 def get(name: str) -> Proxy:
     """The proxy called `name`; ProxyError if there is none."""
+    if name in AGGREGATES:
+        raise ProxyError(
+            f"'{name}' ranks several networks, by their scores under several proxies: one score alone has no rank",
+            f"these are {', '.join(AGGREGATES[name].components)}",
+            "uninas rank and uninas search take it",
+        )
     if name not in _PROXIES:
         raise ProxyError(
             f"there is no proxy '{name}'",
@@ -120,12 +126,18 @@ def get(name: str) -> Proxy:
 
 
 def listing() -> list[dict[str, Any]]:
-    """All proxies as plain values, see `entry`."""
-    return [entry(name) for name in proxies()]
+    """All proxies, then all aggregates, as plain values: see `entry`."""
+    return [entry(name) for name in (*proxies(), *AGGREGATES)]
 
 
 def entry(name: str) -> dict[str, Any]:
-    """Name, direction, documentation and options of a proxy as plain values. ProxyError if there is none."""
+    """Name, direction, documentation and options of a proxy or an aggregate, as plain values.
+
+    ProxyError if there is none of this name.
+    """
+    if name in AGGREGATES:
+        summary, details = AGGREGATES[name].summary, AGGREGATES[name].details
+        return {"name": name, "direction": "higher", "doc": summary, "details": details, "options": {}}
     known = get(name)
     return {
         "name": name,
@@ -261,7 +273,8 @@ def usable_device(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as problem:
-        raise error("UNI060", f"cannot use the device {name}: {problem}") from None
+        here = ", ".join(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
+        raise error("UNI060", f"cannot use the device {name}: {problem}", None, f"here there are: {here}") from None
 
 
 @contextmanager

@@ -160,9 +160,10 @@ def _is_pooling(node: fx.Node) -> bool:
 
 @proxy("path_depth")
 def path_depth(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
-    """The number of weighted operations on the mean path from input to output: see `proxies.paths`.
+    """The number of weighted operations on the mean path from input to output (this toolkit's own).
 
-    The network is recorded, not run. Components: `regions`. Raises
+    All paths count alike. Weighted operations are convolutions and matrix products with parameters. The network is
+    recorded, not run. Components: `regions`, into which it falls where everything passes through one value. Raises
     ProxyError for a network that cannot be recorded.
     """
     found = regions(module, inputs)
@@ -171,10 +172,11 @@ def path_depth(module: nn.Module, inputs: Inputs, generator: torch.Generator) ->
 
 @proxy("pooled_paths", "lower")
 def pooled_paths(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
-    """The share of paths that pass a pooling, summed over the network's regions: see `proxies.paths`.
+    """The share of paths that pass a pooling, summed over the network's regions (this toolkit's own).
 
-    A pooling over all positions does not count. The network is recorded, not run. Components: `regions`. Raises
-    ProxyError for a network that cannot be recorded.
+    A region lies between two values through which everything passes. A pooling over all positions does not count. The
+    network is recorded, not run. Components: `regions`, their number. Raises ProxyError for a network that cannot be
+    recorded.
     """
     found = regions(module, inputs)
     return sum(1 - region.paths.unpooled / region.paths.total for region in found), {"regions": len(found)}
@@ -182,10 +184,13 @@ def pooled_paths(module: nn.Module, inputs: Inputs, generator: torch.Generator) 
 
 @proxy("shortcuts")
 def shortcuts(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
-    """Regions with one shortcut beside weights, less further shortcuts, and less weights in a row: see `proxies.paths`.
+    """Regions with one shortcut, less further shortcuts, less weights in a row (this toolkit's own).
 
-    The network is recorded, not run. Components: `regions`, and the three terms: `with_shortcut`, `surplus`,
-    `in_a_row`. Raises ProxyError for a network that cannot be recorded.
+    A region lies between two values through which everything passes. It has a shortcut where beside weighted operations
+    (convolutions and matrix products with parameters) there is one path that passes neither these nor a pooling.
+    Further shortcuts are paths without weights beyond the first; weights in a row are weighted operations of regions
+    that are a single path. The network is recorded, not run. Components: the three terms `with_shortcut`, `surplus` and
+    `in_a_row`, and the number of `regions`. Raises ProxyError for a network that cannot be recorded.
     """
     found = regions(module, inputs)
     terms = {

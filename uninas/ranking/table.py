@@ -106,7 +106,8 @@ class Sheet:
             content = path.read_bytes()
             self.text = content.decode("utf-8-sig")
         except (OSError, ValueError) as problem:
-            raise error("UNI001", f"cannot read {shown(path, 200)}: {problem}") from None
+            hint = "a table is a CSV file with a row for each network: its index or cell, and its accuracies"
+            raise error("UNI001", f"cannot read {shown(path, 200)}: {problem}", None, hint) from None
         self.digest = sha256(content).hexdigest()
         reader = csv.reader(io.StringIO(self.text, newline=""), strict=True)
         self.header: list[str] = []
