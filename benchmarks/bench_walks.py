@@ -2,8 +2,8 @@
 
 python benchmarks/bench_walks.py [WALKS] [COMPILED] [FIRST SEED]
 
-The checks are those of tests/mutate/test_walks.py. The full count is 10000 walks, of which 500 are compiled. Layer norms
-of constant rows multiply gradients by up to a thousand each, and a chain of them leads beyond what float32 can hold; so
+The checks are those of tests/mutate/test_walks.py. The full count is 10000 walks, of which 500 are compiled. A chain of
+layer norms of constant rows, each of which multiplies gradients by a thousand, is beyond what float32 can hold; so
 networks that are finite in float64 only are counted.
 """
 

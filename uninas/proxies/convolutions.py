@@ -47,8 +47,16 @@ def normed_convolution(
     scale = _scale(weight, variance, epsilon)
     shift = -mean * scale if bias is None else (bias - mean) * scale
     shift = shift if offset is None else shift + offset
-    out: Tensor = aten.convolution(x, filters * _along(scale, filters, 0), shift, *settings)
-    return out
+    return _scaled(x, filters, scale, shift, settings)
+
+
+def _scaled(x: Tensor, filters: Tensor, scale: Tensor, shift: Tensor | None, settings: Sequence[Any]) -> Tensor:
+    """A convolution whose output is scaled by channel and shifted: in its filters, or afterwards where these are more."""
+    if filters.numel() <= x.numel():
+        out: Tensor = aten.convolution(x, filters * _along(scale, filters, 0), shift, *settings)
+        return out
+    out = aten.convolution(x, filters, None, *settings) * _along(scale, x[0], 0)
+    return out if shift is None else out + _along(shift, x[0], 0)
 
 
 CONVOLUTIONS = (aten.convolution.default, normed_convolution)
@@ -116,7 +124,11 @@ class Convolution:
 
     def of_input(self, stack: Tensor) -> Tensor:
         """Tangents of the output by those of the input: all are one batch."""
-        out: Tensor = aten.convolution(stack.flatten(0, 1), self.effective, None, *self.settings)
+        x = stack.flatten(0, 1)
+        if self.scale is None:
+            out: Tensor = aten.convolution(x, self.filters, None, *self.settings)
+        else:
+            out = _scaled(x, self.filters, self.scale, None, self.settings)
         return out.reshape(len(stack), *self.call.out.shape)
 
     def of_filters(self, tangent: Tangent) -> Tensor:

@@ -120,8 +120,9 @@ class _Asked:
 
     def start(self, program: Program) -> Callable[[Inputs], Env]:
         """What gives the values that a program starts from, for as many samples as it takes."""
-        fast = _laid_out(program, self.tensors.values())
-        return lambda inputs: dict(zip(program.placeholders, (*fast, *_laid_out(program, inputs)), strict=True))
+        return lambda inputs: dict(
+            zip(program.placeholders, (*self.tensors.values(), *_laid_out(program, inputs)), strict=True)
+        )
 
 
 # Rows
