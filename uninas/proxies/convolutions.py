@@ -51,7 +51,7 @@ def normed_convolution(
 
 
 def _scaled(x: Tensor, filters: Tensor, scale: Tensor, shift: Tensor | None, settings: Sequence[Any]) -> Tensor:
-    """A convolution whose output is scaled by channel and shifted: in its filters, or afterwards where these are more."""
+    """A convolution, its output scaled by channel and shifted: in its filters, or afterwards where these are more."""
     if filters.numel() <= x.numel():
         out: Tensor = aten.convolution(x, filters * _along(scale, filters, 0), shift, *settings)
         return out
