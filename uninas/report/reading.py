@@ -20,7 +20,7 @@ from uninas.mutate import read_edit
 
 FILE = "run.sqlite"
 MARK = 0x554E4953
-FORMAT = 2
+FORMAT = 3
 MAX_TEXT = 16 * 2**20  # bytes of one architecture's text
 MAX_WORDS = 500  # characters of a message
 BUSY = 20.0  # seconds to wait for a writer
@@ -71,7 +71,7 @@ class Reader:
                 "UNI070",
                 f"expected a run of format {FORMAT} in {shown(self.path)}, but it has format {version}",
                 None,
-                f"it was begun with {'an older' if version < FORMAT else 'a newer'} version of this software",
+                f"it was begun with {'an older' if version < FORMAT else 'a newer'} version of this software: view it with that",
             )
 
     def settings(self) -> dict[str, Any]:
