@@ -374,6 +374,5 @@ def test_a_logger_that_is_not_installed_is_named(arguments, monkeypatch):
 
 
 def test_tensorboard_writes_events_into_the_folder(arguments, folder, quick):
-    pytest.importorskip("tensorboard")
     run(*arguments, "--tensorboard")
     assert next((folder / "tensorboard").iterdir()).name.startswith("events")

@@ -67,11 +67,12 @@ class Reader:
         if mark != MARK:
             raise error("UNI070", f"expected a run in {shown(self.path)}, but it is a database of something else")
         if version != FORMAT:
+            age = "an older" if version < FORMAT else "a newer"
             raise error(
                 "UNI070",
                 f"expected a run of format {FORMAT} in {shown(self.path)}, but it has format {version}",
                 None,
-                f"it was begun with {'an older' if version < FORMAT else 'a newer'} version of this software: view it with that",
+                f"it was begun with {age} version of this software: look at it with that one",
             )
 
     def settings(self) -> dict[str, Any]:
