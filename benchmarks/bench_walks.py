@@ -2,9 +2,9 @@
 
 python benchmarks/bench_walks.py [WALKS] [COMPILED] [FIRST SEED]
 
-The checks are those of tests/mutate/test_walks.py. The full count is 10000 walks, of which 500 are compiled. Where several
-attentions lose their softmax, values are cubed again and again, beyond what float32 can hold; so networks that are
-finite in float64 only are counted.
+The checks are those of tests/mutate/test_walks.py. The full count is 10000 walks, of which 500 are compiled. Where
+several attentions lose their softmax, values are cubed again and again, beyond what float32 can hold; so networks that
+are finite in float64 only are counted.
 """
 
 import sys
