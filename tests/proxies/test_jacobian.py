@@ -154,6 +154,14 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
         nn.ConvTranspose2d(12, 6, 2, bias=False),
         nn.BatchNorm2d(6),
     ),
+    "folded norms of large filters": lambda: conv_net(
+        nn.AdaptiveAvgPool2d(2),
+        nn.Conv2d(6, 12, 7, padding=3, bias=False),
+        nn.BatchNorm2d(12),
+        nn.ReLU(),
+        nn.Conv2d(12, 6, 7, padding=3),
+        nn.BatchNorm2d(6, affine=False),
+    ),
     "norm of a value that is used twice": lambda: Net(
         lambda net, x: net.head(pooled(net.norm(y := net.conv(x)) * y)),
         conv=nn.Conv2d(4, 6, 3),
