@@ -72,7 +72,8 @@ def fill(store: Store, known: list[tuple[Candidate, str]], numbers: range) -> No
     )
     numbers, merits = merit_rows(store)
     best = [(numbers[index], json.dumps(list(merits[index]))) for index in front(merits)]
-    database.executemany("INSERT OR REPLACE INTO front VALUES (?, ?)", best)
+    database.execute("DELETE FROM front")
+    database.executemany("INSERT INTO front VALUES (?, ?)", best)
 
 
 def _like(row: tuple[object, ...], number: int, rng: random.Random) -> tuple[object, ...]:

@@ -59,14 +59,17 @@ def attempt(
 
     def allow(part: Graph, other: Graph, copies: int) -> Refusal | None:
         nonlocal rerouted
-        rerouted = influence(part) != influence(other)
         if graph.operations + copies * (other.operations - part.operations) > MAX_OPERATIONS:
             return Refusal("budget", f"expected at most {MAX_OPERATIONS:,} operations")
-        broken = budget.broken_by(graph, part, other, copies) if budget else ""
-        return Refusal("budget", broken) if broken else None
+        if not budget:
+            return None
+        if broken := budget.broken_by(graph, part, other, copies):
+            return Refusal("budget", broken)
+        rerouted = influence(part) != influence(other)
+        return None
 
     outcome = changed(graph, edit, change, allow)
-    if budget and rerouted and isinstance(outcome, Graph) and is_dead(outcome):
+    if rerouted and isinstance(outcome, Graph) and is_dead(outcome):
         return Refusal("dead", "the output would not depend on the input")
     return outcome
 
