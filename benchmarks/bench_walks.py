@@ -2,9 +2,8 @@
 
 python benchmarks/bench_walks.py [WALKS] [COMPILED] [FIRST SEED]
 
-The checks are those of tests/mutate/test_walks.py. The full count is 10000 walks, of which 500 are compiled. Where
-several attentions lose their softmax, values are cubed again and again, beyond what float32 can hold; so networks that
-are finite in float64 only are counted.
+The checks are those of tests/mutate/test_walks.py. The full count is 10000 walks, of which 500 are compiled. Networks
+that are finite in float64 only are counted, with their seeds, and the walks go on.
 """
 
 import sys
@@ -30,7 +29,7 @@ def main() -> None:
     walks, compiled, first = (int(given) for given in [*sys.argv[1:], *("20", "2", "0")[len(sys.argv) - 1 :]])
     walk = walk_of(space(*find("UniDAG")))
     kinds: Counter[str] = Counter()
-    overflows = 0
+    overflows: list[int] = []
     start = time.process_time()
     every = max(1, walks // compiled) if compiled else walks + 1
     for number in range(walks):
@@ -40,13 +39,15 @@ def main() -> None:
             read_back(graph)
             if number % every == 0:
                 as_predicted(graph)
-                overflows += overflowing(graph)
+                overflows += [seed] * overflowing(graph)
+            if (number + 1) % max(1, walks // 10) == 0:
+                print(f"{number + 1} walks", file=sys.stderr, flush=True)
         except BaseException:
             print(f"failed at seed {seed}", flush=True)
             raise
     taken = time.process_time() - start
     print(f"{walks} walks of {MOVES} moves, {-(-walks // every)} compiled and run: {taken:.0f} s")
-    print(f"  {overflows} finite in float64 only")
+    print(f"  {len(overflows)} finite in float64 only", *overflows)
     print("  " + ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()))
 
 

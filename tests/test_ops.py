@@ -250,6 +250,14 @@ def test_an_operation_works_on_numbers_and_its_gradient_is_finite(op, shapes):
 
 
 @every_example
+def test_an_operation_grows_no_faster_than_its_degree_says(op, shapes):
+    module = Wrapped(emit(op, shapes)).double().train(not isinstance(op, Dropout | DropPath))
+    near, far = (as_tuple(module(*(scale * tensor.double() for tensor in inputs(shapes)))) for scale in (1e3, 1e6))
+    for small, large in zip(near, far, strict=True):
+        assert large.abs().max() <= 1.01 * 1e3 ** op.degree(*(1 for _ in shapes)) * small.abs().max().clamp(min=10)
+
+
+@every_example
 def test_parts_of_a_batch_do_not_see_each_other(op, shapes):
     module = Wrapped(emit(op, shapes)).eval()
     tensors = inputs(shapes, batch=3)

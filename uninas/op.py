@@ -192,6 +192,10 @@ class Op:
         """All other operations on single elements, for one sample."""
         return 0
 
+    def degree(self, *x: int) -> int:
+        """Polynomial degree of the outputs for those of the inputs: 0 where they are bounded, 1 behind a norm."""
+        return max(x)
+
     def emit(self, nn: Any, *x: Any, **none: Any) -> Any:
         """The torch object: an nn.Module, or a function of the input tensors."""
         raise NotImplementedError

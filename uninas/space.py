@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from uninas.degree import degree
 from uninas.errors import Span, UninasError, did_you_mean, error, shown
 from uninas.graph import Graph
 from uninas.simplify import redundant
@@ -23,10 +24,12 @@ METRICS: dict[str, Callable[[Graph], int]] = {
     "peak": lambda graph: graph.peak,
     "operations": lambda graph: graph.operations,
     "depth": lambda graph: graph.depth,
+    "degree": degree,
     "redundant": redundant,
 }
 """What a budget may limit. FLOPs are 2 x MACs; activations and peak count elements for one sample; depth is the number
-of operations on the longest path, redundant that of operations which do nothing."""
+of operations on the longest path, degree that of factors in the largest product that no norm interrupts, redundant the
+number of operations which do nothing."""
 
 ADDITIVE = frozenset(["params", "flops", "macs", "elementwise", "activations", "operations"])
 """What the parts of a network cost, summed up."""

@@ -27,6 +27,9 @@ class Relu(Pointwise, Op, name="relu", family="activation"):
 class Relu6(Pointwise, Op, name="relu6", family="activation"):
     """Rectified linear unit with a ceiling, min(max(x, 0), 6) (Krizhevsky 2010)."""
 
+    def degree(self, x: int) -> int:
+        return 0
+
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.ReLU6()
 
@@ -73,12 +76,18 @@ class Mish(Pointwise, Op, name="mish", family="activation"):
 class Sigmoid(Pointwise, Op, name="sigmoid", family="activation"):
     """1 / (1 + exp(-x))."""
 
+    def degree(self, x: int) -> int:
+        return 0
+
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.Sigmoid()
 
 
 class HardSigmoid(Pointwise, Op, name="hard_sigmoid", family="activation"):
     """relu6(x + 3) / 6 (Howard et al. 2019, MobileNetV3)."""
+
+    def degree(self, x: int) -> int:
+        return 0
 
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.Hardsigmoid()
@@ -93,6 +102,9 @@ class HardSwish(Pointwise, Op, name="hard_swish", family="activation"):
 
 class Tanh(Pointwise, Op, name="tanh", family="activation"):
     """Hyperbolic tangent."""
+
+    def degree(self, x: int) -> int:
+        return 0
 
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.Tanh()
@@ -112,6 +124,9 @@ class Softmax(Op, name="softmax", family="activation"):
 
     def elementwise(self, x: Shape) -> int:
         return 3 * size(x)
+
+    def degree(self, x: int) -> int:
+        return 0
 
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.Softmax({"width": -1, "height": 2, "channels": 1}[self.axis])

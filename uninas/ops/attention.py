@@ -37,6 +37,9 @@ class Matmul1(Op, name="matmul1", family="attention", arity=(2, 2)):
     def elementwise(self, x: Shape, y: Shape) -> int:
         return size(x)
 
+    def degree(self, x: int, y: int) -> int:
+        return x + y
+
     def emit(self, nn: Any, x: Shape, y: Shape) -> Any:
         return nn.call(nn.matmul1, row_wise=self.row_wise)
 
@@ -57,6 +60,9 @@ class Matmul2(Op, name="matmul2", family="attention", arity=(2, 2)):
 
     def macs(self, a: Shape, y: Shape) -> int:
         return y[0] * size(a)
+
+    def degree(self, x: int, y: int) -> int:
+        return x + y
 
     def emit(self, nn: Any, a: Shape, y: Shape) -> Any:
         return nn.call(nn.matmul2, row_wise=self.row_wise, shape=self.shape(a, y))

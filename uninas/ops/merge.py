@@ -56,6 +56,9 @@ class Multiply(Op, name="multiply", family="merge", arity=(1, MAX_PORTS), commut
     def elementwise(self, *x: Shape) -> int:
         return (len(x) - 1) * size(broadcast(*x))
 
+    def degree(self, *x: int) -> int:
+        return sum(x)
+
     def emit(self, nn: Any, *x: Shape) -> Any:
         return nn.multiply
 

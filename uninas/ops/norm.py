@@ -27,6 +27,9 @@ class BatchNorm(Op, name="batch_norm", family="norm"):
     def elementwise(self, x: Shape) -> int:
         return 2 * size(x)
 
+    def degree(self, x: int) -> int:
+        return 1
+
     def emit(self, nn: Any, x: Shape) -> Any:
         kind = nn.BatchNorm2d if len(x) == 3 else nn.BatchNorm1d
         return kind(x[0], self.eps, self.momentum, self.affine)
@@ -46,6 +49,9 @@ class LayerNorm(Op, name="layer_norm", family="norm"):
 
     def elementwise(self, x: Shape) -> int:
         return 2 * size(x)
+
+    def degree(self, x: int) -> int:
+        return 1
 
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.LayerNorm(x[0], self.eps, self.affine)
@@ -67,6 +73,9 @@ class GroupNorm(Op, name="group_norm", family="norm"):
 
     def elementwise(self, x: Shape) -> int:
         return 2 * size(x)
+
+    def degree(self, x: int) -> int:
+        return 1
 
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.GroupNorm(self.groups, x[0], self.eps)

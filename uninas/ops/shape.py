@@ -38,6 +38,9 @@ class Zero(Op, name="zero", family="shape"):
     def elementwise(self, x: Shape) -> int:
         return size(self.shape(x))
 
+    def degree(self, x: int) -> int:
+        return 0
+
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.call(nn.zero, min(self.stride, max(x)))
 
