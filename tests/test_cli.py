@@ -157,6 +157,13 @@ def test_fmt_leaves_what_does_not_parse_and_goes_on(tmp_path):
     assert (broken.read_text(), untidy.read_text()) == ("block {", TIDY)
 
 
+def test_print_leaves_out_what_does_nothing_when_asked(tmp_path):
+    text = tmp_path / "b.uni"
+    text.write_text("block B {\n    out = in -> relu -> identity\n}\n")
+    assert "identity" in succeed("print", text)
+    assert "out = in -> relu\n" in succeed("print", text, "--simplify")
+
+
 def test_print_writes_text_that_means_the_same(good, tmp_path):
     text = tmp_path / "net.uni"
     assert succeed("print", f"{good}:small", "-o", text) == f"wrote {text}\n"

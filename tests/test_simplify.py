@@ -11,7 +11,8 @@ from uninas.space import METRICS
 
 
 def block(body):
-    return build(load_text(f"block Empty {{ out = in }}\nblock B {{ input 8 x 6 x 6\n{body} }}"), "B")
+    others = "block Empty { out = in }\nblock Off { out = in -> gelu -> zero }"
+    return build(load_text(f"{others}\nblock B {{ input 8 x 6 x 6\n{body} }}"), "B")
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,8 @@ def block(body):
         ("out = in -> sigmoid -> Empty -> sigmoid", "out = in -> sigmoid -> sigmoid"),
         ("a = in -> relu\n out = a + (a -> conv(C, 3) -> zero)", "out = in -> relu"),
         ("out = in -> conv(C, 3) -> zero", "out = in -> zero"),
+        ("out = in + (in -> conv(C, 3) -> Off)", "out = in"),
+        ("out = in + (in * (in -> gelu -> zero))", "out = in"),
         ("out = in -> chunk(2) -> concat", "out = in"),
         ("a, b = in -> chunk(2)\n out = (b, a) -> concat", "a, b = in -> chunk(2)\n out = (b, a) -> concat"),
         ("out = in -> copy -> add", "out = in + in"),

@@ -138,12 +138,15 @@ def fmt(files: Sequence[Path], check: bool, diff: bool) -> None:
 @cli.command(name="print")
 @click.argument("net")
 @click.option("--explicit", is_flag=True, help="Write every attribute, in numbers.")
+@click.option("--simplify", is_flag=True, help="Leave out what does nothing, such as branches that are zero.")
 @output_option
-def print_(net: str, explicit: bool, output: Path | None) -> None:
+def print_(net: str, explicit: bool, simplify: bool, output: Path | None) -> None:
     """Print NET as text, with everything elaborated."""
     from uninas import dumps, load
+    from uninas.simplify import simplified
 
-    write(dumps(load(net), explicit=explicit), output)
+    graph = load(net)
+    write(dumps(simplified(graph) if simplify else graph, explicit=explicit), output)
 
 
 # ---- views of an architecture ----------------------------------------------------------------------------------------

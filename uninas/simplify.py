@@ -55,14 +55,19 @@ def is_dead(graph: Graph) -> bool:
 
 def influence(graph: Graph) -> tuple[Influence, ...]:
     """What each output depends on: not on what passes a `zero`."""
-    known: tuple[Influence, ...] | None = graph.__dict__.get("_influence")
+    found = _influences(graph)
+    return tuple(found[wire] for wire in graph.outputs)
+
+
+def _influences(graph: Graph) -> dict[Wire, Influence]:
+    known: dict[Wire, Influence] | None = graph.__dict__.get("_influence")
     if known is None:
         found = {Wire(INPUT, port): (1 << port, False) for port in range(len(graph.inputs))}
         for node in graph.nodes:
             outputs = len(graph.shapes(node.name))
             for port, reaches in enumerate(_outgoing(node.op, [found[wire] for wire in node.inputs], outputs)):
                 found[Wire(node.name, port)] = reaches
-        known = graph.__dict__["_influence"] = tuple(found[wire] for wire in graph.outputs)
+        known = graph.__dict__["_influence"] = found
     return known
 
 
@@ -87,17 +92,16 @@ def _union(influences: Iterable[Influence]) -> int:
 def _simplified(graph: Graph) -> Graph:
     ends: dict[Wire, Wire] = {}
     nodes: dict[str, Node] = {}
-    zeros: set[Wire] = set()
+    found = _influences(graph)
     for node in graph.nodes:
         op = _inside(node.op)
         inputs = tuple(ends.get(wire, wire) for wire in node.inputs)
-        if isinstance(op, Add) and (left := tuple(wire for wire in inputs if wire not in zeros)):
+        if isinstance(op, Add) and (left := [wire for wire in node.inputs if not found[wire][1]]):
             shapes = [graph.shape(wire) for wire in left]
-            inputs = left if op.outputs(*shapes) == graph.shapes(node.name) else inputs
-        if isinstance(op, Zero):
-            zeros.add(Wire(node.name))
-            if graph.shape(Wire(INPUT)) == graph.shape(inputs[0]):
-                inputs = (Wire(INPUT),)
+            if op.outputs(*shapes) == graph.shapes(node.name):
+                inputs = tuple(ends.get(wire, wire) for wire in left)
+        if isinstance(op, Zero) and graph.shape(Wire(INPUT)) == graph.shape(inputs[0]):
+            inputs = (Wire(INPUT),)
         same = _same(op, inputs, graph, nodes)
         if same is None:
             nodes[node.name] = Node(node.name, op, inputs)
