@@ -4,8 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from uninas.proxies import ProxyError, score
+import uninas
+from uninas.proxies import ProxyError, same_structure, score
 
 
 class Attention(nn.Module):
@@ -50,6 +52,26 @@ def test_flops_are_two_per_multiply_accumulate_of_one_sample(module: nn.Module, 
     result = score("flops", module, torch.ones(shape))
     assert result.value == 2 * macs
     assert result.components == {"macs": macs}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "coatnet", "mobilenetv2_100", "vit_small_patch16_224"])
+def test_flops_of_networks_are_what_torch_counts(name: str):
+    model = uninas.create_model(name).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 3, 224, 224))
+    assert score("flops", model, torch.zeros(2, 3, 224, 224)).value == counter.get_total_flops() > 1e8
+
+
+def test_a_structure_that_shall_stay_is_read_once_and_otherwise_each_time():
+    calls: list[torch.Size] = []
+    module = nn.Sequential(nn.Linear(5, 7))
+    module.register_forward_pre_hook(lambda _, inputs: calls.append(inputs[0].shape))
+    x = torch.ones(2, 5)
+    with same_structure():
+        assert score("flops", module, x).value == score("complexity", module, x).value == 2 * 5 * 7
+    assert len(calls) == 1
+    module.append(nn.Linear(7, 3))
+    assert score("flops", module, x).value == 2 * (5 * 7 + 7 * 3)
 
 
 def test_flops_of_several_inputs():

@@ -17,10 +17,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import wraps
 from numbers import Integral, Real
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -293,6 +295,37 @@ def float32_products(tf32: bool = False) -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(before[0])
         cudnn.conv.fp32_precision, cudnn.deterministic = before[1:]
+
+
+Fact = TypeVar("Fact")
+_facts: ContextVar[dict[Any, Any] | None] = ContextVar("facts", default=None)
+
+
+@contextmanager
+def same_structure() -> Iterator[None]:
+    """A promise that inside, modules get other weights at most: what their structure tells is read once."""
+    token = _facts.set({})
+    try:
+        yield
+    finally:
+        _facts.reset(token)
+
+
+def of_structure(read: Callable[[nn.Module, Inputs], Fact]) -> Callable[[nn.Module, Inputs], Fact]:
+    """Says that `read` looks at what a module does and at the shapes of its inputs, not at any value."""
+
+    @wraps(read)
+    def known(module: nn.Module, inputs: Inputs) -> Fact:
+        facts = _facts.get()
+        if facts is None:
+            return read(module, inputs)
+        key = read, module, tuple((part.shape, part.dtype, part.device) for part in inputs)
+        if key not in facts:
+            facts[key] = read(module, inputs)
+        found: Fact = facts[key]
+        return found
+
+    return known
 
 
 @contextmanager

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
 import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
+from uninas.proxies import program
+from uninas.proxies.base import Inputs, Measured, ProxyError, of_structure, proxy
+from uninas.proxies.program import as_function, differentiable_kernels
+from uninas.proxies.record import recorded
 from uninas.proxies.vkdnw import trainable_tensors
 
 
@@ -30,36 +29,33 @@ def trainable_layers(module: nn.Module, inputs: Inputs, generator: torch.Generat
 def flops(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
     """Floating-point operations (2 x MACs) of one sample: convolutions, linear layers, matrix products, attention.
 
-    Norms, activations and pooling are not counted. Nothing is computed: torch's own counter follows a copy of
-    the module without data, on the meta device; only a module that insists on data is run.
+    Norms, activations and pooling are not counted. Nothing is computed: torch's formulas are asked for every operation
+    that the module does on tensors without data; only a module that insists on data is run.
     """
-    module.eval()
-    one = tuple(part[:1] for part in inputs)
-    try:
-        counted = _count(_without_data(module), tuple(part.to("meta") for part in one))
-    except Exception:  # Whatever a module cannot do without data; a true mistake comes back with data.
-        try:
-            counted = _count(module, one)
-        except Exception as error:
-            shapes = ", ".join(str(tuple(part.shape)) for part in one)
-            raise ProxyError(f"the module fails on inputs of shape {shapes}: {error}") from error
+    counted = _flops(module, inputs)
     return counted, {"macs": counted / 2}
 
 
-def _count(module: nn.Module, inputs: Inputs) -> int:
+@of_structure
+def _flops(module: nn.Module, inputs: Inputs) -> int:
+    module.eval()
+    one = tuple(part[:1] for part in inputs)
+    weights = dict(module.named_parameters())
+    with differentiable_kernels():  # attention falls apart into its matrix products, which are counted on every device
+        try:
+            graph, _ = recorded(as_function(module, list(weights)), (*weights.values(), *one))
+            return sum(map(program.flops, graph.nodes))
+        except Exception:  # Whatever a module cannot do without data; a true mistake comes back with data.
+            return _counted(module, one)
+
+
+def _counted(module: nn.Module, inputs: Inputs) -> int:
+    """What torch counts while the module runs."""
     counter = FlopCounterMode(display=False)
-    # Attention falls apart into its matrix products, which are counted on every device.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        module(*inputs)
+    try:
+        with torch.no_grad(), counter:
+            module(*inputs)
+    except Exception as error:
+        shapes = ", ".join(str(tuple(part.shape)) for part in inputs)
+        raise ProxyError(f"the module fails on inputs of shape {shapes}: {error}") from error
     return int(counter.get_total_flops())
-
-
-def _without_data(module: nn.Module) -> nn.Module:
-    """A copy of `module` whose parameters and buffers have shapes only; they are never duplicated."""
-    memo: dict[int, Any] = {id(p): nn.Parameter(_meta(p), p.requires_grad) for p in module.parameters()}
-    memo |= {id(buffer): _meta(buffer) for buffer in module.buffers()}
-    return copy.deepcopy(module, memo)
-
-
-def _meta(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("meta")

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
-from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
+from uninas.proxies.base import Inputs, Measured, ProxyError, of_structure, proxy
 from uninas.proxies.convolutions import CONVOLUTIONS
 from uninas.proxies.program import Program, differentiable_kernels, lower
 
@@ -89,6 +89,7 @@ class Region(NamedTuple):
         return self.operations if self.paths.total == 1 else 0
 
 
+@of_structure
 def regions(module: nn.Module, inputs: Inputs) -> list[Region]:
     """The regions of a network, from the input on. Nothing is computed.
 

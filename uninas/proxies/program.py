@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -75,11 +75,7 @@ def lower(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> P
 
     None if the module's Python code asks for values, or fails.
     """
-    names = list(tensors)
-
-    def run(*values: Tensor) -> Any:
-        return functional_call(module, dict(zip(names, values, strict=False)), values[len(names) :])
-
+    run = as_function(module, list(tensors))
     # Functionalising takes longer than all the rest, and most modules write nothing.
     for function in (run, functionalize(run)):
         try:
@@ -92,6 +88,26 @@ def lower(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> P
             _fold_norms(graph)
             return _program(graph, constants, len(inputs))
     return None
+
+
+def as_function(module: nn.Module, names: Sequence[str]) -> Callable[..., Any]:
+    """The module as a function of its tensors of these names, in order, and then of its inputs."""
+
+    def run(*values: Tensor) -> Any:
+        return functional_call(module, dict(zip(names, values, strict=False)), values[len(names) :])
+
+    return run
+
+
+def flops(node: fx.Node) -> int:
+    """Floating-point operations (2 x MACs) of one operation, where torch has a formula for it, else 0."""
+    packet, args = getattr(node.target, "overloadpacket", None), node.args
+    if node.target in CONVOLUTIONS:
+        packet, args = aten.convolution, plain_arguments(node.target, args)
+    if packet not in flop_registry:
+        return 0
+    values, named = map_arg((args, node.kwargs), lambda leaf: leaf.meta["val"])
+    return int(flop_registry[packet](*values, **named, out_val=node.meta["val"]))
 
 
 def _writes(node: fx.Node) -> bool:
@@ -196,14 +212,7 @@ def _work(node: fx.Node) -> float:
     """FLOPs of convolutions and matrix products, and the traffic of every operation that is no view."""
     if getattr(node.target, "is_view", False) or node.op == "get_attr":
         return 0.0
-    flops = 0
-    packet, args = getattr(node.target, "overloadpacket", None), node.args
-    if node.target in CONVOLUTIONS:
-        packet, args = aten.convolution, plain_arguments(node.target, args)
-    if packet in flop_registry:
-        values, named = map_arg((args, node.kwargs), lambda leaf: leaf.meta["val"])
-        flops = flop_registry[packet](*values, **named, out_val=node.meta["val"])
-    return float(flops + _FLOPS_PER_NUMBER * _bytes(node.meta.get("val")) // 4)
+    return float(flops(node) + _FLOPS_PER_NUMBER * _bytes(node.meta.get("val")) // 4)
 
 
 def _bytes(value: Any) -> int:

@@ -32,7 +32,7 @@ from uninas.op import Shape
 from uninas.process import own_device
 from uninas.ranking.members import Dataset, builder
 
-COUNTS = ("flops", "params", "trainable_layers")
+COUNTS = ("flops", "params", "trainable_layers", "path_depth", "pooled_paths", "shortcuts")
 """Proxies that look at neither weights nor images, and so need be computed but once for all seeds."""
 
 
@@ -112,7 +112,7 @@ class Scorer:
         """The outcome of a job; whatever goes wrong with the network is part of it."""
         dataset = next(one for one in self.datasets if one.name == job.dataset)
         began = time.perf_counter()
-        with _one_thread():
+        with _one_thread(), proxies.same_structure():
             try:
                 graph = builder(self.space, self.folder)(job.text, dataset)
                 model = compile(graph).eval()

@@ -16,6 +16,7 @@ from uninas.emit import compile
 from uninas.errors import did_you_mean, error
 from uninas.graph import Graph
 from uninas.images import NORMAL
+from uninas.model import Model
 from uninas.search.objectives import LATENCY
 from uninas.space import METRICS
 
@@ -59,26 +60,30 @@ class ModuleScore:
         """The score under 'score', the further measures by name, and what else was found on the way."""
         generator = torch.Generator().manual_seed(seed)
         module = compile(graph, generator=generator, fold=self.fold).to(self.device, non_blocking=True)
-        found: dict[str, float] = {}
         try:
-            batches = self._batches(graph, generator)
-            for position, name in enumerate(self.names):
-                inputs = batches[self.images.get(name, NORMAL)]
-                prefix = f"{name}." if position else ""
-                if name in METRICS:
-                    value = float(METRICS[name](graph))
-                elif name == LATENCY:
-                    value = latency(module, inputs)
-                else:
-                    own = torch.Generator().manual_seed(seed) if position else generator
-                    score = proxies.score(name, module, inputs, generator=own, **({} if position else self.options))
-                    value = score.value
-                    found |= {f"{prefix}{part}": number for part, number in score.components.items()}
-                found[name if position else "score"] = value
+            with proxies.same_structure():
+                return self._measured(graph, module, seed, generator)
         finally:
             del module
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def _measured(self, graph: Graph, module: Model, seed: int, generator: torch.Generator) -> dict[str, float]:
+        found: dict[str, float] = {}
+        batches = self._batches(graph, generator)
+        for position, name in enumerate(self.names):
+            inputs = batches[self.images.get(name, NORMAL)]
+            prefix = f"{name}." if position else ""
+            if name in METRICS:
+                value = float(METRICS[name](graph))
+            elif name == LATENCY:
+                value = latency(module, inputs)
+            else:
+                own = torch.Generator().manual_seed(seed) if position else generator
+                score = proxies.score(name, module, inputs, generator=own, **({} if position else self.options))
+                value = score.value
+                found |= {f"{prefix}{part}": number for part, number in score.components.items()}
+            found[name if position else "score"] = value
         return found
 
     def _batches(self, graph: Graph, generator: torch.Generator) -> dict[str, tuple[torch.Tensor, ...]]:
