@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
 
-from uninas.graph import INPUT, Block, Each, Graph, Node, Operator, Wire
+from uninas.graph import INPUT, Block, Each, Graph, Node, Operator, Wire, subgraphs
 from uninas.ops.activation import Relu, Relu6
 from uninas.ops.attention import Mask, Matmul1, Matmul2
 from uninas.ops.merge import Add, Concat, Maximum, Multiply
@@ -55,8 +55,19 @@ def is_dead(graph: Graph) -> bool:
 
 def influence(graph: Graph) -> tuple[Influence, ...]:
     """What each output depends on: not on what passes a `zero`."""
+    if len(graph.inputs) == 1 and not _has_zeros(graph):
+        return ((1, False),) * len(graph.outputs)
     found = _influences(graph)
     return tuple(found[wire] for wire in graph.outputs)
+
+
+def _has_zeros(graph: Graph) -> bool:
+    known: bool | None = graph.__dict__.get("_zeros")
+    if known is None:
+        known = graph.__dict__["_zeros"] = any(
+            isinstance(node.op, Zero) or any(_has_zeros(inner) for inner, _ in subgraphs(node)) for node in graph.nodes
+        )
+    return known
 
 
 def _influences(graph: Graph) -> dict[Wire, Influence]:
