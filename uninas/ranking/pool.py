@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -71,14 +70,13 @@ class _Worker:
 
     def stop(self) -> None:
         """End the process, whatever it is doing."""
-        self.process.terminate()
+        self.process.kill()
         self.leave()
 
 
 def _work(do: Callable[[J], R], line: Connection) -> None:
     """What a worker does until nobody sends it jobs any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; only the first decides
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that what torch opened is closed
     with suppress(EOFError, BrokenPipeError):  # the process that sends the jobs is gone, or has no more
         while True:
             line.send(do(line.recv()))
