@@ -6,10 +6,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from uninas.proxies import program
 from uninas.proxies.base import Inputs, Measured, ProxyError, of_structure, proxy
 from uninas.proxies.program import as_function, differentiable_kernels
-from uninas.proxies.record import recorded
+from uninas.proxies.record import flops_of
 from uninas.proxies.vkdnw import trainable_tensors
 
 
@@ -43,8 +42,7 @@ def _flops(module: nn.Module, inputs: Inputs) -> int:
     weights = dict(module.named_parameters())
     with differentiable_kernels():  # attention falls apart into its matrix products, which are counted on every device
         try:
-            graph, _ = recorded(as_function(module, list(weights)), (*weights.values(), *one))
-            return sum(map(program.flops, graph.nodes))
+            return flops_of(as_function(module, list(weights)), (*weights.values(), *one))
         except Exception:  # Whatever a module cannot do without data; a true mistake comes back with data.
             return _counted(module, one)
 

@@ -99,17 +99,6 @@ def as_function(module: nn.Module, names: Sequence[str]) -> Callable[..., Any]:
     return run
 
 
-def flops(node: fx.Node) -> int:
-    """Floating-point operations (2 x MACs) of one operation, where torch has a formula for it, else 0."""
-    packet, args = getattr(node.target, "overloadpacket", None), node.args
-    if node.target in CONVOLUTIONS:
-        packet, args = aten.convolution, plain_arguments(node.target, args)
-    if packet not in flop_registry:
-        return 0
-    values, named = map_arg((args, node.kwargs), lambda leaf: leaf.meta["val"])
-    return int(flop_registry[packet](*values, **named, out_val=node.meta["val"]))
-
-
 def _writes(node: fx.Node) -> bool:
     """Whether an operation changes one of its arguments."""
     if node.target in _BATCH_NORMS:
@@ -212,7 +201,14 @@ def _work(node: fx.Node) -> float:
     """FLOPs of convolutions and matrix products, and the traffic of every operation that is no view."""
     if getattr(node.target, "is_view", False) or node.op == "get_attr":
         return 0.0
-    return float(flops(node) + _FLOPS_PER_NUMBER * _bytes(node.meta.get("val")) // 4)
+    flops = 0
+    packet, args = getattr(node.target, "overloadpacket", None), node.args
+    if node.target in CONVOLUTIONS:
+        packet, args = aten.convolution, plain_arguments(node.target, args)
+    if packet in flop_registry:
+        values, named = map_arg((args, node.kwargs), lambda leaf: leaf.meta["val"])
+        flops = flop_registry[packet](*values, **named, out_val=node.meta["val"])
+    return float(flops + _FLOPS_PER_NUMBER * _bytes(node.meta.get("val")) // 4)
 
 
 def _bytes(value: Any) -> int:

@@ -7,7 +7,8 @@ called), in twice the time; for small networks that is a good part of what a sco
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch._guards import detect_fake_mode
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 Constants = Mapping[str, Tensor]
 
@@ -26,9 +28,7 @@ def recorded(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx
     Placeholders are the inputs, in order. `meta["val"]` of a node is its value without data. Raises whatever the
     function or torch raise, such as for a question about values.
     """
-    without_data = detect_fake_mode(inputs) or FakeTensorMode(allow_non_fake_inputs=True)
-    fakes = [_emptied(tensor, without_data) for tensor in inputs]
-    with without_data:
+    with _without_data(inputs) as fakes:
         recorder = _Recorder()
         for i, fake in enumerate(fakes):
             recorder.keep(fake, recorder.graph.placeholder(f"input_{i}"))
@@ -36,6 +36,23 @@ def recorded(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx
             out = function(*fakes)
         recorder.graph.output(pytree.tree_map_only(Tensor, recorder.node, out))
     return recorder.graph, recorder.constants
+
+
+def flops_of(function: Callable[..., Any], inputs: Sequence[Tensor]) -> int:
+    """Floating-point operations (2 x MACs) of `function`, by torch's formulas. Raises what `recorded` raises."""
+    with _without_data(inputs) as fakes, _Counter() as counter:
+        function(*fakes)
+    total: int = counter.flops  # torch has no types for its modes
+    return total
+
+
+@contextmanager
+def _without_data(inputs: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """The inputs without data; inside, operations compute shapes only."""
+    mode = detect_fake_mode(inputs) or FakeTensorMode(allow_non_fake_inputs=True)
+    fakes = [_emptied(tensor, mode) for tensor in inputs]
+    with mode:
+        yield fakes
 
 
 def _emptied(tensor: Tensor, mode: FakeTensorMode) -> Tensor:
@@ -71,7 +88,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Called for every operation, by torch."""
         kwargs = kwargs or {}
-        out = _without_data(op, args, kwargs)
+        out = _shaped(op, args, kwargs)
         leaves = pytree.tree_leaves(out)
         if any(isinstance(leaf, Tensor) for leaf in leaves):
             node = self.graph.call_function(op, *pytree.tree_map_only(Tensor, self.node, (args, kwargs)))
@@ -85,7 +102,22 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def _without_data(op: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+
+    def __torch_dispatch__(
+        self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Called for every operation, by torch."""
+        out = _shaped(op, args, kwargs or {})
+        if op.overloadpacket in flop_registry:
+            self.flops += int(flop_registry[op.overloadpacket](*args, **(kwargs or {}), out_val=out))
+        return out
+
+
+def _shaped(op: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """What an operation makes of tensors without data. Torch takes ten times as long for a batch norm in use."""
     if op is torch.ops.aten.native_batch_norm.default and not args[5]:
         return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
