@@ -52,6 +52,8 @@ def test_a_walk_is_printed_and_its_end_is_written(tmp_path):
         (("sample", "resnet18"), "moves or choices"),
         (("mutate", "--space", "resnet18"), "moves or choices"),
         (("sample", "nowhere"), "UNI010"),
+        (("mutate", "coatnet", "--space", "UniDAG"), "expected redundant of at most 0, but got 15"),
+        (("mutate", "coatnet", "--space", "UniDAG"), "uninas print NET --simplify"),
     ],
 )
 def test_what_cannot_be_walked_is_told(arguments, message):

@@ -25,6 +25,7 @@ from uninas.mutate.graft import draw_graft
 from uninas.mutate.moves import Moves
 from uninas.mutate.propose import PATIENCE, Proposal, allowed, apply, attempt, first_allowed, propose
 from uninas.mutate.sites import Refusal
+from uninas.simplify import redundant
 from uninas.space import Budget, Space
 
 
@@ -92,7 +93,7 @@ def walk_of(space: Space, start: Graph | None = None, budget: Budget | None = No
     """How to move in a space: by its moves from its start (or another one), or else by its choices.
 
     `budget` takes the place of the space's own; percent are relative to the start. `even` is that of `Moves`. Raises
-    UNI023 when there are neither moves nor choices.
+    UNI023 when there are neither moves nor choices, and UNI040 when the start breaks the budget.
     """
     limits = space.budget if budget is None else budget
     if space.moves:
@@ -100,7 +101,13 @@ def walk_of(space: Space, start: Graph | None = None, budget: Budget | None = No
             if space.start is None:
                 raise error("UNI023", f"expected {space.name} to have a start", None, "write: start NETWORK")
             start = space.start()
-        return MoveWalk(Moves([rule for rule in space.moves if rule.weight > 0], even), limits.against(start), start)
+        limits = limits.against(start)
+        if broken := limits.broken(start):
+            way_out = "start from another network, or give the budget more room (search has --params-max, --flops-max)"
+            if redundant(start) and any(limit.metric == "redundant" for limit in limits.limits):
+                way_out = f"{way_out}; uninas print NET --simplify leaves out what does nothing"
+            raise error("UNI040", f"the start {start.name} breaks the budget: {broken[0]}", None, way_out)
+        return MoveWalk(Moves([rule for rule in space.moves if rule.weight > 0], even), limits, start)
     if space.build is None or not (space.choices or space.nested):
         raise error("UNI023", f"expected {space.name} to have moves or choices", None, "moves insert 0.7 { ... }, ...")
     return ChoiceWalk(space, limits)

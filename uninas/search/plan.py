@@ -146,16 +146,7 @@ def _moved(settings: Settings, module: Module, definition: ast.Network) -> Plan:
         from uninas.search.scoring import with_classes  # here, because it loads torch
 
         start = with_classes(start, settings.classes)
-    walk = walk_of(found, start, _budget(found.budget, settings.limits))
-    broken = walk.budget.broken(start)
-    if broken:
-        raise error(
-            "UNI040",
-            f"the start {start.name} breaks the budget: {broken[0]}",
-            None,
-            "start from another network (--start), or give the budget more room (--params-max, --flops-max)",
-        )
-    return Plan(settings, found, start, walk)
+    return Plan(settings, found, start, walk_of(found, start, _budget(found.budget, settings.limits)))
 
 
 def _chosen(settings: Settings, module: Module, definition: ast.Network) -> Plan:
