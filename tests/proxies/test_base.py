@@ -57,6 +57,31 @@ def test_every_proxy_leaves_the_module_and_the_random_state_untouched(name: str)
     assert score(name, module, x).value == result.value
 
 
+class Remembers(nn.Linear):
+    """Makes tables at its first use, as some position embeddings do."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 5)
+        self.table: Tensor | None = None
+        self.register_buffer("other", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.table is None:
+            self.table = torch.arange(x.shape[1], dtype=x.dtype, device=x.device)
+            self.other = 2 * self.table
+        return super().forward(x + self.table * self.other)
+
+
+@pytest.mark.parametrize("name", sorted(base._PROXIES))
+def test_a_module_keeps_nothing_of_a_score(name: str):
+    """Least of all a tensor without data, which a later use would fall over."""
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), Remembers())
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    score(name, module, x)
+    assert module[4].table is None and module[4].other is None
+    assert module(x).isfinite().all()
+
+
 def test_the_worst_proxy_is_undone_even_when_it_fails():
     module = network()
     state = {key: value.clone() for key, value in module.state_dict().items()}

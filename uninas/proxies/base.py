@@ -329,32 +329,42 @@ def of_structure(read: Callable[[nn.Module, Inputs], Fact]) -> Callable[[nn.Modu
 
 
 @contextmanager
+def same_attributes(module: nn.Module) -> Iterator[None]:
+    """All submodules have the attributes, tensors and modes afterwards that they have now.
+
+    What `forward` keeps for the next time, such as a table it has made, goes: it may be a tensor without data.
+    """
+    modes = [(layer, layer.training) for layer in module.modules()]
+    owners = [own for layer, _ in modes for own in (vars(layer), layer._parameters, layer._buffers, layer._modules)]
+    saved = [(own, dict(own)) for own in owners]
+    try:
+        yield
+    finally:
+        for own, before in saved:
+            own.clear()
+            own.update(before)
+        for layer, mode in modes:
+            layer.training = mode
+
+
+@contextmanager
 def untouched(module: nn.Module) -> Iterator[None]:
     """Whatever happens inside, `module` and torch's global random state leave as they came.
 
-    Restored are the tensors themselves (also where one was replaced), their values, `requires_grad`, `grad`
-    and every submodule's training flag. Inside, all gradients start as None.
+    Restored are the tensors themselves (also where one was replaced), their values, `requires_grad`, `grad`, every
+    submodule's training flag, and what else it has for attributes. Inside, all gradients start as None.
     """
     if any(isinstance(parameter, nn.UninitializedParameter) for parameter in module.parameters()):
         raise ProxyError("the module has lazy parameters without a shape", "run it once on a batch first")
-    layers = list(module.modules())
-    modes = [layer.training for layer in layers]
-    places: list[dict[str, Any]] = [place for layer in layers for place in (layer._parameters, layer._buffers)]
-    slots = [(place, dict(place)) for place in places]
-    tensors = {id(t): t for _, saved in slots for t in saved.values() if t is not None}.values()
+    tensors = [*module.parameters(), *module.buffers()]
     values = [(t, t.detach().clone(), t.requires_grad, t.grad) for t in tensors]
     cuda = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
-    with torch.random.fork_rng(devices=cuda):
+    with torch.random.fork_rng(devices=cuda), same_attributes(module):
         try:
             for tensor in tensors:
                 tensor.grad = None
             yield
         finally:
-            for layer, mode in zip(layers, modes, strict=True):
-                layer.training = mode
-            for slot, saved in slots:
-                slot.clear()
-                slot.update(saved)
             for tensor, value, requires_grad, grad in values:
                 # To ask a GPU whether anything has changed, and to wait for the answer, takes longer than to copy.
                 if not tensor.is_meta and (tensor.is_cuda or not torch.equal(tensor, value)):

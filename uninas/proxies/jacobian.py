@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
-from torch.func import functional_call, jvp
+from torch.func import jvp
 
 from uninas.errors import out_of_memory
 from uninas.proxies.base import Inputs, ProxyError, float32_products
 from uninas.proxies.convolutions import CONVOLUTIONS
-from uninas.proxies.program import Program, advance, differentiable_kernels, lower
+from uninas.proxies.program import Program, advance, as_function, differentiable_kernels, lower
 from uninas.proxies.sweep import Env, Place, sweep, walk
 from uninas.proxies.tangents import Seed, neighbours
 from uninas.proxies.waists import Route, column_work, route, through_waists
@@ -388,7 +388,7 @@ def _pass_per_weight(
 
 def _run(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> Tensor:
     try:
-        out = functional_call(module, dict(tensors), inputs)
+        out = as_function(module, list(tensors))(*tensors.values(), *inputs)
     except Exception as error:  # Whatever the user's module raises, it is the reason why there is no score.
         shapes = ", ".join(str(tuple(part.shape)) for part in inputs)
         raise ProxyError(f"the module fails on inputs of shape {shapes}: {error}") from error

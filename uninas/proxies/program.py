@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import flop_registry
 
-from uninas.proxies.base import Inputs, ProxyError
+from uninas.proxies.base import Inputs, ProxyError, same_attributes
 from uninas.proxies.convolutions import CONVOLUTIONS, normed_convolution, plain_arguments
 from uninas.proxies.record import Constants, recorded
 from uninas.proxies.tangents import Call
@@ -94,7 +94,8 @@ def as_function(module: nn.Module, names: Sequence[str]) -> Callable[..., Any]:
     """The module as a function of its tensors of these names, in order, and then of its inputs."""
 
     def run(*values: Tensor) -> Any:
-        return functional_call(module, dict(zip(names, values, strict=False)), values[len(names) :])
+        with same_attributes(module):
+            return functional_call(module, dict(zip(names, values, strict=False)), values[len(names) :])
 
     return run
 
