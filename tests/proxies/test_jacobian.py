@@ -179,7 +179,9 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
         nn.AdaptiveMaxPool2d(2),
     ),
     "upsampling": lambda: conv_net(nn.Upsample(scale_factor=2), nn.Upsample(size=11, mode="bilinear")),
-    "padding": lambda: conv_net(nn.ZeroPad2d(1), nn.ReflectionPad2d(1), nn.Dropout(0.5)),
+    "padding": lambda: conv_net(
+        nn.ZeroPad2d(1), nn.ReflectionPad2d(1), nn.ConstantPad2d((1, 2, 0, 1), 0.7), nn.Dropout(0.5)
+    ),
     "shuffles": lambda: conv_net(nn.PixelUnshuffle(2), nn.Conv2d(24, 24, 1), nn.ChannelShuffle(3), nn.PixelShuffle(2)),
     "attention by matmul": lambda: attention_net(by_matmul),
     "attention by einsum": lambda: attention_net(by_einsum),
@@ -192,6 +194,10 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
     "gate": lambda: two_branches(lambda a, b: a * b.sigmoid()),
     "broadcast gate": lambda: two_branches(lambda a, b: a * b.mean((2, 3), keepdim=True) + b.amax(1, keepdim=True)),
     "powers": lambda: two_branches(lambda a, b: a**2 / (1 + b.exp()) + (a.abs() + 1).pow(b.tanh())),
+    "unit vectors": lambda: two_branches(
+        lambda a, b: F.normalize(a) + F.normalize(b, dim=-1) * F.cosine_similarity(a, b)[:, None]
+    ),
+    "expanded values": lambda: two_branches(lambda a, b: a / b.mean(2, keepdim=True).expand_as(a).exp().cumsum(1)),
     "cat": lambda: two_branches(lambda a, b: torch.cat([a, torch.ones_like(a[:, :1]), b], 1), 11),
     "cat of last axis": lambda: two_branches(lambda a, b: torch.cat([a, b, a], -1)),
     "squeeze and excite": lambda: Net(

@@ -335,7 +335,8 @@ def same_attributes(module: nn.Module) -> Iterator[None]:
     What `forward` keeps for the next time, such as a table it has made, goes: it may be a tensor without data.
     """
     modes = [(layer, layer.training) for layer in module.modules()]
-    owners = [own for layer, _ in modes for own in (vars(layer), layer._parameters, layer._buffers, layer._modules)]
+    owners = [vars(layer) for layer, _ in modes]  # among them the dictionaries of parameters, buffers and submodules
+    owners += [value for own in owners for value in own.values() if isinstance(value, dict)]
     saved = [(own, dict(own)) for own in owners]
     try:
         yield

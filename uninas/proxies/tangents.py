@@ -206,12 +206,19 @@ def spread(call: Call, slot: int, stack: Tensor) -> Tensor:
     return lift(stack, call.out.ndim).expand(-1, *call.out.shape)
 
 
+def primal(call: Call, slot: int) -> Tensor:
+    """The argument, each element in a place of its own: of what was expanded torch makes no dual numbers."""
+    value: Tensor = call.argument(slot)
+    expanded = any(stride == 0 and length > 1 for stride, length in zip(value.stride(), value.shape, strict=True))
+    return value.contiguous() if expanded else value
+
+
 def slope(call: Call, slot: int) -> Tensor:
     """The derivative of each output element by the one element of the argument that it depends on."""
     if call.op is aten.relu.default:  # asking torch takes longer, and networks have many
         on: Tensor = (call.out > 0).to(call.out.dtype)
         return on
-    value = call.argument(slot)
+    value = primal(call, slot)
     found: Tensor = jvp(call.along(slot), (value,), (torch.ones_like(value),))[1]
     return found
 
@@ -224,7 +231,7 @@ def pointwise(call: Call, slot: int, stack: Tensor) -> Tensor:
 
 def generic(call: Call, slot: int, stack: Tensor) -> Any:
     """Any operation: torch's own forward derivative, vectorised over the stack."""
-    op, value = call.along(slot), call.argument(slot)
+    op, value = call.along(slot), primal(call, slot)
     single = isinstance(call.out, Tensor)
     outputs = [call.out] if single else list(call.out)
     smooth = [i for i, out in enumerate(outputs) if isinstance(out, Tensor) and out.is_floating_point()]
@@ -292,6 +299,12 @@ def max_pool(call: Call, slot: int, stack: Tensor) -> tuple[Tensor, None]:
     indices = call.out[1]
     places = indices.flatten(-2).expand(len(stack), *indices.flatten(-2).shape)
     return stack.flatten(-2).gather(-1, places).reshape(len(stack), *indices.shape), None
+
+
+def pad(call: Call, slot: int, stack: Tensor) -> Tensor:
+    """What is put around does not change."""
+    out: Tensor = aten.constant_pad_nd(stack, call.args[1])
+    return out
 
 
 def batch_norm(call: Call, slot: int, stack: Tensor) -> Any:
@@ -411,6 +424,7 @@ RULES: dict[Any, Rule] = {
     aten._softmax.default: each(softmax),
     aten._safe_softmax.default: each(softmax),
     aten.max_pool2d_with_indices.default: each(max_pool),
+    aten.constant_pad_nd.default: each(pad),
     aten.reshape.default: each(reshape),
     aten.detach.default: stop,
     **dict.fromkeys(
@@ -425,7 +439,6 @@ RULES: dict[Any, Rule] = {
             aten.upsample_nearest2d.vec,
             aten.upsample_bilinear2d.default,
             aten.upsample_bilinear2d.vec,
-            aten.constant_pad_nd.default,
             aten.index.Tensor,
             aten.index_select.default,
             aten._to_copy.default,
