@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
-from uninas.proxies.jacobian import Weight, logit_jacobian
+from uninas.proxies.jacobian import Jacobian, Weight, logit_jacobian
 
 Variant = Literal["exact", "published"]
 
@@ -146,16 +146,21 @@ def vkdnw(
     eigenvalues = fisher_spectrum(jacobian.logits, jacobian.values, smoothing, compat)
     largest = float(eigenvalues[-1])
     if largest == 0:
-        sure = bool(((jacobian.logits.double().softmax(1) > 0).sum(1) < 2).all())
-        raise ProxyError(
-            "the Fisher information is zero: no chosen weight moves the module's softmax",
-            "the softmax is sure of one class for all samples: try some smoothing, or smaller weights" if sure else "",
-        )
+        raise ProxyError("the Fisher information is zero: no chosen weight moves the module's softmax", _why(jacobian))
     value, shares = spectrum_entropy(eigenvalues, quantiles)
     # Rounding perturbs the singular values of J by about eps, and the eigenvalues of F by its square.
     noise = largest * len(weights) * max(torch.finfo(dtype).eps ** 2, torch.finfo(torch.float64).eps)
     rank = float((eigenvalues > noise).sum())
     return value, {"rank": rank, **{f"lambda_{i}": float(share) for i, share in enumerate(shares, 1)}}
+
+
+def _why(jacobian: Jacobian) -> str:
+    """What may have made the information zero, and what to do."""
+    if not jacobian.values.any():
+        return "its last layer may begin at zero: let an initialisation scheme (init) draw the weights"
+    if ((jacobian.logits.double().softmax(1) > 0).sum(1) < 2).all():
+        return "the softmax is sure of one class for all samples: try some smoothing, or smaller weights"
+    return ""
 
 
 @proxy("vkdnw_single")
