@@ -50,8 +50,10 @@ def derivative_error(model: nn.Module, x: torch.Tensor) -> float:
 
 def counted(model: nn.Module, x: torch.Tensor) -> int:
     """FLOPs by torch, of one sample."""
-    with torch.no_grad(), differentiable_kernels(), FlopCounterMode(display=False) as counter:
+    model.requires_grad_(False)  # the counter falls over weights that are passed from module to module
+    with differentiable_kernels(), FlopCounterMode(display=False) as counter:
         model(x[:1])
+    model.requires_grad_(True)
     return int(counter.get_total_flops())
 
 

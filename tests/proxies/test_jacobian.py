@@ -108,6 +108,15 @@ def table(net: Net, x: Tensor) -> Tensor:
     )
 
 
+def masked(net: Net, x: Tensor) -> Tensor:
+    """As windows are masked: a table is written piece by piece, its type that of the values."""
+    x = net.stem(x)
+    mask = x.new_zeros(x.shape[2:])
+    for number, rows in enumerate((slice(0, -3), slice(-3, -1), slice(-1, None))):
+        mask[rows, 0:-2] = number
+    return net.head(pooled(x * mask + torch.ones_like(x) * x.sign()))
+
+
 def frozen_path(net: Net, x: Tensor) -> Tensor:
     return net.head(pooled(net.a(x) * net.b(x).detach().floor()))
 
@@ -214,6 +223,7 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
     "indexing": lambda: Net(indexed, stem=nn.Conv2d(4, 6, 1), head=nn.Linear(6, 5)),
     "parameters as values": lambda: Net(table, bias=nn.Parameter(torch.ones(5)), head=nn.Linear(9, 5)),
     "no derivative": lambda: Net(frozen_path, a=nn.Conv2d(4, 6, 1), b=nn.Conv2d(4, 6, 1), head=nn.Linear(6, 5)),
+    "masked": lambda: Net(masked, stem=nn.Conv2d(4, 6, 1), head=nn.Linear(6, 5)),
     "standardised weight": lambda: Net(standardised, conv=nn.Conv2d(4, 6, 3, groups=2), head=nn.Linear(6, 5)),
     "computed norm": lambda: Net(
         computed_norm, conv=nn.Conv2d(4, 6, 3, groups=2), norm=nn.BatchNorm2d(6), head=nn.Linear(6, 5)

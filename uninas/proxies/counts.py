@@ -50,8 +50,9 @@ def _flops(module: nn.Module, inputs: Inputs) -> int:
 def _counted(module: nn.Module, inputs: Inputs) -> int:
     """What torch counts while the module runs."""
     counter = FlopCounterMode(display=False)
+    module.requires_grad_(False)  # the counter falls over weights that are passed from module to module
     try:
-        with torch.no_grad(), counter:
+        with counter:
             module(*inputs)
     except Exception as error:
         shapes = ", ".join(str(tuple(part.shape)) for part in inputs)

@@ -191,7 +191,15 @@ def _program(graph: fx.Graph, constants: Constants, inputs: int) -> Program:
 def _is_flat(node: fx.Node) -> bool:
     """Whether the derivative is zero everywhere, as of NAS-Bench-201's operation `none`, which multiplies by 0."""
     by_zero = node.target is aten.mul.Tensor and any(type(arg) in (int, float) and arg == 0 for arg in node.args)
-    return by_zero or node.target is aten.detach.default
+    return by_zero or getattr(node.target, "overloadpacket", None) in _FLAT
+
+
+_FLAT = frozenset([
+    aten.detach, aten.sign, aten.floor, aten.ceil, aten.round, aten.trunc,
+    # These look at nothing but shapes.
+    aten.zeros_like, aten.ones_like, aten.full_like, aten.empty_like, aten.rand_like, aten.randn_like,
+    aten.new_zeros, aten.new_ones, aten.new_full, aten.new_empty, aten.new_empty_strided,
+])  # fmt: skip
 
 
 # A processor multiplies about this many numbers in the time in which it fetches one.
