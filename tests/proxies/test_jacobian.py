@@ -117,6 +117,20 @@ def masked(net: Net, x: Tensor) -> Tensor:
     return net.head(pooled(x * mask + torch.ones_like(x) * x.sign()))
 
 
+def written(net: Net, x: Tensor) -> Tensor:
+    """Writes into values that have derivatives."""
+    x, y = net.a(x), net.b(x)
+    z = x * y
+    z[:, :, 1:-2] = y[:, :, 3:]
+    z[:, 1:-1, :-1:2] += x[:, :-2, ::2]
+    z[:, :, :, -1] = x[:, :, :, 0]
+    z[:, :, -2] = torch.arange(8)
+    z[:, 2].mul_(2)
+    z.clamp_(-2, 2)[y > 1] = 0.5
+    z[:, :, torch.tensor([0, 2])] = y[:, :, :2]
+    return net.head(pooled(z))
+
+
 def frozen_path(net: Net, x: Tensor) -> Tensor:
     return net.head(pooled(net.a(x) * net.b(x).detach().floor()))
 
@@ -223,6 +237,7 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
     "indexing": lambda: Net(indexed, stem=nn.Conv2d(4, 6, 1), head=nn.Linear(6, 5)),
     "parameters as values": lambda: Net(table, bias=nn.Parameter(torch.ones(5)), head=nn.Linear(9, 5)),
     "no derivative": lambda: Net(frozen_path, a=nn.Conv2d(4, 6, 1), b=nn.Conv2d(4, 6, 1), head=nn.Linear(6, 5)),
+    "written in place": lambda: Net(written, a=nn.Conv2d(4, 6, 1), b=nn.Conv2d(4, 6, 1), head=nn.Linear(6, 5)),
     "masked": lambda: Net(masked, stem=nn.Conv2d(4, 6, 1), head=nn.Linear(6, 5)),
     "standardised weight": lambda: Net(standardised, conv=nn.Conv2d(4, 6, 3, groups=2), head=nn.Linear(6, 5)),
     "computed norm": lambda: Net(

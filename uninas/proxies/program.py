@@ -118,6 +118,10 @@ def _simplify(graph: fx.Graph) -> bool:
             node.target = aten.reshape.default
         elif node.target in _COPIES:
             node.replace_all_uses_with(node.args[0])
+        elif node.target is aten.copy.default:
+            _replace_copy(graph, node)
+        elif node.target is aten.slice_scatter.default:
+            node.args = _from_start(*node.args)
         elif node.target in _BATCH_NORMS:
             node.target, node.meta["val"] = aten.native_batch_norm.default, node.meta["val"][:3]
     graph.eliminate_dead_code()
@@ -125,6 +129,27 @@ def _simplify(graph: fx.Graph) -> bool:
         if node.target in _COPIES:  # torch's pooling changes strides in place, which counts as a side effect
             graph.erase_node(node)
     return all(node.target is not aten.as_strided.default for node in graph.nodes)
+
+
+def _replace_copy(graph: fx.Graph, node: fx.Node) -> None:
+    """What was written over a value, and so has its shape and type."""
+    new: Any = node.args[1]
+    over, source = node.meta["val"], new.meta["val"]
+    with graph.inserting_before(node):
+        if source.dtype != over.dtype:
+            new = graph.call_function(aten._to_copy.default, (new,), {"dtype": over.dtype})
+            new.meta["val"] = source.to(over.dtype)
+        if source.shape != over.shape:
+            new = graph.call_function(aten.expand.default, (new, list(over.shape)))
+            new.meta["val"] = over
+    node.replace_all_uses_with(new)
+
+
+def _from_start(
+    value: fx.Node, part: fx.Node, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> tuple[Any, ...]:
+    """The arguments of `slice_scatter`, counted from the start: torch cannot vectorise those counted from the end."""
+    return value, part, dim, *slice(start, end, step).indices(value.meta["val"].shape[dim])
 
 
 def _fold_norms(graph: fx.Graph) -> None:
