@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from uninas.proxies import ProxyError, jacobian, sweep
 from uninas.proxies.jacobian import Weight, logit_jacobian
 from uninas.proxies.program import lower
+from uninas.proxies.tangents import RULES
 
 
 class Net(nn.Module):
@@ -557,6 +558,14 @@ def test_a_module_that_looks_at_values_gets_one_pass_per_weight():
     weights = some_weights(module)
     found = logit_jacobian(module, (x,), weights, dtype=torch.float64)
     assert_exact(found.values, reverse_mode(module, x, weights))
+
+
+def test_what_torch_cannot_vectorise_gets_one_pass_per_weight(monkeypatch: pytest.MonkeyPatch):
+    module, x = example("gate")
+    monkeypatch.setitem(RULES, torch.ops.aten.sigmoid.default, lambda call, tangents: torch.zeros(2).view(3))
+    for way in ("fastest", "columns"):
+        found = logit_jacobian(module, (x,), some_weights(module), dtype=torch.float64, way=way)
+        assert_exact(found.values, reverse_mode(module, x, some_weights(module)))
 
 
 def test_what_is_multiplied_by_zero_costs_nothing(monkeypatch: pytest.MonkeyPatch):

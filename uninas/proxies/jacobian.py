@@ -61,9 +61,9 @@ def logit_jacobian(
     The module runs in the mode it is in and is not changed. `memory` bounds, in bytes, what is held at once
     beside the weights; one weight at a time is the least it can do. With 0 it is 1 GiB, and on a GPU a quarter of what
     that has, so that several processes can share one. `tf32` lets a GPU round the factors of products to 10 bits.
-    Modules that cannot be lowered (their control flow looks at values) get one plain forward-mode pass per weight
-    instead. `way` is for comparing: pushing columns is always possible, pulling rows only where samples do not mix and
-    memory allows it.
+    Modules that cannot be lowered (their control flow looks at values), or that use what torch cannot vectorise, get
+    one plain forward-mode pass per weight instead. `way` is for comparing: pushing columns is always possible, pulling
+    rows only where samples do not mix and memory allows it.
 
     Raises ProxyError if the module fails on `inputs`, if its output is not one finite tensor (N, K), if memory runs out
     even for one weight, or if the derivatives are rounding noise.
@@ -74,20 +74,27 @@ def logit_jacobian(
     memory = memory or _own_memory(inputs[0].device)
     asked = _Asked(module, tensors, inputs, weights)
     with torch.no_grad(), float32_products(tf32), differentiable_kernels():
-        found = _by_rows(asked, memory, way) if way != "columns" else None
-        if found is not None and _confirmed(asked, found, _TF32_TOLERANCE if tf32 else _TOLERANCE):
-            return found.jacobian
-        del found
+        tolerance = _TF32_TOLERANCE if tf32 else _TOLERANCE
+        found = None if way == "columns" else _possible(lambda: _confirmed_rows(asked, memory, way, tolerance))
+        if found is not None:
+            return found
         program = asked.lowered(len(inputs[0]))
-        if program is None:
-            return _pass_per_weight(module, tensors, inputs, weights)
-        if not program.stop:  # the module returns one of its inputs
+        if program is not None and not program.stop:  # the module returns one of its inputs
             logits = _finite(inputs[program.placeholders.index(program.output) - len(tensors)])
             return Jacobian(logits, logits.new_zeros(*logits.shape, len(weights)))
-        columns = _by_columns(asked, program, memory)
-        if dtype != torch.float64:
-            _refuse_noise(asked, columns)
-        return columns
+        if program is not None:
+            found = _possible(lambda: _sound_columns(asked, program, memory))
+        return _pass_per_weight(module, tensors, inputs, weights) if found is None else found
+
+
+def _possible(way: Callable[[], Jacobian | None]) -> Jacobian | None:
+    """What it finds; None where torch cannot do to an operation what is asked of it, as there are other ways."""
+    try:
+        return way()
+    except RuntimeError as problem:
+        if out_of_memory(problem):
+            raise
+        return None
 
 
 @dataclass(frozen=True)
@@ -209,6 +216,11 @@ def _plan(asked: _Asked, size: int) -> _Plan | None:
 # Trust
 
 
+def _confirmed_rows(asked: _Asked, memory: int, way: Way, tolerance: float) -> Jacobian | None:
+    rows = _by_rows(asked, memory, way)
+    return rows.jacobian if rows is not None and _confirmed(asked, rows, tolerance) else None
+
+
 def _confirmed(asked: _Asked, rows: _Rows, tolerance: float) -> bool:
     """Whether columns say the same.
 
@@ -300,6 +312,13 @@ def _errors(program: Program, env: Env, places: Sequence[Place], found: Jacobian
 # Columns
 
 
+def _sound_columns(asked: _Asked, program: Program, memory: int) -> Jacobian:
+    columns = _by_columns(asked, program, memory)
+    if columns.values.dtype != torch.float64:
+        _refuse_noise(asked, columns)
+    return columns
+
+
 def _by_columns(asked: _Asked, program: Program, memory: int) -> Jacobian:
     env, places, steps = asked.start(program)(asked.inputs), asked.places(program), range(program.stop)
     room = _room(memory, program)
@@ -382,7 +401,12 @@ def _pass_per_weight(
         def run(value: Tensor, name: str = weight.name) -> Tensor:
             return _run(module, {**tensors, name: value}, inputs)
 
-        columns.append(jvp(run, (value,), (tangent,))[1])
+        try:
+            columns.append(jvp(run, (value,), (tangent,))[1])
+        except RuntimeError as problem:
+            if out_of_memory(problem):
+                raise
+            raise ProxyError(f"torch has no forward derivative of the module: {problem}") from problem
     return Jacobian(_finite(logits), torch.stack(columns, 2) if columns else logits.new_zeros(*logits.shape, 0))
 
 
