@@ -28,7 +28,7 @@ def example(name: str, samples: int = 2) -> tuple[nn.Module, Tensor]:
 
 
 def derivative_error(model: nn.Module, x: Tensor) -> float:
-    """How far the Jacobian is from reverse mode along one direction of the logits, as a part of its norm; in float64."""
+    """The error of the Jacobian along one direction of the logits, as a part of its norm, in float64."""
     model, x = model.double(), x.double()
     weights = chosen_weights(model, TENSORS)
     values = logit_jacobian(model, (x,), weights, dtype=torch.float64).values
