@@ -1,5 +1,7 @@
 """What is searched: settings become a start, moves and a budget, or an error that says what to do."""
 
+from dataclasses import replace
+
 import pytest
 
 from uninas.errors import UninasError
@@ -23,6 +25,14 @@ def test_limits_by_hand_replace_their_side_only(make):
 def test_the_start_may_be_another_network_at_another_size(make):
     plan = make(start="resnet18", img_size=64, params_max=12e6)
     assert (plan.start.name, plan.start.inputs) == ("resnet18", ((3, 64, 64),))
+
+
+def test_a_size_that_is_asked_for_stays():
+    settings = Settings(space="UniDAG", proxy="params")
+    assert "resolution" in {rule.name for rule in make_plan(settings).space.moves}
+    fixed = make_plan(replace(settings, img_size=64))
+    assert fixed.start.inputs == ((3, 64, 64),)
+    assert "resolution" not in {rule.name for rule in fixed.space.moves}
 
 
 def test_the_number_of_classes_changes_the_last_layer(make):

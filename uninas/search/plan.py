@@ -139,8 +139,10 @@ def make_plan(settings: Settings) -> Plan:
 
 
 def _moved(settings: Settings, module: Module, definition: ast.Network) -> Plan:
-    """A space of moves, from its start or the one named in the settings, at the size asked for."""
+    """A space of moves, from its start or the one named in the settings, at the size asked for, which then stays."""
     found = space(module, definition.name.text)
+    if settings.img_size is not None:
+        found = dataclasses.replace(found, moves=tuple(rule for rule in found.moves if rule.name != "resolution"))
     start = _start(settings, module, definition)
     if settings.classes is not None:
         from uninas.search.scoring import with_classes  # here, because it loads torch
