@@ -219,6 +219,17 @@ def test_attention_has_second_derivatives():
     assert score("grasp", module, drawn(4, 5, 8).float()).value != 0
 
 
+def test_grasp_knows_the_second_derivative_of_a_hard_sigmoid():
+    class ByHand(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x + 3).clamp(0, 6) / 6
+
+    ours, by_hand = (nn.Sequential(nn.Linear(8, 6), gate, nn.Linear(6, 5)) for gate in (nn.Hardsigmoid(), ByHand()))
+    by_hand.load_state_dict(ours.state_dict())
+    x = drawn(4, 8).float()
+    assert score("grasp", ours, x).value == pytest.approx(score("grasp", by_hand, x).value) != 0
+
+
 @pytest.mark.parametrize("name", ["snip", "grasp", "fisher"])
 def test_gradients_exist_under_no_grad(name: str):
     with torch.no_grad():

@@ -14,9 +14,14 @@ sum over all filters and matrices, and grasp with the sign of the paper, which c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from uninas.proxies.activations import prepare
 from uninas.proxies.base import Inputs, Measured, proxy
@@ -81,12 +86,24 @@ def grasp(
     operation of the module has no second derivative.
     """
     weights = weights_of(module, min_ndim)
-    with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+    with sdpa_kernel(SDPBackend.MATH), _TwiceDifferentiable():  # fused attention has no second derivative
         entropy = loss(module, prepare(module, inputs), generator, labels)
         gradients = derivatives(entropy, weights, differentiable=True)
     flow = torch.stack([(gradient * gradient.detach()).sum() for gradient in gradients]).sum()
     products = derivatives(flow, weights)
     return -sum(float((w.detach() * product).sum()) for w, product in zip(weights, products, strict=True)), {}
+
+
+class _TwiceDifferentiable(TorchFunctionMode):
+    """Hard sigmoids, as MobileNetV3 has, from parts that have second derivatives: torch has none for the whole."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Called for every function of torch."""
+        if function is F.hardsigmoid:
+            return F.relu6(args[0] + 3) / 6
+        return function(*args, **(kwargs or {}))
 
 
 def _pairs(
