@@ -37,7 +37,7 @@ from uninas.mutate import (
     record,
 )
 from uninas.printer import dumps
-from uninas.simplify import is_dead
+from uninas.simplify import is_dead, redundant
 from uninas.space import MOVES, Budget, Limit
 
 RESIDUAL = "block Residual(body: block) { out = in + (in -> body) }"
@@ -242,6 +242,7 @@ def test_strides_change_places_and_resolution_follows(tiny, moves):
     assert [shape[1:] for shape in stage_shapes(large)] == [(32, 32), (16, 16)]
     for graph in (early, late, large):
         assert graph.output_shapes == tiny.output_shapes
+        assert redundant(graph) == redundant(tiny)
         assert build(load_text(dumps(graph)), "tiny") == graph
 
 

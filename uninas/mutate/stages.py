@@ -9,7 +9,7 @@ from uninas.graph import INPUT, Block, Graph, Node, Wire
 from uninas.mutate.edits import Bodies, Edit, Lazy
 from uninas.mutate.rebuild import with_inputs
 from uninas.mutate.resolve import resolved
-from uninas.mutate.sites import Refusal, Site, is_stage, node_of, stages
+from uninas.mutate.sites import Refusal, Site, is_stage, node_of, stages, transparent
 from uninas.op import Op, Shape
 from uninas.ops.pool import AvgPool
 from uninas.ops.shape import Identity
@@ -153,7 +153,7 @@ def _row(stage: Graph, incoming: Sequence[Shape], width: int, stride: int) -> Gr
         own = stage.shapes(node.name)[0][0]
         wanted = width if own == made else own
         if stride and not nodes:
-            block = (resolved(node.op.graph, shapes, wanted, _unstrided) if stride == 1
+            block = (_less_identities(resolved(node.op.graph, shapes, wanted, _unstrided)) if stride == 1
                      else _pooled(node.op.graph, shapes, wanted))  # fmt: skip
         else:
             key = id(node.op.graph), shapes
@@ -168,6 +168,20 @@ def _unstrided(op: Op) -> Op:
     if getattr(op, "stride", 1) != 2:
         return op
     return Identity() if op.family == "pool" and getattr(op, "kernel", 0) == 2 else op.having(stride=1)
+
+
+def _less_identities(graph: Graph) -> Graph:
+    """The graph without what does nothing to its one input, also inside blocks."""
+    ends: dict[Wire, Wire] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        op = Block(_less_identities(node.op.graph)) if isinstance(node.op, Block) else node.op
+        node = with_inputs(Node(node.name, op, node.inputs), ends)
+        if transparent(op):
+            ends[Wire(node.name)] = node.inputs[0]
+        else:
+            nodes.append(node)
+    return graph.edited(nodes, (ends.get(wire, wire) for wire in graph.outputs))
 
 
 def _pooled(block: Graph, incoming: tuple[Shape, ...], width: int) -> Graph:
