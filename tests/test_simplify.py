@@ -48,6 +48,10 @@ def test_a_simple_network_comes_back_itself():
     assert simplified(graph) is graph and redundant(graph) == 0
 
 
+def test_coatnet_without_its_switched_off_branches_is_shipped():
+    assert simplified(uninas.load("coatnet")).key == uninas.load("coatnet_lean").key
+
+
 def test_a_simplified_network_computes_the_same_from_the_same_weights():
     graph = block(
         "a = in -> copy -> add -> conv(C, 3) as first\n out = a + (a -> identity -> relu -> relu) + (a -> zero)"
