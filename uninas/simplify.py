@@ -103,11 +103,11 @@ def _union(influences: Iterable[Influence]) -> int:
 def _simplified(graph: Graph) -> Graph:
     ends: dict[Wire, Wire] = {}
     nodes: dict[str, Node] = {}
-    found = _influences(graph)
+    zeros = {wire for wire, (_, is_zero) in _influences(graph).items() if is_zero} if _has_zeros(graph) else ()
     for node in graph.nodes:
         op = _inside(node.op)
         inputs = tuple(ends.get(wire, wire) for wire in node.inputs)
-        if isinstance(op, Add) and (left := [wire for wire in node.inputs if not found[wire][1]]):
+        if isinstance(op, Add) and (left := [wire for wire in node.inputs if wire not in zeros]):
             shapes = [graph.shape(wire) for wire in left]
             if op.outputs(*shapes) == graph.shapes(node.name):
                 inputs = tuple(ends.get(wire, wire) for wire in left)

@@ -378,10 +378,6 @@ def pick(call: Call, tangents: Mapping[int, Tangent]) -> Tangent | None:
     return None if stack is None else Tangent(tangents[0].columns, stack)
 
 
-def stop(call: Call, tangents: Mapping[int, Tangent]) -> None:
-    """No derivative passes."""
-
-
 def join(call: Call, tangents: Mapping[int, Tangent]) -> Tangent:
     """Concatenation: every tangent goes to its own place."""
     tensors, dim = call.args[0], call.args[1] if len(call.args) > 1 else 0
@@ -426,7 +422,6 @@ RULES: dict[Any, Rule] = {
     aten.max_pool2d_with_indices.default: each(max_pool),
     aten.constant_pad_nd.default: each(pad),
     aten.reshape.default: each(reshape),
-    aten.detach.default: stop,
     **dict.fromkeys(
         (
             aten.sum.default,

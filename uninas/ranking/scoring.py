@@ -32,9 +32,6 @@ from uninas.op import Shape
 from uninas.process import own_device
 from uninas.ranking.members import Dataset, builder
 
-COUNTS = ("flops", "params", "trainable_layers", "path_depth", "pooled_paths", "shortcuts")
-"""Proxies that look at neither weights nor images, and so need be computed but once for all seeds."""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -122,14 +119,10 @@ class Scorer:
         return Outcome(job, graph.cost.params, graph.cost.macs, scores)
 
     def _scores(self, job: Job, dataset: Dataset, graph: Graph, model: Model) -> Iterator[Scored]:
-        counted: dict[str, Scored] = {}
         for seed, wanted in groupby(sorted(job.wanted), key=itemgetter(0)):
             self._initialise(model, graph.init, seed)
             for _, proxy in wanted:
-                score = counted.get(proxy) or self._score(proxy, seed, model, dataset, graph)
-                if proxy in COUNTS:
-                    counted[proxy] = score
-                yield replace(score, seed=seed)
+                yield self._score(proxy, seed, model, dataset, graph)
 
     def _score(self, proxy: str, seed: int, model: Model, dataset: Dataset, graph: Graph) -> Scored:
         began = time.perf_counter()
