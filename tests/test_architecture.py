@@ -69,7 +69,7 @@ HOUSE = {
     "search":      f"process version {GRAPH} {TEXT} {TORCH} space render mutate aggregate images report",
     "__init__":    f"version {GRAPH} {TEXT} {TORCH} space render",
     "pictures":    f"{GRAPH} library elaborate space render summary mutate search __init__",
-    "cli":         f"version {GRAPH} {TEXT} {TORCH} {VIEWS} space simplify interop export mutate "
+    "cli":         f"version process {GRAPH} {TEXT} {TORCH} {VIEWS} space simplify interop export mutate "
                    "ranking report search pictures __init__",
     "__main__":    "cli",
 }  # fmt: skip

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uninas.errors import UninasError, error
+from uninas.process import keep_memory
 from uninas.version import __version__
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point `uninas`."""
+    keep_memory()
     cli()
 
 

@@ -9,6 +9,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import TypeVar
 
+from uninas.process import keep_memory
+
 J = TypeVar("J")
 R = TypeVar("R")
 
@@ -77,6 +79,7 @@ class _Worker:
 def _work(do: Callable[[J], R], line: Connection) -> None:
     """What a worker does until nobody sends it jobs any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; only the first decides
+    keep_memory()
     with suppress(EOFError, BrokenPipeError):  # the process that sends the jobs is gone, or has no more
         while True:
             line.send(do(line.recv()))

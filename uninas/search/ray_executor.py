@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from uninas.errors import UninasError, error, shown
+from uninas.process import keep_memory
 from uninas.search.objectives import Recipe
 from uninas.search.tasks import Result, ScoreFunction, Task, evaluated, failed, score_functions
 
@@ -125,6 +126,7 @@ def _directions(recipe: Recipe) -> dict[str, str]:
 def _score(recipe: Recipe, task: Task) -> Result:
     functions = _FUNCTIONS.get(repr(recipe))
     if functions is None:
+        keep_memory()
         functions = _FUNCTIONS[repr(recipe)] = score_functions(recipe)[0]
     where = f"{socket.gethostname()}:{os.getpid()}"
     return evaluated(task, functions[task.rung], where, recipe.rungs[task.rung][1:])

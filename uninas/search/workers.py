@@ -22,7 +22,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from uninas.errors import UninasError, error
-from uninas.process import own_device
+from uninas.process import keep_memory, own_device
 from uninas.search.objectives import Recipe
 from uninas.search.tasks import Result, Task, evaluated, failed, score_functions
 
@@ -209,7 +209,9 @@ def serve(connection: Connection, recipe: Recipe, index: int, memory_limit: floa
         connection.send(problem)
         return
     if memory_limit:
-        _limit_memory(int(memory_limit))
+        _limit_memory(int(memory_limit))  # where memory is short, none is kept, as that takes a third more
+    else:
+        keep_memory()
     connection.send(directions)
     with suppress(EOFError, OSError):
         while True:
