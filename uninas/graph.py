@@ -189,7 +189,10 @@ class Graph:
 
     @cached_property
     def cost(self) -> Cost:
-        return sum(self.costs.values(), Cost())
+        params = macs = elementwise = 0
+        for cost in self.costs.values():
+            params, macs, elementwise = params + cost.params, macs + cost.macs, elementwise + cost.elementwise
+        return Cost(params, macs, elementwise)
 
     @cached_property
     def operations(self) -> int:
@@ -372,12 +375,13 @@ def _operations(node: Node) -> int:
     return 1
 
 
-def subgraphs(node: Node) -> Iterator[tuple[Graph, int]]:
+def subgraphs(node: Node) -> tuple[tuple[Graph, int], ...]:
     """The graph inside a node, if it has one, and in how many copies."""
     if isinstance(node.op, Block):
-        yield node.op.graph, 1
-    elif isinstance(node.op, Each):
-        yield node.op.body, len(node.inputs)
+        return ((node.op.graph, 1),)
+    if isinstance(node.op, Each):
+        return ((node.op.body, len(node.inputs)),)
+    return ()
 
 
 def _shape_of(wire: Wire, shapes: Mapping[str, tuple[Shape, ...]], user: str) -> Shape:
@@ -398,47 +402,41 @@ class _Canonical:
 
     def __init__(self, graph: Graph):
         self.graph = graph
-        self.above = self._from_inputs()
-        self.below: dict[str, bytes] | None = None
-        self.number: dict[str, int] = {}
+        self.sources = {node.name: self._ordered(node) for node in graph.nodes}
+        self.number: dict[str, int | str] = {INPUT: INPUT}
         self.nodes: list[Node] = []
-        stack = [graph.by_name[wire.node] for wire in reversed(graph.outputs) if wire.node != INPUT]
+        stack = [wire.node for wire in reversed(graph.outputs)]
         while stack:
-            node = stack[-1]
-            if node.name in self.number:
+            name = stack[-1]
+            if name in self.number:
                 stack.pop()
-                continue
-            waiting = [
-                graph.by_name[wire.node]
-                for wire in reversed(self.inputs(node))
-                if wire.node != INPUT and wire.node not in self.number
-            ]
-            if waiting:
+            elif waiting := [node for node, _ in reversed(self.sources[name]) if node not in self.number]:
                 stack += waiting
             else:
-                stack.pop()
-                self.number[node.name] = len(self.nodes)
-                self.nodes.append(node)
-
-    def inputs(self, node: Node) -> tuple[Wire, ...]:
-        if not node.op.commutative:
-            return node.inputs
-        tags = [self.above[wire.node] + _port(wire) for wire in node.inputs]
-        if len(set(tags)) == len(set(node.inputs)):
-            return tuple(wire for _, wire in sorted(zip(tags, node.inputs, strict=True)))
-        if self.below is None:
-            self.below = self._from_outputs()
-        below = self.below
-        return tuple(sorted(node.inputs, key=lambda wire: (self.above[wire.node] + _port(wire), below[wire.node])))
+                self.number[name] = len(self.nodes)
+                self.nodes.append(graph.by_name[name])
 
     def show(self, node: Node) -> str:
-        wires = [self.wire(wire) for wire in self.inputs(node)]
+        wires = map(self.wire, self.sources[node.name])
         return ", ".join(sorted(wires) if node.op.commutative else wires)
 
     def wire(self, wire: Wire) -> str:
-        return f"{self.number.get(wire.node, INPUT)}.{wire.port}"
+        node, port = wire
+        return f"{self.number[node]}.{port}"
 
-    def _from_inputs(self) -> dict[str, bytes]:
+    def _ordered(self, node: Node) -> tuple[Wire, ...]:
+        """The inputs of a node; those of a commutative operation by what computes them, and what uses them."""
+        different = len(set(node.inputs))
+        if different == 1 or not node.op.commutative:
+            return node.inputs
+        tags = [self.above[wire.node] + _port(wire) for wire in node.inputs]
+        if len(set(tags)) == different:
+            return tuple(wire for _, wire in sorted(zip(tags, node.inputs, strict=True)))
+        below = self.below
+        return tuple(sorted(node.inputs, key=lambda wire: (self.above[wire.node] + _port(wire), below[wire.node])))
+
+    @cached_property
+    def above(self) -> dict[str, bytes]:
         """What computes each node, as a digest."""
         digests = {INPUT: b"in"}
         for node in self.graph.nodes:
@@ -446,7 +444,8 @@ class _Canonical:
             digests[node.name] = _digest(node.op.canonical.encode(), *(sorted(tags) if node.op.commutative else tags))
         return digests
 
-    def _from_outputs(self) -> dict[str, bytes]:
+    @cached_property
+    def below(self) -> dict[str, bytes]:
         """What uses each node, as a digest that contains the whole of what computes the users."""
         uses: dict[str, list[bytes]] = {name: [] for name in self.above}
         for port, wire in enumerate(self.graph.outputs):
@@ -466,8 +465,4 @@ def _port(wire: Wire) -> bytes:
 
 
 def _digest(*parts: bytes) -> bytes:
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        digest.update(len(part).to_bytes(4, "big"))
-        digest.update(part)
-    return digest.digest()
+    return blake2b(b"".join(len(part).to_bytes(4, "big") + part for part in parts), digest_size=16).digest()

@@ -17,11 +17,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar, Self, dataclass_transform
+from functools import cached_property, wraps
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from uninas.errors import shown
+
+R = TypeVar("R")
 
 Shape = tuple[int, ...]
 """A tensor without its batch axis: (C, H, W) for images and tokens (tokens are C x 1 x N), (C,) for a vector."""
@@ -141,6 +144,20 @@ def show_value(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
+def _last_again(method: Callable[..., R]) -> Callable[..., R]:
+    """A method of shapes that need not think twice: what an edit leaves alone in a graph meets the same shapes again."""
+    slot = f"_last_{method.__name__}"
+
+    @wraps(method)
+    def again(self: Op, *x: Shape) -> R:
+        known: tuple[tuple[Shape, ...], R] | None = self.__dict__.get(slot)
+        if known is None or known[0] != x:
+            known = self.__dict__[slot] = x, method(self, *x)
+        return known[1]
+
+    return again
+
+
 REGISTRY: dict[str, type[Op]] = {}
 FAMILIES = ("conv", "linear", "norm", "activation", "pool", "merge", "split", "attention", "shape", "regulariser")
 
@@ -210,6 +227,7 @@ class Op:
 
     # ---- what every operation has ------------------------------------------------------------------------------
 
+    @_last_again
     def outputs(self, *x: Shape) -> tuple[Shape, ...]:
         """Shapes of all outputs, after the checks that hold for every operation."""
         low, high = self.arity
@@ -227,6 +245,7 @@ class Op:
         """The operation with other values for some attributes. Raises ShapeError when one lies outside its domain."""
         return dataclasses.replace(self, **values)  # type: ignore[type-var]  # subclasses are dataclasses
 
+    @_last_again
     def cost(self, *x: Shape) -> Cost:
         return Cost(self.params(*x), self.macs(*x), self.elementwise(*x))
 

@@ -46,7 +46,7 @@ def _below(a: Graph, b: Graph, changes: tuple[Change, ...], until: float) -> Dis
     for change in changes:
         x, y = a.by_name.get(change.old), b.by_name.get(change.new)
         if change.inner and x and y:
-            part = _below(next(subgraphs(x))[0], next(subgraphs(y))[0], change.inner, until)
+            part = _below(subgraphs(x)[0][0], subgraphs(y)[0][0], change.inner, until)
             value, exact = value + part.value, exact and part.exact
         else:
             value, exact = value + sum(map(_nodes, filter(None, (x, y)))), False

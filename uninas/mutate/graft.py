@@ -69,10 +69,10 @@ def follow(graph: Graph, path: tuple[str, ...]) -> Graph | None:
     """The graph that a path leads to, if there is one."""
     for name in path:
         node = node_of(graph, name)
-        inner = next(subgraphs(node), None) if node else None
-        if inner is None:
+        inner = subgraphs(node) if node else ()
+        if not inner:
             return None
-        graph = inner[0]
+        graph = inner[0][0]
     return graph
 
 
@@ -111,7 +111,7 @@ def _of_blocks(graph: Graph, mate: Graph, rng: random.Random) -> Edit | Refusal:
 def _whole(site: Site) -> tuple[tuple[str, ...], Graph]:
     """The block of a stage at a site, with its path."""
     node = site.graph.nodes[site.index]
-    return (*site.path, node.name), next(subgraphs(node))[0]
+    return (*site.path, node.name), subgraphs(node)[0][0]
 
 
 def _spatial(site: Site, since: Wire) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ def changed(graph: Graph, edit: Edit, change: Callable[[Graph], Graph | Refusal]
         if node is None or isinstance(node.op, Op):
             return Refusal("site", f"there is no block {'.'.join(edit.path)}")
         trail.append((inner, node))
-        inner, times = next(subgraphs(node))
+        ((inner, times),) = subgraphs(node)
         copies *= times
     if refusal := _misplaced(graph, edit):
         return refusal
