@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from uninas.proxies import ProxyError, jacobian, sweep
+from uninas.proxies import ProxyError, jacobian, sweep, waists
 from uninas.proxies.jacobian import Weight, logit_jacobian
 from uninas.proxies.program import lower
 from uninas.proxies.tangents import RULES
@@ -324,6 +324,22 @@ def test_the_narrowest_waist_may_be_a_map(monkeypatch: pytest.MonkeyPatch):
     expected = reverse_mode(module, x, weights)
     found = logit_jacobian(module, (x,), weights, dtype=torch.float32, way="rows")  # channels come last in memory
     torch.testing.assert_close(found.values.double(), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_rows_lie_in_memory_as_values_do(monkeypatch: pytest.MonkeyPatch):
+    parts = [nn.Conv2d(4, 6, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU()]
+    module = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    x = example("gate")[1].float()
+    flat, moved = waists._by_sample, []
+
+    def watched(stack: Tensor, like: Tensor) -> Tensor:
+        found = flat(stack, like)
+        moved.extend([found.data_ptr() != stack.data_ptr()] * (stack.ndim == 5))
+        return found
+
+    monkeypatch.setattr(waists, "_by_sample", watched)
+    logit_jacobian(module, (x,), some_weights(module), way="rows")
+    assert moved and not any(moved)
 
 
 def test_columns_are_pushed_where_classes_are_many(monkeypatch: pytest.MonkeyPatch):

@@ -29,7 +29,7 @@ from torch import Tensor, fx
 from uninas.proxies.adjoints import Pull, plus, pull
 from uninas.proxies.program import Program, call, entries
 from uninas.proxies.sweep import Env, Place, seeds_of, sweep, walk
-from uninas.proxies.tangents import Tangent, neighbours, zeros
+from uninas.proxies.tangents import Tangent, empty, laid_as, neighbours
 
 BACKWARD = 1.0  # what pulling one row back through some steps costs, in forward passes through them
 CHECK = 1.0  # what it costs to verify the outcome with some of the samples, likewise
@@ -148,7 +148,7 @@ def _pulled(
     wanted: set[fx.Node] = {*tangents, *((entry.node,) if entry else ())}
     pulls = _pulls(program, env, steps, wanted)
     met = rows.new_zeros(rows.shape[1], len(rows), len(places))
-    arrived = []
+    arrived = empty(len(rows), env[entry.node]) if entry else rows[:0]
     together = _together(program)
     for start in range(0, len(rows), together):
         here = slice(start, start + together)
@@ -161,10 +161,12 @@ def _pulled(
                 met[:, here, neighbours(tangents[node].columns)] += _meeting(some, tangents[node])
             for leaf, back in pulls.get(node, ()):
                 more = back(some)
+                if isinstance(more, Tensor):
+                    more = laid_as(more, env[leaf])
                 known[leaf] = plus(known[leaf], more) if leaf in known else more
         if entry:
-            arrived.append(known[entry.node] if entry.node in known else zeros(len(rows[here]), env[entry.node]))
-    return met, torch.cat(arrived) if entry else rows[:0]
+            arrived[here] = known.get(entry.node, 0)
+    return met, arrived
 
 
 def _pulls(
