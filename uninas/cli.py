@@ -86,7 +86,7 @@ output_option = click.option(
 
 
 def _named(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
-    """NAME=VALUE, the value in JSON or a word: scalars=2 -> {'scalars': 2}"""
+    """NAME=VALUE, the value in JSON or a word: scalars=2 -> {'scalars': 2}, vkdnw.scalars=2 -> {'vkdnw.scalars': 2}"""
     found: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -175,8 +175,10 @@ def summary(net: str, depth: int, img_size: int | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("net")
 @click.option("--proxy", default="vkdnw", show_default=True, help="One proxy or several: vkdnw,naswot. See proxies.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of weights, images, labels.")
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Number of images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of weights, images, labels."
+)
+@click.option("--batch-size", type=click.IntRange(1, 2**20), default=8, show_default=True, help="Number of images.")
 @click.option("--img-size", type=click.IntRange(1), help="Height and width of the images, instead of the network's.")
 @click.option("--classes", type=click.IntRange(1), help="Number of classes, instead of the network's.")
 @click.option("--fold", is_flag=True, help="Equal heads as one batch: faster, but fewer weight tensors.")
@@ -195,7 +197,12 @@ def summary(net: str, depth: int, img_size: int | None, as_json: bool) -> None:
     "--repeats", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Mean over so many draws."
 )
 @click.option(
-    "--option", "options", multiple=True, callback=_named, metavar="NAME=VALUE", help="Option of the proxies."
+    "--option",
+    "options",
+    multiple=True,
+    callback=_named,
+    metavar="NAME=VALUE",
+    help="Option of the proxies, or of one of them: vkdnw.scalars=2.",
 )
 @json_option
 def score(net: str, proxy: str, as_json: bool, **options: Any) -> None:
@@ -205,7 +212,10 @@ def score(net: str, proxy: str, as_json: bool, **options: Any) -> None:
     """
     from uninas.tables import score_text
 
-    found = scored(net, proxy.split(","), **options)
+    names = list(dict.fromkeys(name.strip() for name in proxy.split(",") if name.strip()))
+    if not names:
+        raise click.UsageError("name a proxy: --proxy vkdnw")
+    found = scored(net, names, **options)
     click.echo(as_text(found) if as_json else score_text(found))
     if found["failures"]:
         sys.exit(1)
@@ -371,7 +381,7 @@ def scored(
             torch.Generator().manual_seed(seed),
             repeats=repeats,
             init=own if init == proxies.OWN else init,
-            **{option: value for option, value in options.items() if option in proxies.get(name).options},
+            **proxies.options_of(name, options),
         )
         return {
             "proxy": found.name,

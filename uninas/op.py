@@ -145,7 +145,7 @@ def show_value(value: Any) -> str:
 
 
 def _last_again(method: Callable[..., R]) -> Callable[..., R]:
-    """A method of shapes that need not think twice: what an edit leaves alone in a graph meets the same shapes again."""
+    """The result of the last call again for the same shapes: what an edit leaves alone in a graph meets these."""
     slot = f"_last_{method.__name__}"
 
     @wraps(method)

@@ -207,6 +207,7 @@ def test_what_is_not_finite_is_an_error(value: float):
     ("name", "options", "message"),
     [
         ("vkdmw", {}, "there is no proxy 'vkdmw'\n.*did you mean 'vkdnw'"),
+        ("vkdnw", {"vkdnv.scalars": 2}, "has no option 'vkdnv.scalars'"),
         ("vkdnw", {"scalar": 2}, "has no option 'scalar'\n.*did you mean 'scalars'"),
         ("params", {"seed": 2}, r"has no option 'seed'\n.*its options are \(none\)"),
     ],
@@ -220,6 +221,76 @@ def test_a_misspelt_name_gets_a_suggestion(name: str, options: dict[str, int], m
 def test_an_empty_batch_is_an_error(batch: Tensor | tuple[Tensor, ...]):
     with pytest.raises(ProxyError, match="expected a batch of at least one sample"):
         score("vkdnw", nn.Linear(2, 2), batch)
+
+
+@pytest.mark.parametrize("name", ["vkdnw", "jacov", "trainability", "zen", "flops", "path_depth"])
+def test_what_is_switched_around_a_score_does_not_matter(name: str):
+    module, x = network(), torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = score(name, module, x).value
+    with torch.inference_mode():
+        assert score(name, module, x.clone()).value == expected
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert score(name, module, x).value == expected
+
+
+class Scales(nn.Module):
+    """Normalises its input, in place or not."""
+
+    def __init__(self, in_place: bool):
+        super().__init__()
+        self.in_place, self.rest = in_place, network()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rest(x.sub_(0.5).div_(0.25) if self.in_place else (x - 0.5) / 0.25)
+
+
+@pytest.mark.parametrize("name", ["vkdnw", "jacov", "epe_nas", "expressivity", "fisher", "grad_norm", "ntk", "zico"])
+def test_a_module_may_write_into_its_input(name: str):
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    x, before = x.to(memory_format=torch.channels_last), x.clone()
+    writes, other = Scales(True), Scales(False)
+    other.load_state_dict(writes.state_dict())
+    assert score(name, writes, x).value == pytest.approx(score(name, other, x).value, rel=1e-5)
+    assert torch.equal(x, before)
+
+
+def test_a_compiled_module_is_the_original():
+    module, x = network(), torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    compiled = torch.compile(module, backend="eager")
+    compiled(x)
+    assert score("expressivity", compiled, x).value == score("expressivity", module, x).value
+
+
+@pytest.mark.parametrize("made", [torch.jit.script, lambda module: torch.jit.trace(module, torch.zeros(2, 3, 8, 8))])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
+def test_a_scripted_module_is_an_error_and_stays(made):
+    module = made(network().eval())
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(ProxyError, match="scripted or traced"):
+        score("synflow", module, torch.zeros(2, 3, 8, 8))
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_a_sparse_buffer_stays():
+    module = nn.Linear(4, 3)
+    module.register_buffer("mask", torch.eye(3).to_sparse())
+    assert score("params", module, torch.zeros(1, 4)).value == 15
+    assert module.mask.is_sparse and torch.equal(module.mask.to_dense(), torch.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("module", "batch", "message"),
+    [
+        (network, torch.zeros(1, 3, 8, 8), "expected an nn.Module"),
+        (nn.Linear(4, 3), torch.zeros(1, 4).numpy(), "a tuple of such tensors"),
+        (nn.Linear(4, 3), None, "a tuple of such tensors"),
+        (nn.Linear(4, 3), torch.full((1, 4), math.nan), "the batch has numbers that are not finite"),
+        (nn.LazyBatchNorm2d(affine=False), torch.zeros(1, 4), "lazy parameters"),
+    ],
+)
+def test_what_is_no_module_or_batch_is_an_error(module, batch, message: str):
+    with pytest.raises(ProxyError, match=message):
+        score("params", module, batch)
 
 
 def test_lazy_parameters_are_an_error():

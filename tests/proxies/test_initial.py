@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from uninas import UninasError, create_model
 from uninas.proxies import OWN, SCHEMES, initialise, score
@@ -80,6 +81,26 @@ def test_attention_projections(kdim: int | None):
     for matrix in matrices:
         assert float(matrix.std().detach()) == pytest.approx(math.sqrt(2 / matrix.shape[1]), rel=0.15)
     assert not any(p.any() for name, p in module.named_parameters() if "bias" in name)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "computed",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        lambda layer: prune.identity(layer, "weight"),
+    ],
+)
+def test_weights_that_are_computed_from_others_are_initialised(computed):
+    plain, layer = nn.Linear(64, 32), computed(nn.Linear(64, 32)).eval()
+    for one in (plain, layer):
+        initialise(one, "xavier_normal", seeded())
+    layer(torch.zeros(1, 64))  # older ones are computed in a pass
+    ratio = layer.weight / plain.weight  # spectral_norm divides all by an estimate of the largest singular value
+    assert torch.allclose(ratio, ratio.mean().expand_as(ratio), rtol=1e-4)
+    assert computed is nn.utils.spectral_norm or torch.allclose(ratio, torch.ones(1))
 
 
 def test_everything_else_stays():

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from uninas.proxies import ProxyError, jacobian, sweep, waists
+from uninas.proxies import ProxyError, jacobian, score, sweep, waists
 from uninas.proxies.jacobian import Weight, logit_jacobian
 from uninas.proxies.program import lower
 from uninas.proxies.tangents import RULES
@@ -221,6 +221,7 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
     "unit vectors": lambda: two_branches(
         lambda a, b: F.normalize(a) + F.normalize(b, dim=-1) * F.cosine_similarity(a, b)[:, None]
     ),
+    "normalised filters": lambda: conv_net(nn.utils.parametrizations.weight_norm(nn.Conv2d(6, 6, 3)), nn.Tanh()),
     "expanded values": lambda: two_branches(lambda a, b: a / b.mean(2, keepdim=True).expand_as(a).exp().cumsum(1)),
     "cat": lambda: two_branches(lambda a, b: torch.cat([a, torch.ones_like(a[:, :1]), b], 1), 11),
     "cat of last axis": lambda: two_branches(lambda a, b: torch.cat([a, b, a], -1)),
@@ -277,6 +278,7 @@ def assert_exact(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # reverse mode, of normalised filters
 @pytest.mark.parametrize("name", ZOO)
 def test_every_rule_equals_reverse_mode(name: str, monkeypatch: pytest.MonkeyPatch):
     module, x = example(name)
@@ -288,6 +290,7 @@ def test_every_rule_equals_reverse_mode(name: str, monkeypatch: pytest.MonkeyPat
     torch.testing.assert_close(found.logits, module(x), rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # reverse mode, of normalised filters
 @pytest.mark.parametrize("name", [name for name in ZOO if name != "batch statistics"])
 def test_rows_pulled_through_waists_equal_reverse_mode(name: str, monkeypatch: pytest.MonkeyPatch):
     module, x = example(name)
@@ -574,6 +577,35 @@ def test_a_module_that_looks_at_values_gets_one_pass_per_weight():
     weights = some_weights(module)
     found = logit_jacobian(module, (x,), weights, dtype=torch.float64)
     assert_exact(found.values, reverse_mode(module, x, weights))
+
+
+def filtered(net: Net, x: Tensor) -> Tensor:
+    spectrum = torch.fft.rfft2(net.conv(x)) * torch.view_as_complex(net.filter)
+    return net.head(pooled(torch.fft.irfft2(spectrum, s=(6, 6)) + spectrum.abs().mean()))
+
+
+def test_complex_numbers_get_one_pass_per_weight():
+    module = Net(filtered, conv=nn.Conv2d(4, 6, 3), head=nn.Linear(6, 5))
+    module.filter = nn.Parameter(torch.randn(6, 6, 4, 2, generator=torch.Generator().manual_seed(1)))
+    x = torch.randn(2, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = some_weights(module.double())
+    for way in ("fastest", "columns", "rows"):
+        found = logit_jacobian(module, (x,), weights, dtype=torch.float64, way=way)
+        assert_exact(found.values, reverse_mode(module, x, weights))
+
+
+def test_a_recurrent_layer_is_no_fused_one():
+    """Torch has neither a forward derivative nor the FLOPs of what a CPU does in float32."""
+
+    def read(net: Net, x: Tensor) -> Tensor:
+        return net.head(net.recurrent(x)[0][:, -1])
+
+    module = Net(read, recurrent=nn.LSTM(3, 6, batch_first=True), head=nn.Linear(6, 5))
+    x = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    weights = some_weights(module)
+    found = logit_jacobian(module, (x,), weights)
+    torch.testing.assert_close(found.values, reverse_mode(module, x, weights), rtol=1e-4, atol=1e-6)
+    assert score("flops", module, x).value == 2 * (4 * (4 * 6 * 3 + 4 * 6 * 6) + 6 * 5)
 
 
 def test_what_torch_cannot_vectorise_gets_one_pass_per_weight(monkeypatch: pytest.MonkeyPatch):

@@ -198,7 +198,7 @@ def test_a_folder_keeps_to_the_settings_it_was_begun_with(tmp_path, settings, sp
         ({"proxies": ("params+",)}, "there is no proxy ''"),
         ({"proxies": ()}, "expected at least one proxy"),
         ({"datasets": ("easy", "easy:3x9x9")}, "expected different names of data sets"),
-        ({"options": {"vkdnw": {"scalar": 2}}}, "vkdnw has no option scalar"),
+        ({"options": {"vkdnw": {"scalar": 2}}}, "proxy 'vkdnw' has no option 'scalar'"),
         ({"options": {"zen": {}}}, "there is an option for zen, which is not asked for"),
         ({"images": {"zen": "pink"}}, "there is an input for zen, which is not asked for"),
         ({"images": {"": "nois"}}, "cannot read nois: No such file"),

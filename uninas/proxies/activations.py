@@ -47,7 +47,7 @@ def prepare(module: nn.Module, inputs: Inputs) -> Inputs:
     fast = tuple(part.contiguous(memory_format=torch.channels_last) if part.ndim == 4 else part for part in inputs)
     try:
         with torch.no_grad():
-            module(*(part[:2] for part in fast))
+            module(*(part[:2].clone() for part in fast))  # a module may write into its input
     except Exception:  # a true mistake comes back with the inputs as they are
         return inputs
     return fast
@@ -55,13 +55,14 @@ def prepare(module: nn.Module, inputs: Inputs) -> Inputs:
 
 def run(module: Callable[..., Any], inputs: Inputs, *watching: TorchDispatchMode) -> Tensor:
     """The output of `module(*inputs)` under the given observers. ProxyError if it fails or is no tensor (N, ...)."""
+    given = tuple(part.clone() for part in inputs)  # which the module may write into
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it hides the activation of a whole transformer layer
     try:
         with ExitStack() as stack:
             for mode in watching:
                 stack.enter_context(mode)
-            output = module(*inputs)
+            output = module(*given)
     except Exception as error:
         shapes = ", ".join(str(tuple(part.shape)) for part in inputs)
         raise ProxyError(f"the module fails on inputs of shape {shapes}: {error}") from error

@@ -58,6 +58,8 @@ def transport(before: Tensor, after: Tensor, generator: torch.Generator) -> floa
     after padding with zeros if it does not divide. A block that computes nothing, so that its gradients come back as
     they went in, counts like one without gradient (published code gives both the worst rank).
     """
+    if not (before.requires_grad and after.requires_grad):
+        return NO_GRADIENT
     signs = 2.0 * torch.randint(2, after.shape, generator=generator, device=generator.device).to(after) - 1
     (gradient,) = torch.autograd.grad(after, before, signs, allow_unused=True, materialize_grads=True)
     if gradient.shape == signs.shape and torch.equal(gradient, signs):
@@ -128,8 +130,9 @@ def trainability(module: nn.Module, inputs: Inputs, generator: torch.Generator) 
     for each block; one without gradient has about -1e6. Raises ProxyError for a network without blocks.
     """
     prepared = prepare(module, inputs)
-    module.requires_grad_(False)  # spares the gradients by weights
     leaves = tuple(part.detach().clone().requires_grad_(part.is_floating_point()) for part in prepared)
+    if any(leaf.requires_grad for leaf in leaves):
+        module.requires_grad_(False)  # spares the gradients by weights
     maps = block_features(module, leaves)
     found = [transport(before, after, generator) for before, after in reversed(list(pairwise(maps)))][::-1]
     return sum(found) / len(found), {f"block_{i}": t for i, t in enumerate(found, 1)}

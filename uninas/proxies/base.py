@@ -26,6 +26,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from uninas.aggregate import AGGREGATES
 from uninas.errors import Diagnostic, UninasError, did_you_mean, error, shown
@@ -157,9 +158,13 @@ def _plain(default: Any) -> Any:
 
 
 def check_options(names: Sequence[str], options: Mapping[str, Any]) -> None:
-    """Raise ProxyError unless all these proxies exist, and each option belongs to one of them."""
+    """Raise ProxyError unless all these proxies exist, each option belongs to one of them, and has a value of its kind.
+
+    An option is named alone, for all proxies that have it, or as `proxy.option`.
+    """
     known = {option: None for name in names for option in get(name).options}
-    for option in options:
+    full = {f"{name}.{option}" for name in names for option in get(name).options}
+    for option in options.keys() - full:
         if option not in known:
             asked = " or ".join(f"'{name}'" for name in names)
             raise ProxyError(
@@ -167,6 +172,16 @@ def check_options(names: Sequence[str], options: Mapping[str, Any]) -> None:
                 did_you_mean(option, known),
                 f"its options are {', '.join(known) or '(none)'}",
             )
+    for name in names:
+        options_of(name, options)
+
+
+def options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that are for this proxy, by their own names. ProxyError for a value of another kind."""
+    own = get(name).options
+    found = {option: value for option, value in options.items() if option in own}
+    found |= {option: options[f"{name}.{option}"] for option in own if f"{name}.{option}" in options}
+    return {option: _fitting(name, option, value) for option, value in found.items()}
 
 
 def _fitting(name: str, option: str, value: Any) -> Any:
@@ -176,7 +191,8 @@ def _fitting(name: str, option: str, value: Any) -> Any:
         value = getattr(torch, value, value)
     kinds = {bool: bool, int: Integral, float: Real, str: str, tuple: Sequence, torch.dtype: torch.dtype}
     kind = kinds.get(type(default), object)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind in (Integral, Real)):
+    fits = isinstance(value, kind) and not (isinstance(value, bool) and kind in (Integral, Real))
+    if not fits or (kind is Sequence and not all(isinstance(one, Real) for one in value)):
         raise ProxyError(f"expected the option {option} of {name} to be like {default}, but got {shown(value)}")
     return value
 
@@ -206,8 +222,9 @@ def score(
     afterwards. Raises ProxyError for an unknown proxy or option and where a score does not exist.
     """
     chosen = get(name)
+    module = _plain_module(module)
     check_options([name], options)
-    options = {option: _fitting(name, option, value) for option, value in options.items()}
+    options = options_of(name, options)
     if repeats < 1:
         raise ProxyError(f"expected at least 1 repeat, but got {repeats}")
     generator = generator or torch.Generator().manual_seed(0)
@@ -236,7 +253,7 @@ def _once(
     options: Mapping[str, Any],
 ) -> tuple[float, Mapping[str, float], float]:
     """Value, components and seconds of one score. Raises ProxyError if a number is not finite."""
-    with untouched(module), float32_products(), torch.enable_grad():
+    with _ordinary(), untouched(module), float32_products():
         if isinstance(init, str):
             initialise(module, init, generator)
         else:
@@ -251,6 +268,28 @@ def _once(
     return float(value), components, seconds
 
 
+@contextmanager
+def _ordinary() -> Iterator[None]:
+    """Gradients and full precision, whatever the caller has switched off or on around the score."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        if torch.cuda.is_available():
+            with torch.autocast("cuda", enabled=False):
+                yield
+        else:
+            yield
+
+
+def _plain_module(module: nn.Module) -> nn.Module:
+    """The module, of a compiled one the original. ProxyError for what is none, or cannot be looked into."""
+    if type(module).__name__ == "OptimizedModule":  # what torch.compile returns: its code does not see observers
+        module = module._orig_mod  # type: ignore[assignment]
+    if not isinstance(module, nn.Module):
+        raise ProxyError(f"expected an nn.Module, but got {shown(module)}")
+    if any(isinstance(layer, torch.jit.ScriptModule) for layer in module.modules()):
+        raise ProxyError("the module is scripted or traced, and cannot be looked into", "score the module it came from")
+    return module
+
+
 def _spawned(generator: torch.Generator, count: int) -> list[torch.Generator]:
     seeds = torch.randint(2**63 - 1, (count,), generator=generator, device=generator.device).tolist()
     return [torch.Generator(generator.device).manual_seed(seed) for seed in seeds]
@@ -262,12 +301,17 @@ def _inputs(module: nn.Module, batch: Tensor | Inputs | Source, generator: torch
         inputs: Inputs = (batch,)
     elif callable(batch):
         device = next((parameter.device for parameter in module.parameters()), generator.device)
-        inputs = tuple(part.to(device) for part in batch(generator))
+        drawn: Any = batch(generator)
+        inputs = tuple(part.to(device) for part in ((drawn,) if isinstance(drawn, Tensor) else drawn))
     else:
-        inputs = tuple(batch)
-    if not inputs or not all(part.ndim and len(part) for part in inputs):
+        given: Any = batch
+        inputs = tuple(given) if isinstance(given, Sequence) else (given,)
+    parts: Sequence[Any] = inputs
+    if not parts or not all(isinstance(part, Tensor) and part.ndim and len(part) for part in parts):
         raise ProxyError("expected a batch of at least one sample: a tensor (N, ...) or a tuple of such tensors")
-    return inputs
+    if not all(part.is_meta or part.isfinite().all() for part in inputs):
+        raise ProxyError("the batch has numbers that are not finite")
+    return tuple(part.clone() if part.is_inference() else part for part in inputs)
 
 
 def usable_device(name: str) -> torch.device:
@@ -355,9 +399,11 @@ def untouched(module: nn.Module) -> Iterator[None]:
     Restored are the tensors themselves (also where one was replaced), their values, `requires_grad`, `grad`, every
     submodule's training flag, and what else it has for attributes. Inside, all gradients start as None.
     """
-    if any(isinstance(parameter, nn.UninitializedParameter) for parameter in module.parameters()):
-        raise ProxyError("the module has lazy parameters without a shape", "run it once on a batch first")
     tensors = [*module.parameters(), *module.buffers()]
+    if any(map(is_lazy, tensors)):
+        raise ProxyError("the module has lazy parameters without a shape", "run it once on a batch first")
+    if any(tensor.is_inference() for tensor in tensors):
+        raise ProxyError("the module was made in torch.inference_mode, and has no gradients", "make it outside of that")
     values = [(t, t.detach().clone(), t.requires_grad, t.grad) for t in tensors]
     cuda = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
     with torch.random.fork_rng(devices=cuda), same_attributes(module):
@@ -368,7 +414,8 @@ def untouched(module: nn.Module) -> Iterator[None]:
         finally:
             for tensor, value, requires_grad, grad in values:
                 # To ask a GPU whether anything has changed, and to wait for the answer, takes longer than to copy.
-                if not tensor.is_meta and (tensor.is_cuda or not torch.equal(tensor, value)):
+                copy = tensor.is_cuda or tensor.layout is not torch.strided or not torch.equal(tensor, value)
+                if copy and not tensor.is_meta:
                     with torch.no_grad():
                         tensor.copy_(value)
                 tensor.requires_grad_(requires_grad)

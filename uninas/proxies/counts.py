@@ -53,7 +53,7 @@ def _counted(module: nn.Module, inputs: Inputs) -> int:
     module.requires_grad_(False)  # the counter falls over weights that are passed from module to module
     try:
         with counter:
-            module(*inputs)
+            module(*(part.clone() for part in inputs))  # which the module may write into
     except Exception as error:
         shapes = ", ".join(str(tuple(part.shape)) for part in inputs)
         raise ProxyError(f"the module fails on inputs of shape {shapes}: {error}") from error

@@ -34,6 +34,8 @@ def epe_nas(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, la
     """
     leaves = tuple(part.detach().clone() for part in prepare(module, inputs))
     wanted = [leaf.requires_grad_() for leaf in leaves if leaf.is_floating_point()]
+    if not wanted:
+        raise ProxyError("expected an input of floating-point numbers, to differentiate by, but got integers")
     logits = logits_of(module, leaves)
     chosen = targets(logits, generator, labels)
     gradients = torch.cat([part.flatten(1) for part in derivatives(logits.sum(), wanted)], 1)

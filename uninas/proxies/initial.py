@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import is_parametrized
 
 from uninas.errors import did_you_mean, error, shown
 
@@ -70,7 +71,7 @@ def initialise(module: nn.Module, scheme: str, generator: torch.Generator) -> No
         raise error("UNI010", f"there is no scheme of initial weights {shown(scheme)}", None, hint)
     for layer in module.modules():
         if isinstance(layer, _ConvNd | nn.Linear):
-            _fill(layer.weight, layer.bias, _fans(layer), scheme, generator)
+            _fill(layer, "weight", layer.bias, _fans(layer), scheme, generator)
         elif isinstance(layer, nn.MultiheadAttention):
             _attention(layer, scheme, generator)
         elif isinstance(layer, _NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm):
@@ -89,30 +90,47 @@ def _attention(layer: nn.MultiheadAttention, scheme: str, generator: torch.Gener
     for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
         matrix: Tensor | None = getattr(layer, name)
         if matrix is not None:
-            _fill(matrix, None, Fans(matrix.shape[1], layer.embed_dim), scheme, generator)
+            _fill(layer, name, None, Fans(matrix.shape[1], layer.embed_dim), scheme, generator)
     for bias in (layer.in_proj_bias, layer.bias_k, layer.bias_v):
         if bias is not None:
             bias.zero_()
 
 
-def _fill(weight: Tensor, bias: Tensor | None, fans: Fans, scheme: str, generator: torch.Generator) -> None:
+def _fill(
+    layer: nn.Module, name: str, bias: Tensor | None, fans: Fans, scheme: str, generator: torch.Generator
+) -> None:
     variance, uniform = SCHEMES[scheme]
-    _draw(weight, variance(fans), uniform, generator)
+    assign(layer, name, _drawn(getattr(layer, name), variance(fans), uniform, generator))
     if bias is not None:
         if scheme == "torch":
-            _draw(bias, variance(fans), uniform, generator)
+            bias.copy_(_drawn(bias, variance(fans), uniform, generator))
         else:
             bias.zero_()
 
 
-def _draw(tensor: Tensor, variance: float, uniform: bool, generator: torch.Generator) -> None:
-    drawn = torch.empty(tensor.shape, dtype=tensor.dtype, device=generator.device)
+@torch.no_grad()
+def assign(layer: nn.Module, name: str, value: Tensor) -> None:
+    """Give a layer a weight of this value, also where it is computed from others: normalised, or pruned."""
+    own = layer._parameters
+    if is_parametrized(layer, name):
+        setattr(layer, name, value.to(getattr(layer, name)))
+    elif f"{name}_v" in own:  # weight_norm, as it was before parametrizations
+        length, direction = own[f"{name}_g"], own[f"{name}_v"]
+        assert length is not None and direction is not None
+        direction.copy_(value)
+        length.copy_(value.norm(dim=[d for d, size in enumerate(length.shape) if size == 1], keepdim=True))
+    else:
+        getattr(layer, f"{name}_orig" if f"{name}_orig" in own else name).copy_(value)
+
+
+def _drawn(like: Tensor, variance: float, uniform: bool, generator: torch.Generator) -> Tensor:
+    drawn = torch.empty(like.shape, dtype=like.dtype, device=generator.device)
     if uniform:
         bound = math.sqrt(3 * variance)
         drawn.uniform_(-bound, bound, generator=generator)
     else:
         drawn.normal_(std=math.sqrt(variance), generator=generator)
-    tensor.copy_(drawn)
+    return drawn
 
 
 def _neutral(norm: nn.Module) -> None:

@@ -22,6 +22,7 @@ from uninas.errors import out_of_memory
 from uninas.proxies.base import Inputs, ProxyError, float32_products
 from uninas.proxies.convolutions import CONVOLUTIONS
 from uninas.proxies.program import Program, advance, as_function, differentiable_kernels, lower
+from uninas.proxies.record import elementary_recurrence
 from uninas.proxies.sweep import Env, Place, sweep, walk
 from uninas.proxies.tangents import Seed, neighbours
 from uninas.proxies.waists import Route, column_work, route, through_waists
@@ -65,6 +66,9 @@ def logit_jacobian(
     one plain forward-mode pass per weight instead. `way` is for comparing: pushing columns is always possible, pulling
     rows only where samples do not mix and memory allows it.
 
+    Derivatives are those of what the module computes. `detach()` stops them; but `torch.no_grad` inside `forward` does
+    not, and a `torch.autograd.Function` counts by its forward, not by the backward that it brings.
+
     Raises ProxyError if the module fails on `inputs`, if its output is not one finite tensor (N, K), if memory runs out
     even for one weight, or if the derivatives are rounding noise.
     """
@@ -84,7 +88,10 @@ def logit_jacobian(
             return Jacobian(logits, logits.new_zeros(*logits.shape, len(weights)))
         if program is not None:
             found = _possible(lambda: _sound_columns(asked, program, memory))
-        return _pass_per_weight(module, tensors, inputs, weights) if found is None else found
+        if found is not None:
+            return found
+        with elementary_recurrence(any(isinstance(layer, nn.RNNBase) for layer in module.modules())):
+            return _pass_per_weight(module, tensors, inputs, weights)
 
 
 def _possible(way: Callable[[], Jacobian | None]) -> Jacobian | None:

@@ -55,6 +55,8 @@ def input_gradients(module: nn.Module, inputs: Inputs, generator: torch.Generato
     module.requires_grad_(False)  # spares the gradients by weights
     leaves = tuple(part.detach().clone().requires_grad_(part.is_floating_point()) for part in inputs)
     wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    if not wanted:
+        raise ProxyError("expected an input of floating-point numbers, to differentiate by, but got integers")
     output = run(module, leaves)
     if not output.requires_grad:
         raise ProxyError("the network's output does not depend on its input")

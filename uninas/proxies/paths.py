@@ -102,7 +102,8 @@ def regions(module: nn.Module, inputs: Inputs) -> list[Region]:
         program = lower(module, parameters, tuple(part[:1] for part in inputs))
     if program is None:
         raise ProxyError(
-            "the network's operations cannot be recorded", "it fails on this input, or its code asks for values"
+            "the network's operations cannot be recorded",
+            "it fails on this input, asks for values, or computes complex numbers",
         )
     found = list(_regions(program, len(parameters)))
     if not found:

@@ -82,6 +82,8 @@ def lower(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> P
             graph, constants = recorded(function, (*tensors.values(), *inputs))
         except Exception:  # Recording raises many kinds; the plain pass that follows tells a user's mistake from them.
             return None
+        if any(map(_is_complex, graph.nodes)):
+            return None
         if function is not run or not any(map(_writes, graph.nodes)):
             if not _simplify(graph):
                 return None
@@ -98,6 +100,12 @@ def as_function(module: nn.Module, names: Sequence[str]) -> Callable[..., Any]:
             return functional_call(module, dict(zip(names, values, strict=False)), values[len(names) :])
 
     return run
+
+
+def _is_complex(node: fx.Node) -> bool:
+    """Whether complex numbers come out, whose derivatives our rules do not know."""
+    leaves = pytree.tree_leaves(node.meta.get("val"))
+    return any(isinstance(leaf, Tensor) and leaf.is_complex() for leaf in leaves)
 
 
 def _writes(node: fx.Node) -> bool:

@@ -6,6 +6,7 @@ called), in twice the time; for small networks that is a good part of what a sco
 
 from __future__ import annotations
 
+import logging
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,8 +52,27 @@ def _without_data(inputs: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """The inputs without data; inside, operations compute shapes only."""
     mode = detect_fake_mode(inputs) or FakeTensorMode(allow_non_fake_inputs=True)
     fakes = [_emptied(tensor, mode) for tensor in inputs]
-    with mode:
-        yield fakes
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    quiet, log.disabled = log.disabled, True  # what is wrong is raised, too
+    try:
+        with elementary_recurrence(), mode:
+            yield fakes
+    finally:
+        log.disabled = quiet
+
+
+@contextmanager
+def elementary_recurrence(wanted: bool = True) -> Iterator[None]:
+    """Recurrent layers fall apart into operations that have derivatives and FLOPs, which a CPU's fused ones have not.
+
+    Those are of oneDNN, which inside is not used for convolutions either.
+    """
+    fused = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(fused and not wanted)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(fused)
 
 
 def _emptied(tensor: Tensor, mode: FakeTensorMode) -> Tensor:
@@ -88,6 +108,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Called for every operation, by torch."""
         kwargs = kwargs or {}
+        if op is torch.ops.aten._weight_norm_interface.default:
+            with self:
+                return _weight_norm(*args)
         out = _shaped(op, args, kwargs)
         leaves = pytree.tree_leaves(out)
         if any(isinstance(leaf, Tensor) for leaf in leaves):
@@ -100,6 +123,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     if isinstance(part, Tensor):
                         self.keep(part, self.graph.call_function(operator.getitem, (node, i)))
         return out
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
+    """v with the lengths g, along all dimensions but one (-1: all), and its own: torch's has no forward derivative."""
+    lengths = torch.linalg.vector_norm(v, dim=[d for d in range(v.ndim) if d != dim], keepdim=dim != -1)
+    return v * (g / lengths), lengths
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from uninas.proxies.activations import run
-from uninas.proxies.base import Inputs, Measured, proxy
+from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
 from uninas.proxies.gradients import derivatives, weights_of
 
 
@@ -21,33 +21,41 @@ from uninas.proxies.gradients import derivatives, weights_of
 def synflow(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, min_ndim: int = 2) -> Measured:
     """Sum of weight times gradient of the total flow through absolute weights (Tanaka et al. 2020).
 
-    One sample of ones, in float64 and evaluation mode. Batch norms are made the identity, as in the literature: they
-    would divide the flow by itself. Other norms stay. Of the batch only the shape counts, and integer inputs keep
-    their first sample. Weights are trainable parameters of at least `min_ndim` axes; biases take part in R, with their
-    absolute values. A flow beyond float64, as of the deepest networks, is a ProxyError: begin with smaller weights.
+    One sample of ones, in float64 and evaluation mode; in float32 where the module insists on that. Batch norms are
+    made the identity, as in the literature: they would divide the flow by itself. Other norms stay. Of the batch only
+    the shape counts, and integer inputs keep their first sample. Weights are trainable parameters of at least
+    `min_ndim` axes; biases take part in R, with their absolute values. A flow beyond float64, as of the deepest
+    networks, is a ProxyError: begin with smaller weights.
     """
+    try:
+        return _flow(module, inputs, min_ndim, torch.float64), {}
+    except ProxyError:
+        return _flow(module, inputs, min_ndim, torch.float32), {}
+
+
+def _flow(module: nn.Module, inputs: Inputs, min_ndim: int, dtype: torch.dtype) -> float:
     module.eval()
-    _absolute(module)
+    _absolute(module, dtype)
     weights = weights_of(module, min_ndim)
     for layer in module.modules():
         if isinstance(layer, _BatchNorm):
             _neutral(layer, weights[0])
-    ones = tuple(torch.ones_like(part[:1]).double() if part.is_floating_point() else part[:1] for part in inputs)
+    ones = tuple(torch.ones_like(part[:1]).to(dtype) if part.is_floating_point() else part[:1] for part in inputs)
     flows = derivatives(run(module, ones).sum(), weights)
-    return sum(float((w.detach() * flow).abs().sum()) for w, flow in zip(weights, flows, strict=True)), {}
+    return sum(float((w.detach() * flow).abs().sum()) for w, flow in zip(weights, flows, strict=True))
 
 
-def _absolute(module: nn.Module) -> None:
-    """Replace parameters by their absolute values, and them and all buffers by float64; shared ones stay shared."""
+def _absolute(module: nn.Module, dtype: torch.dtype) -> None:
+    """Replace parameters by their absolute values, in this precision as all buffers are; shared ones stay shared."""
     made: dict[nn.Parameter, nn.Parameter] = {}
     for layer in module.modules():
         for name, parameter in layer._parameters.items():
             if parameter is not None:
-                positive = nn.Parameter(parameter.detach().double().abs(), parameter.requires_grad)
+                positive = nn.Parameter(parameter.detach().to(dtype).abs(), parameter.requires_grad)
                 layer._parameters[name] = made.setdefault(parameter, positive)
         for name, buffer in layer._buffers.items():
             if buffer is not None and buffer.is_floating_point():
-                layer._buffers[name] = buffer.double()
+                layer._buffers[name] = buffer.to(dtype)
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from uninas.proxies.activations import LastMap, prepare, run, stored_statistics
 from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
+from uninas.proxies.initial import assign
 
 
 @proxy("zen")
@@ -86,7 +87,8 @@ def _perturbed(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
 def _gaussian(module: nn.Module, generator: torch.Generator) -> None:
     for layer in module.modules():
         if isinstance(layer, _ConvNd | nn.Linear):
-            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator, device=generator.device))
+            drawn = torch.randn(layer.weight.shape, generator=generator, device=generator.device)
+            assign(layer, "weight", drawn)
         elif isinstance(layer, _NormBase | nn.GroupNorm | nn.LayerNorm):
             if layer.weight is not None:
                 nn.init.ones_(layer.weight)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,9 +117,12 @@ def rank(
     Without SPACE the table holds .uni files or names of shipped networks. Everything is kept in the folder given by -o.
     The same command run again goes on where it stopped; with more networks, proxies or seeds it adds what is missing.
     """
+    from uninas.ranking.report import published
+
     settings = _settings(output, resume, metrics_only, options)
+    compared = published(compare, settings.names)  # what is wrong with it is told before any work
     status = 0 if metrics_only else _score(output, settings, workers, as_json)
-    _report(output, settings, bootstrap, compare, as_json)
+    _report(output, settings, bootstrap, compared, as_json)
     sys.exit(status)
 
 
@@ -176,13 +179,15 @@ def _watcher(as_json: bool) -> Watcher:
     return Bar() if sys.stdout.isatty() else Lines()
 
 
-def _report(output: Path, settings: Settings, samples: int, compare: Sequence[str], as_json: bool) -> None:
+def _report(
+    output: Path, settings: Settings, samples: int, compared: Mapping[str, Sequence[Path]], as_json: bool
+) -> None:
     from uninas.ranking import report
     from uninas.ranking.progress import JsonEvents
     from uninas.ranking.store import Store
 
     with Store(output) as store:
-        found, scores = report.results(store, settings, samples, report.published(compare, settings.names))
+        found, scores = report.results(store, settings, samples, compared)
     paths = list(report.write_files(output, found, scores, settings))
     if as_json:
         JsonEvents.say("report", files=[str(path) for path in paths], **report.as_dict(found, settings))

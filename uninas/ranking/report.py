@@ -153,6 +153,7 @@ def published(given: Sequence[str], datasets: Sequence[str]) -> dict[str, list[P
         if name not in datasets:
             raise error("UNI110", f"expected one of the data sets {', '.join(datasets)} for {path}", None,
                         f"write --compare {datasets[0]}={path}")  # fmt: skip
+        Sheet(Path(path)).column("index", (), "an index")  # raises what is wrong
         found.setdefault(name, []).append(Path(path))
     return found
 

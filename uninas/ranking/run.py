@@ -18,7 +18,7 @@ from uninas.errors import error
 from uninas.images import NORMAL, from_files, sources
 from uninas.ranking.members import dataset, fingerprint
 from uninas.ranking.pool import done
-from uninas.ranking.scoring import Job, Outcome, Scorer, died
+from uninas.ranking.scoring import DIED, Job, Outcome, Scorer, died
 from uninas.ranking.store import Store
 from uninas.ranking.table import read_table
 
@@ -133,8 +133,9 @@ class Ranking:
         there: dict[tuple[str, int], set[tuple[int, str]]] = {}
         networks = {}
         for name in self.settings.names:
-            for line, seed, proxy, *_ in self.store.scores(name):
-                there.setdefault((name, line), set()).add((seed, proxy))
+            for line, seed, proxy, _, failure, _ in self.store.scores(name):
+                if failure != DIED:  # that may have been an accident
+                    there.setdefault((name, line), set()).add((seed, proxy))
             networks[name] = self.store.networks(name, self.settings.limit)
         for together in zip(*networks.values(), strict=True):
             for name, network in zip(networks, together, strict=True):

@@ -92,10 +92,7 @@ class Scorer:
             if name not in directions:
                 raise error("UNI010", f"there is an option for {name}, which is not asked for", None,
                             did_you_mean(name, directions))  # fmt: skip
-            proxy = proxies.get(name)
-            for option in options.keys() - proxy.options.keys():
-                raise error("UNI010", f"the proxy {name} has no option {option}", None,
-                            f"it has {', '.join(proxy.options) or 'none'}")  # fmt: skip
+            proxies.check_options([name], options)
         proxies.initialise(torch.nn.Identity(), self.init, torch.Generator())
         proxies.usable_device(self.device)
         builder(self.space, self.folder)  # the space must be there
@@ -160,9 +157,12 @@ def failed(job: Job, reason: str, seconds: float = 0.0) -> Outcome:
     return Outcome(job, None, None, scores)
 
 
+DIED = "the process that scored it died, perhaps for want of memory"
+
+
 def died(job: Job) -> Outcome:
     """The outcome of a job whose process is gone."""
-    return failed(job, "the process that scored it died, perhaps for want of memory")
+    return failed(job, DIED)
 
 
 @contextmanager
