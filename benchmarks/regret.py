@@ -78,7 +78,7 @@ def planned(settings: Settings) -> Plan:
     plan = make_plan(settings)
     space = dataclasses.replace(plan.space, build=lambda decide: member(tuple(map(decide, plan.space.choices))))
     walk = ChoiceWalk(space, plan.budget)
-    return Plan(settings, space, walk.sample(random.Random(f"start of {settings.seed}")), walk)
+    return Plan(settings, space, walk.sample(random.Random(f"start of {settings.seed}")), walk, "")
 
 
 @cache

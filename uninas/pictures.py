@@ -153,12 +153,16 @@ def _candidate(folder: Path, number: int | None) -> Subject:
 
 
 def _number(store: Any, number: int | None) -> int:
-    best = store.best()
-    if number is None and not best:
+    from uninas.search.top import top  # here, because it loads numpy
+
+    if number is not None:
+        return number
+    best = top(store, 1)
+    if not best:
         raise error(
             "UNI070", f"no candidate in {store.path} has a score", None, "name one by its number: --candidate 3"
         )
-    return int(best[0].number) if number is None else number
+    return best[0][0].number
 
 
 def _graph(store: Any, number: int) -> Graph:

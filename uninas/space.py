@@ -8,7 +8,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple
 
 from uninas.degree import degree
 from uninas.errors import Span, UninasError, did_you_mean, error, shown
@@ -229,6 +230,8 @@ class Space:
 
     def member(self, answers: Mapping[str, int] | Sequence[int]) -> Graph:
         """The architecture for these answers, by path or in the order of `choices`."""
+        if not isinstance(answers, Mapping) and len(answers) != len(self.choices):
+            raise error("UNI042", f"expected {len(self.choices)} answers for {self.name}, but got {len(answers)}")
         by_path = (
             answers
             if isinstance(answers, Mapping)
@@ -293,8 +296,10 @@ class Space:
     def decode(self, vector: Sequence[int]) -> dict[str, int]:
         """The answers that `encode` wrote. Raises UNI042 when the vector is none of this space."""
         self._flat("decode")
-        fits = len(vector) == len(self.choices) and all(
-            0 <= answer < len(choice.options) for answer, choice in zip(vector, self.choices, strict=True)
+        given: Sequence[Any] = vector
+        fits = len(given) == len(self.choices) and all(
+            isinstance(answer, Integral) and 0 <= int(answer) < len(choice.options)
+            for answer, choice in zip(given, self.choices, strict=True)
         )
         if not fits:
             limits = ", ".join(str(len(choice.options) - 1) for choice in self.choices)

@@ -62,6 +62,22 @@ def test_membership_finds_the_answers_of_a_graph_that_came_as_text(choices):
     assert member.answers == answers and member.graph == graph
 
 
+@pytest.mark.parametrize("changes", [("a=99",), ("zzz=1",)])
+def test_an_edit_that_answers_nothing_is_refused(changes):
+    walk = walk_of(space(*find("nasbench201")))
+    with pytest.raises(UninasError, match="UNI080"):
+        walk.apply(walk.sample(random.Random(0)), Choose((), changes))
+
+
+def test_a_vector_of_something_else_is_refused():
+    cells = space(*find("nasbench201"))
+    for wrong in ([0.5] * 6, ["a"] * 6, [0, 0]):
+        with pytest.raises(UninasError, match="UNI042"):
+            cells.decode(wrong)
+    with pytest.raises(UninasError, match="expected 6 answers"):
+        cells.member([0, 0])
+
+
 def test_a_graph_outside_is_no_member():
     choices = space(load_text(NESTED), "N")
     with pytest.raises(UninasError, match="expected a member"):

@@ -1,5 +1,6 @@
 """Ask and tell: the same candidates in the same order, whoever scores them and whenever their scores come."""
 
+import math
 import random
 
 import pytest
@@ -106,14 +107,26 @@ def test_a_loop_that_never_tells_is_told_what_to_do(over):
 def test_telling_is_checked(over):
     search = over("climb", further=("params",))
     draft = search.ask()
-    with pytest.raises(UninasError, match="expected a value for the objective params"):
+    with pytest.raises(UninasError, match="expected a number for the objective params"):
         search.tell(draft, 1.0)
+    for wrong in ({"params": 5.0}, "much", [1.0]):
+        with pytest.raises(UninasError, match="expected a number"):
+            search.tell(draft, wrong)
+    search.tell(draft, {"score": 1.0, "params": 5})
     search = over("climb")
     draft = search.ask()
     search.tell(draft, 1.0)
     for wrong in (draft, 5):
         with pytest.raises(UninasError, match="not asked for, or told before"):
             search.tell(wrong, 1.0)
+
+
+@pytest.mark.parametrize("strategy", ["walk", "climb", "anneal", "evolution"])
+def test_what_is_not_finite_has_failed(strategy, over):
+    search = over(strategy)
+    for draft in search:
+        search.tell(draft, math.nan if draft.number % 3 == 0 else float(draft.number))
+    assert search.best.number == COUNT - COUNT % 3 + (COUNT % 3 or -1)
 
 
 def test_the_best_has_the_best_score_and_the_lower_number(over):

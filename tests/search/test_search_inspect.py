@@ -13,7 +13,8 @@ from uninas.library import load_file
 from uninas.search.executor import Inline
 from uninas.search.inspect import compare, status, top
 from uninas.search.run import Run
-from uninas.search.store import Store
+from uninas.search.store import FILE, Store
+from uninas.search.tasks import cost_score
 from uninas.search.top import front
 
 
@@ -102,6 +103,16 @@ def test_runs_are_ranked_by_all_objectives_where_their_strategy_does(tmp_path, m
     assert "sum of ln rank" in shown(top, tmp_path / "run")
 
 
+def test_status_and_top_agree_on_the_best(tmp_path, make):
+    plan = make(strategy="rank", proxy="params", further=("flops",), tuning={"population": 4})
+    with Run(tmp_path / "run", plan, Inline(cost_score("params", "flops"))) as run:
+        list(run.candidates(20))
+        best = run.best.number
+        assert best != run.store.best()[0].number, "the most parameters alone are another's"
+    assert json.loads(shown(status, tmp_path / "run", "--json"))["best"]["number"] == best
+    assert json.loads(shown(top, tmp_path / "run", "--json"))[0]["number"] == best
+
+
 def test_runs_are_set_side_by_side(folder, tmp_path, make):
     with Run(tmp_path / "other", make(seed=5), Inline(lambda graph, seed: {"score": 1.0})) as run:
         list(run.candidates(3))
@@ -118,6 +129,10 @@ def test_a_folder_without_a_run_says_so(command, tmp_path):
 
 
 def test_a_run_that_has_not_begun_has_a_state_too(tmp_path):
-    Store(tmp_path).close()
-    assert "none yet" in shown(status, tmp_path)
-    assert len(shown(top, tmp_path).splitlines()) == 1
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / FILE).touch()  # what a full disk leaves
+    Store(tmp_path / "begun").close()
+    for folder in (tmp_path / "begun", tmp_path / "empty"):
+        assert "none yet" in shown(status, folder)
+        assert len(shown(top, folder).splitlines()) == 1
+    assert not (tmp_path / "empty" / FILE).read_bytes(), "looking changes nothing"

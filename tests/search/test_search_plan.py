@@ -69,6 +69,35 @@ def test_a_relative_budget_is_measured_at_the_start(tmp_path):
     assert plan.budget.limits == (Limit("params", None, 1.1 * plan.start.cost.params),)
 
 
+@pytest.mark.parametrize(
+    ("written", "by_hand", "kept"),
+    [
+        ("params <= 26M, params >= 24M", {}, "24000000 <= params <= 26000000"),
+        ("params <= 26M, params >= 24M", {"params_max": 25e6}, "24000000 <= params <= 25000000.0"),
+        ("params 90%..110%", {"params_max": 26e6}, "{low} <= params <= None; None <= params <= 26000000.0"),
+    ],
+)
+def test_every_limit_of_the_space_is_kept(written, by_hand, kept, tmp_path):
+    file = tmp_path / "s.uni"
+    file.write_text(f"from networks.resnet import resnet space S {{ start resnet moves remove 1 budget {written} }}")
+    plan = make_plan(Settings(space=str(file), proxy="params", **by_hand))
+    assert plan.fingerprint["budget"] == kept.format(low=0.9 * plan.start.cost.params)
+
+
+def test_a_space_whose_blocks_have_changed_is_another_one(tmp_path):
+    file = tmp_path / "s.uni"
+    (tmp_path / "mine.uni").write_text("block Mine { out = in -> conv(C, 1) }")
+    written = (
+        "from mine import Mine from networks.resnet import resnet space S { start resnet moves insert 1 { Mine } }"
+    )
+    file.write_text(written)
+    plan = make_plan(Settings(space=str(file), proxy="params"))
+    file.write_text(f"# the same\n{written}")
+    assert make_plan(plan.settings).fingerprint == plan.fingerprint
+    (tmp_path / "mine.uni").write_text("block Mine { out = in -> conv(C, 3) }")
+    assert make_plan(plan.settings).fingerprint != plan.fingerprint
+
+
 def test_a_space_of_choices_starts_from_a_member_drawn_by_the_seed():
     first, again, other = (make_plan(Settings(space="nasbench201", proxy="params", seed=n)) for n in (1, 1, 2))
     assert first.start == again.start != other.start

@@ -123,6 +123,39 @@ def test_a_start_that_cannot_be_scored_ends_the_run(tmp_path, make):
         finish(tmp_path / "run", make(), lambda graph, seed: {"score": math.nan})
 
 
+FEW = """
+space Few {
+    input 3 x 8 x 8
+    stem conv(4, 3) -> relu | gelu
+    stage 4..8 step 4 x 1 { conv(width, 1) }
+    head global_avg_pool -> linear(2)
+}"""
+
+
+def test_a_space_that_is_used_up_ends_the_run(tmp_path, make, score):
+    (tmp_path / "few.uni").write_text(FEW)
+    plan = make(space=str(tmp_path / "few.uni"), strategy="random")
+    for _ in range(2):  # to go on finds no more
+        with Run(tmp_path / "run", plan, Inline(score)) as run:
+            list(run.candidates(COUNT))
+            assert len(run) == len({candidate.key for candidate in run.store}) == 4
+            assert "all were refused" in str(run.exhausted)
+            assert list(write_report(run))
+
+
+def test_an_asynchronous_run_goes_on_without_what_was_lost(tmp_path, make, score):
+    plan = make(strategy="walk", asynchronous=True)
+    with Run(tmp_path / "run", plan, Inline(score)) as run:
+        list(run.candidates(10))
+    with sqlite3.connect(tmp_path / "run" / FILE) as database:  # as if a child had been scored before its parent
+        database.execute("DELETE FROM candidates WHERE number = 9")
+        database.execute("DELETE FROM texts WHERE number = 9")
+    with Run(tmp_path / "run", plan, Inline(score)) as run:
+        list(run.candidates(20))
+        assert {candidate.number for candidate in run.store} == set(range(22)) - {9}
+        assert run.graph(run.store[10]).key == run.store[10].key
+
+
 def test_a_cost_is_a_score(make):
     start = make().start
     assert cost_score("flops")(start, 0) == {"score": start.cost.flops}

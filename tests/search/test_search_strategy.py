@@ -11,6 +11,7 @@ import pytest
 from uninas.aggregate import log_rank_sum
 from uninas.errors import UninasError, error
 from uninas.search import pool as pools
+from uninas.search.ask import Search
 from uninas.search.pool import Birth, Pool
 from uninas.search.strategies import STRATEGIES, crowding, fronts, make_strategy, pareto_order
 from uninas.search.strategy import Outcome
@@ -107,6 +108,15 @@ def test_evolution_starts_broadly_and_then_prefers_the_good_among_the_young(pool
     assert found[len(found) // 2] > 0.75 * 32
     assert parents(told("evolution", pool, [3.0, 1.0, 2.0], population=2, tournament=2)).keys() == {2}
     assert parents(told("evolution", pool, [-3.0, -1.0], population=2, tournament=2)).keys() == {1}
+
+
+def test_parents_are_two_also_where_a_tournament_draws_everybody(make):
+    search = Search(make(strategy="evolution", tuning={"population": 4, "crossover": 1.0}), iterations=40)
+    mates = []
+    for draft in search:
+        search.tell(draft, float(draft.number))
+        mates.append(draft.birth.mate)
+    assert sum(mate is not None for mate in mates) > 10
 
 
 def test_rank_evolution_wants_all_objectives_at_once(make):

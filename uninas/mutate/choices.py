@@ -90,7 +90,11 @@ class ChoiceWalk:
         """The member after an edit. Raises UNI080 when it is no edit of choices, or does not fit."""
         if not isinstance(edit, Choose):
             raise error("UNI080", f"cannot {edit}: {self.space.name} is a space of choices")
-        return self._remember(self.space.completed(edit.answers(self.member(graph).answers)))
+        member = self.space.completed(edit.answers(self.member(graph).answers))
+        for path, option in edit.answers({}).items():
+            if member.answers.get(path) != option:
+                raise error("UNI080", f"cannot {edit}: {self.space.name} has no option {option} of {path} there")
+        return self._remember(member)
 
     def neighbours(self, graph: Graph) -> Iterator[Proposal]:
         """Every member that differs in one answer and keeps the budget, each once."""

@@ -53,9 +53,14 @@ def sample(name: str, number: int, output: Path | None, seed: int, as_json: bool
 @json_option
 def mutate(net: str | None, name: str, moves: int, output: Path | None, seed: int, as_json: bool) -> None:
     """Walk from NET, or from where the space starts, by random moves; print each as a sentence."""
-    walk = walk_of(space(*find(name)), build(*find(net)) if net else None)
+    start = build(*find(net)) if net else None
+    walk = walk_of(space(*find(name)), start)
     rng = random.Random(seed)
-    graph = walk.sample(rng)
+    if start is not None and isinstance(walk, ChoiceWalk):
+        walk.member(start)  # raises where it is none
+        graph = start
+    else:
+        graph = walk.sample(rng)
     seen = {graph.key}
     for _ in range(moves):
         proposal = walk.propose(graph, rng, seen)

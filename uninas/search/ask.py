@@ -28,7 +28,7 @@ from typing import Any, Self
 import numpy as np
 
 from uninas.aggregate import AGGREGATES, log_rank_sum
-from uninas.errors import error
+from uninas.errors import error, shown
 from uninas.graph import Graph
 from uninas.mutate import Edit
 from uninas.search.objectives import Objective, merits
@@ -76,7 +76,8 @@ class Search:
     """Candidates by number, in a window. Iterating asks; every candidate must be told before long.
 
     `directions` says of the measures whose direction is not known from their name whether 'higher' or 'lower' is
-    better (default: higher). `origin` says again where a number came from, and lets the search forget graphs.
+    better (default: higher). `origin` says again where a number came from, and lets the search forget graphs; `stored`
+    reads the architecture of a number, where an asynchronous search has lost the parent.
     """
 
     def __init__(
@@ -86,11 +87,12 @@ class Search:
         iterations: int | None = None,
         directions: Mapping[str, str] | None = None,
         origin: Callable[[int], Origin] | None = None,
+        stored: Callable[[int], Graph] | None = None,
     ):
         settings = plan.settings
         self.plan, self.iterations = plan, iterations
         self.rungs = tuple(tuple(_directed(one, directions or {}) for one in rung) for rung in plan.rungs)
-        self.pool = Pool(plan, origin)
+        self.pool = Pool(plan, origin, stored if settings.asynchronous else None)
         if settings.proxy in AGGREGATES and strategy_named(settings.strategy) is not RankEvolution:
             hint = "it ranks candidates among each other: --strategy rank"
             raise error("UNI071", f"expected a score of its own, but {settings.proxy} is an aggregate", None, hint)
@@ -125,14 +127,15 @@ class Search:
 
     def tell(self, candidate: Draft | Candidate | int, score: float | Mapping[str, float] | None) -> None:
         """The score of a candidate that was asked for: a number, numbers by name ('score' and the further objectives),
-        or None when it failed. A candidate may be told once, in any order.
+        or None when it failed, as one has whose numbers are not finite. A candidate may be told once, in any order.
+        Raises UNI071 for what is no number, and where one is missing.
         """
         number = candidate if isinstance(candidate, int) else candidate.number
         if number not in self._flying:
             raise error("UNI071", f"candidate {number} was not asked for, or told before", None, "ask first, then tell")
-        rung = self._flying.pop(number)
-        values = dict(score) if isinstance(score, Mapping) else {} if score is None else {"score": score}
-        found = merits(values.pop("score", None), values, self.rungs[rung])
+        rung = self._flying[number]
+        found = None if score is None else merits(_numbers(score), self.rungs[rung])
+        del self._flying[number]
         seed = self._generator(number, "score").getrandbits(63)
         outcome = Outcome(number, found, rung, seed)
         if self.plan.settings.asynchronous:
@@ -260,6 +263,18 @@ class Search:
     def _generator(self, number: int, purpose: str) -> random.Random:
         digest = sha256(f"{self.plan.settings.seed}/{number}/{purpose}".encode()).digest()
         return random.Random(int.from_bytes(digest, "big"))
+
+
+def _numbers(score: float | Mapping[str, float]) -> dict[str, float]:
+    """The numbers of a score, by name."""
+    try:
+        return {name: float(value) for name, value in _named(score).items()}
+    except (TypeError, ValueError):
+        raise error("UNI071", f"expected a number as score, or numbers by name, but got {shown(score)}") from None
+
+
+def _named(score: float | Mapping[str, float]) -> Mapping[str, float]:
+    return score if isinstance(score, Mapping) else {"score": score}
 
 
 def _directed(objective: Objective, directions: Mapping[str, str]) -> Objective:

@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from uninas.errors import did_you_mean, error, shown
+from uninas.process import written
 
 MAX_BYTES = 1 << 20
 _SPOKEN = {"further": "objectives", "images": "input", "tuning": "tune"}
@@ -63,7 +64,7 @@ def write_config(path: Path, values: Mapping[str, Any], head: str) -> None:
     """Options as a file that `read_config` reads again; those that are None are left out."""
     plain = {_SPOKEN.get(name, name): _plain(value) for name, value in values.items() if value is not None}
     text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
-    path.write_text(f"# {head}\n{text}", encoding="utf-8")
+    written(path, lambda beside: beside.write_text(f"# {head}\n{text}", encoding="utf-8"))
 
 
 def _plain(value: Any) -> Any:

@@ -72,7 +72,7 @@ def state(store: Store) -> dict[str, Any]:
     done = sum(total.candidates for total in totals)
     first = min((total.first for total in totals), default=0.0)
     last = max((total.last for total in totals), default=0.0)
-    best = store.best()
+    best = _best(store, 1, False)
     return {
         "folder": str(store.path.parent),
         "space": settings.get("space"),
@@ -82,7 +82,7 @@ def state(store: Store) -> dict[str, Any]:
         "of": settings.get("iterations"),
         "failed": {total.reason: total.candidates for total in totals if total.reason},
         "rejected": sum(total.refused for total in totals),
-        "best": entry(best[0], best[0].score, store.objectives) if best else None,
+        "best": entry(*best[0], store.objectives) if best else None,
         "scoring_seconds": sum(total.seconds for total in totals),
         "wall_seconds": last - first,
         "last_change": last,

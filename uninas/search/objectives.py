@@ -9,6 +9,7 @@ forward pass. As the score a cost counts like a proxy, more being better; as a f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,16 +85,15 @@ class Recipe:
         return any(name not in METRICS for names in self.rungs for name in names)
 
 
-def merits(
-    score: float | None, components: Mapping[str, float], rung: tuple[Objective, ...]
-) -> tuple[float, ...] | None:
-    """The objectives of a rung, turned so that more is better; None without a score."""
-    if score is None:
-        return None
-    missing = [objective.name for objective in rung[1:] if objective.name not in components]
+def merits(numbers: Mapping[str, float], rung: tuple[Objective, ...]) -> tuple[float, ...] | None:
+    """The objectives of a rung ('score' is the first), turned so that more is better; None if one is not finite."""
+    names = ("score", *(objective.name for objective in rung[1:]))
+    missing = [name for name in names if name not in numbers]
     if missing:
-        raise error("UNI071", f"expected a value for the objective {missing[0]}", None, "tell {'score': 1.0, ...}")
-    values = (score, *(components[objective.name] for objective in rung[1:]))
+        raise error("UNI071", f"expected a number for the objective {missing[0]}", None, "tell {'score': 1.0, ...}")
+    values = tuple(numbers[name] for name in names)
+    if not all(map(math.isfinite, values)):
+        return None
     return tuple(
         -value if objective.direction == "lower" else value for value, objective in zip(values, rung, strict=True)
     )

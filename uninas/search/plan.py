@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -72,6 +73,8 @@ class Plan:
     space: Space
     start: Graph
     walk: Walk
+    text: str
+    """Of the space, and of all that it imports, without comments."""
 
     @property
     def budget(self) -> Budget:
@@ -113,6 +116,7 @@ class Plan:
             **{f"what {source} is": _digest(source) for source in from_files(self.sources)},
             "start architecture": self.start.key[:16],
             "moves": sha256(repr((rules, self.space.choices)).encode()).hexdigest()[:16],
+            "text of the space": sha256(self.text.encode()).hexdigest()[:16],
             "budget": "; ".join(f"{limit.low} <= {limit.metric} <= {limit.high}" for limit in self.budget.limits),
         }
 
@@ -148,7 +152,7 @@ def _moved(settings: Settings, module: Module, definition: ast.Network) -> Plan:
         from uninas.search.scoring import with_classes  # here, because it loads torch
 
         start = with_classes(start, settings.classes)
-    return Plan(settings, found, start, walk_of(found, start, _budget(found.budget, settings.limits)))
+    return Plan(settings, found, start, walk_of(found, start, _budget(found.budget, settings.limits)), _text(module))
 
 
 def _chosen(settings: Settings, module: Module, definition: ast.Network) -> Plan:
@@ -163,7 +167,20 @@ def _chosen(settings: Settings, module: Module, definition: ast.Network) -> Plan
         shape = image_of(found.completed({}).graph, settings.img_size)
         walk = walk_of(space(module, name, input=shape), budget=walk.budget)
     start = walk.sample(random.Random(f"start of {settings.seed}"))
-    return Plan(settings, found, start, walk)
+    return Plan(settings, found, start, walk, _text(module))
+
+
+def _text(module: Module) -> str:
+    """What is written in a file and in those that it imports, each once; neither comments nor spaces count."""
+    reached: dict[str, Module] = {}
+    waiting = [module]
+    while waiting:
+        one = waiting.pop()
+        if one.file.source.name not in reached:
+            reached[one.file.source.name] = one
+            waiting += (other for other, _ in one.imported.values())
+    texts = (re.sub(r"#[^\n]*", "", one.file.source.text).split() for one in reached.values())
+    return "\n".join(sorted(map(" ".join, texts)))
 
 
 def _start(settings: Settings, module: Module, definition: ast.Network) -> Graph:
@@ -180,15 +197,26 @@ def _start(settings: Settings, module: Module, definition: ast.Network) -> Graph
 
 
 def _budget(own: Budget, limits: tuple[Limit, ...]) -> Budget:
-    """The space's budget; a limit given by hand replaces the same side of the same metric."""
-    by_metric = {limit.metric: limit for limit in own.limits}
+    """The space's budget; a limit given by hand replaces the same side of the same metric, and no other."""
+    given = {limit.metric: limit for limit in limits}
+    found: dict[tuple[str, bool], Limit] = {}
+    for limit in own.limits:
+        hand = given.get(limit.metric, Limit(limit.metric))
+        low = limit.low if hand.low is None else None
+        high = limit.high if hand.high is None else None
+        _add(found, Limit(limit.metric, low, high, limit.relative))
     for limit in limits:
-        before = by_metric.get(limit.metric)
-        if before is not None and not before.relative:
-            low = before.low if limit.low is None else limit.low
-            high = before.high if limit.high is None else limit.high
-            limit = Limit(limit.metric, low, high)
-        if limit.low is not None and limit.high is not None and limit.low > limit.high:
-            raise error("UNI041", f"expected a low end below the high end of {limit.metric}, but got {limit}")
-        by_metric[limit.metric] = limit
-    return Budget(tuple(by_metric.values()))
+        _add(found, limit)
+    return Budget(tuple(limit for limit in found.values() if limit.low is not None or limit.high is not None))
+
+
+def _add(found: dict[tuple[str, bool], Limit], limit: Limit) -> None:
+    """Join a limit to those of its kind. Raises UNI041 where nothing is left between them."""
+    before = found.get((limit.metric, limit.relative), limit)
+    low = max((side for side in (before.low, limit.low) if side is not None), default=None)
+    high = min((side for side in (before.high, limit.high) if side is not None), default=None)
+    if low is not None and high is not None and low > high:
+        ends = f"{low:,.0f} and {high:,.0f}"
+        raise error("UNI041", f"expected a low end below the high end of {limit.metric}, but got {ends}", None,
+                    "a limit given by hand replaces only its own side of the space's")  # fmt: skip
+    found[limit.metric, limit.relative] = Limit(limit.metric, low, high, limit.relative)

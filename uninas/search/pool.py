@@ -38,10 +38,16 @@ class Pool:
 
     `origin` says again where a number came from. A pool that has it forgets graphs that were not used for long, and
     makes them again by replaying edits, which gives the same graph to the letter (a text would lose names of blocks).
+    `stored` reads the text of a number whose parent was lost in flight, as an asynchronous run may have.
     """
 
-    def __init__(self, plan: Plan, origin: Callable[[int], Origin] | None = None):
-        self.plan, self.origin = plan, origin
+    def __init__(
+        self,
+        plan: Plan,
+        origin: Callable[[int], Origin] | None = None,
+        stored: Callable[[int], Graph] | None = None,
+    ):
+        self.plan, self.origin, self.stored = plan, origin, stored
         self.keys: dict[int, str] = {}
         self.numbers: list[int] = []
         self.seen: set[str] = set()
@@ -76,6 +82,10 @@ class Pool:
             if at not in self._graphs:
                 parent, edit, mate = (None, None, None) if at == 0 else self._origin(at)
                 missing = [one for one in (parent, mate) if one is not None and one not in self._graphs]
+                if self.stored and any(one not in self.keys for one in missing):
+                    self._keep(at, self.stored(at))
+                    wanted.pop()
+                    continue
                 if missing:
                     wanted += missing
                     continue

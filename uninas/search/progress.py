@@ -165,10 +165,11 @@ def _greeting(run: Run, iterations: int) -> str:
 
 
 def _farewell(run: Run, stopped: str) -> str:
-    done = f"{len(run) - 1} candidates, {run.rejected} moves rejected, {run.failed} failed"
+    done = f"{max(0, len(run) - 1)} candidates, {run.rejected} moves rejected, {run.failed} failed"
     best = f"; best score {_shown(run.best)} is number {run.best.number}" if run.best else ""
     again = f"\n{stopped}: to go on, uninas resume {run.folder}" if stopped else ""
-    return f"{done}{best}{again}"
+    end = f"\nno further candidate was found: {run.exhausted.diagnostics[0].message}" if run.exhausted else ""
+    return f"{done}{best}{end}{again}"
 
 
 def _state(run: Run) -> str:

@@ -12,8 +12,10 @@ from pathlib import Path
 from platform import python_version
 from typing import Any, Self
 
-from uninas.errors import error
+from uninas.elaborate import build
+from uninas.errors import UninasError, error
 from uninas.graph import Graph
+from uninas.library import load_text
 from uninas.printer import dumps
 from uninas.search.ask import Draft, Search
 from uninas.search.executor import Executor
@@ -35,7 +37,8 @@ class Run:
         self.rejected = self.failed = 0
         self._best: Candidate | None = None
         # First what may be wrong with the plan, so that it leaves no folder behind.
-        self.search = Search(plan, directions=executor.directions, origin=lambda number: self.store.origin(number))
+        self.search = Search(plan, directions=executor.directions, origin=lambda number: self.store.origin(number),
+                             stored=self._stored)  # fmt: skip
         self.store = Store(folder)
         try:
             self._compare(self.store.settings, any_version)
@@ -45,6 +48,8 @@ class Run:
         except BaseException:
             self.store.close()
             raise
+        self.exhausted: UninasError | None = None
+        """Why there is no further candidate, though more were asked for."""
         self.done = self.resumed = len(self.search) - len(self._lost)
         self._flying: dict[int, tuple[Draft, str]] = {}
 
@@ -91,11 +96,24 @@ class Run:
 
     # ---- how it is done ------------------------------------------------------------------------------------------
 
+    def _stored(self, number: int) -> Graph:
+        """The architecture of a candidate as its text has it."""
+        module = load_text(self.store.text(number))
+        return build(module, list(module.definitions)[-1])
+
     def _next(self, iterations: int) -> Draft | None:
         """The next candidate to be scored: first those that were lost in flight."""
         if self._lost and self._lost[0].number <= iterations:
             return self._lost.pop(0)
-        return self.search.ask() if len(self.search) <= iterations else None
+        if self.exhausted or len(self.search) > iterations:
+            return None
+        try:
+            return self.search.ask()
+        except UninasError as problem:
+            if problem.code != "UNI080" or len(self.search) <= 1:
+                raise
+            self.exhausted = problem
+            return None
 
     def _finished(self, result: Result) -> Candidate:
         draft, text = self._flying.pop(result.number)

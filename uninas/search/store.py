@@ -169,8 +169,10 @@ class Store:
                 with self._transaction():
                     self._begin()
                 self._alone()
-            else:
-                self._compare_format()
+            elif not self._compare_format():  # stopped, or out of space, before it had begun: a run without anything
+                db.close()
+                db = self._db = sqlite3.connect(":memory:", isolation_level=None)
+                self._begin()
         except BaseException:
             self.close()
             raise

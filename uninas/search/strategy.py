@@ -86,6 +86,8 @@ class Strategy(ABC):
             return self.pool.fresh(rng, self.top)
         if self.crossover and rng.random() < self.crossover:
             mate = self.parent(rng)
+            if mate == parent:  # as where a tournament draws everybody
+                mate = rng.choice([number for number in self.pool.numbers if number != parent] or [parent])
             if mate is not None and mate != parent:
                 return self.pool.cross(parent, mate, rng, self.top)
         return self.pool.child(parent, rng, self.top)
