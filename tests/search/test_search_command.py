@@ -21,6 +21,7 @@ from uninas.errors import UninasError
 from uninas.library import load_file
 from uninas.search import scoring
 from uninas.search.command import count, resume, search
+from uninas.search.config import read_config
 from uninas.search.store import Store
 
 REPORT = {
@@ -277,6 +278,13 @@ def test_a_file_and_the_command_line_say_the_same(space_file, tmp_path, quick):
         assert stored(tmp_path / again)[0] == found
     run("--config", config, "--seed", 8, "-o", tmp_path / "e")
     assert stored(tmp_path / "e")[1]["seed"] == 8, "the command line counts more"
+
+
+def test_a_configuration_may_name_one_thing_or_none(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("objectives: flops\nparams_max: null\nasync: true\ncheap: [params]\n")
+    names = {"further", "params_max", "asynchronous", "cheap"}
+    assert read_config(file, names) == {"further": ["flops"], "asynchronous": True, "cheap": ["params"]}
 
 
 def test_the_resolved_configuration_has_what_was_left_out(arguments, folder, quick):

@@ -146,7 +146,7 @@ def entry(name: str) -> dict[str, Any]:
         "name": name,
         "direction": known.direction,
         "doc": known.summary,
-        "details": inspect.getdoc(known.measure) or "",
+        "details": "\n\n".join(filter(None, map(inspect.getdoc, (known.measure, inspect.getmodule(known.measure))))),
         "options": {option: _plain(default) for option, default in known.options.items()},
     }
 

@@ -25,8 +25,10 @@ from uninas.errors import did_you_mean, error, shown
 from uninas.process import written
 
 MAX_BYTES = 1 << 20
-_SPOKEN = {"further": "objectives", "images": "input", "tuning": "tune"}
-_OTHER = {"option": "options", "objective": "further", "objectives": "further", "input": "images", "tune": "tuning"}
+_SPOKEN = {"further": "objectives", "images": "input", "tuning": "tune", "asynchronous": "async"}
+_OTHER = {"option": "options", "objective": "further", "objectives": "further", "input": "images", "tune": "tuning",
+          "async": "asynchronous"}  # fmt: skip
+_LISTS = ("further", "cheap", "images")
 
 
 def read_config(path: Path, names: Iterable[str]) -> dict[str, Any]:
@@ -48,7 +50,8 @@ def read_config(path: Path, names: Iterable[str]) -> dict[str, Any]:
         name = _OTHER.get(name, name)
         if name not in known:
             raise error("UNI071", f"there is no option {shown(key)}, as in {path}", None, did_you_mean(name, known))
-        options[name] = _for_click(value)
+        if value is not None:  # as if it did not stand there
+            options[name] = _for_click([value] if name in _LISTS and isinstance(value, str) else value)
     return options
 
 
