@@ -51,6 +51,15 @@ def keep_memory() -> None:
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
 
 
+def limit_memory(limit: int) -> None:
+    """Private memory of this process, from now on: more of it is an error in the candidate that asks for it."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
 def own_device(device: str, index: int) -> str:
     """Where worker `index` computes. 'cuda' is any GPU: of several, worker n has the one of that number, in turn."""
     if device != "cuda":

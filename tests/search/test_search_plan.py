@@ -60,6 +60,12 @@ def test_what_cannot_be_searched(changes, message, make):
     assert message in str(raised.value)
 
 
+def test_moves_may_be_drawn_at_even_odds_of_their_own(make):
+    assert make(even="moves").walk.moves.even == "moves" and make().walk.moves.even == "rules"
+    with pytest.raises(UninasError, match="expected no choice of odds"):
+        make_plan(Settings(space="nasbench201", proxy="params", even="moves"))
+
+
 def test_a_relative_budget_is_measured_at_the_start(tmp_path):
     file = tmp_path / "s.uni"
     file.write_text(

@@ -15,9 +15,11 @@ from uninas.elaborate import build
 from uninas.errors import UninasError, error
 from uninas.library import load_text
 from uninas.search.executor import Inline
+from uninas.search.plan import Settings, make_plan
 from uninas.search.report import write_report
 from uninas.search.run import Run
 from uninas.search.store import FILE, Store
+from uninas.search.strategies import STRATEGIES
 from uninas.search.tasks import Task, cost_score, evaluated
 
 COUNT = 25
@@ -121,6 +123,17 @@ def test_an_objective_that_is_no_number_is_a_failure(make):
 def test_a_start_that_cannot_be_scored_ends_the_run(tmp_path, make):
     with pytest.raises(UninasError, match="the start cannot be scored: the score is nan"):
         finish(tmp_path / "run", make(), lambda graph, seed: {"score": math.nan})
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES.keys() - {"halving"}))
+def test_a_random_first_member_may_fail(strategy, tmp_path, score):
+    plan = make_plan(Settings(space="nasbench201", proxy="test", strategy=strategy))
+
+    def but_first(graph, seed):
+        return {"score": math.nan} if graph.key == plan.start.key else score(graph, seed)
+
+    found, best = finish(tmp_path, plan, but_first)
+    assert len(found) == COUNT + 1 and found[0][0].reason == "nan" and best > 0
 
 
 FEW = """

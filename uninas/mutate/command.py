@@ -48,13 +48,20 @@ def sample(name: str, number: int, output: Path | None, seed: int, as_json: bool
 @click.argument("net", required=False)
 @click.option("--space", "name", default="UniNAS", show_default=True, help="The space whose moves are drawn.")
 @click.option("--moves", type=click.IntRange(1), default=1, show_default=True, help="How many moves in a row.")
+@click.option(
+    "--even",
+    type=click.Choice(["rules", "moves"]),
+    default="rules",
+    show_default=True,
+    help="Odds within a kind of moves: equal for all sites, or for all moves, so that a site with many has more.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A file, for the text of the last network.")
 @seed_option
 @json_option
-def mutate(net: str | None, name: str, moves: int, output: Path | None, seed: int, as_json: bool) -> None:
+def mutate(net: str | None, name: str, moves: int, even: str, output: Path | None, seed: int, as_json: bool) -> None:
     """Walk from NET, or from where the space starts, by random moves; print each as a sentence."""
     start = build(*find(net)) if net else None
-    walk = walk_of(space(*find(name)), start)
+    walk = walk_of(space(*find(name)), start, even=even)
     rng = random.Random(seed)
     if start is not None and isinstance(walk, ChoiceWalk):
         walk.member(start)  # raises where it is none

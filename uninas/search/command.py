@@ -89,6 +89,13 @@ _SETTINGS = _named(
     click.option(
         "--tune", "tuning", multiple=True, callback=_options, metavar="NAME=VALUE", help="Option of the strategy."
     ),
+    click.option(
+        "--even",
+        type=click.Choice(["", "rules", "moves"]),
+        default="",
+        metavar="rules|moves",
+        help="Odds within a kind of moves: equal for all sites, or for all moves, so that a site with many has more.",
+    ),
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Equal seeds, equal candidates."),
     click.option("--params-min", type=count, help="Fewest parameters, instead of what the space says."),
     click.option("--params-max", type=count, help="Most parameters (30M)."),

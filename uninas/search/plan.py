@@ -57,6 +57,8 @@ class Settings:
     asynchronous: bool = False
     """Scores count in the order of their coming: no waiting, and no two runs alike."""
     threads: int = 1
+    even: str = ""
+    """Over what moves are drawn at even odds within a kind, see `mutate.Moves`: '' is its default, rules."""
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -152,14 +154,15 @@ def _moved(settings: Settings, module: Module, definition: ast.Network) -> Plan:
         from uninas.search.scoring import with_classes  # here, because it loads torch
 
         start = with_classes(start, settings.classes)
-    return Plan(settings, found, start, walk_of(found, start, _budget(found.budget, settings.limits)), _text(module))
+    walk = walk_of(found, start, _budget(found.budget, settings.limits), settings.even or "rules")
+    return Plan(settings, found, start, walk, _text(module))
 
 
 def _chosen(settings: Settings, module: Module, definition: ast.Network) -> Plan:
     """A space of choices; the start is a member drawn by the seed."""
     name = definition.name.text
-    if settings.start or settings.classes is not None:
-        what = "start" if settings.start else "number of classes"
+    if settings.start or settings.even or settings.classes is not None:
+        what = "start" if settings.start else "choice of odds" if settings.even else "number of classes"
         raise error("UNI071", f"expected no {what} for {name}, a space of choices", None, "it stands in its text")
     found = space(module, name)
     walk = walk_of(found, budget=_budget(found.budget, settings.limits))

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from uninas.errors import UninasError, error, shown
-from uninas.process import keep_memory
+from uninas.process import keep_memory, limit_memory
 from uninas.search.objectives import Recipe
 from uninas.search.tasks import Result, ScoreFunction, Task, evaluated, failed, score_functions
 
@@ -44,7 +44,7 @@ class RayExecutor:
         except ImportError:
             raise error("UNI071", "expected the package ray", None, "pip install 'uninas-toolkit[ray]'") from None
         self.ray = ray
-        self.recipe, self.time_limit = recipe, time_limit
+        self.recipe, self.time_limit, self.memory_limit = recipe, time_limit, memory_limit
         self._mine = not ray.is_initialized()
         try:
             if self._mine:
@@ -69,7 +69,8 @@ class RayExecutor:
         return self.jobs + (0 if self.time_limit else SPARE) - len(self._flying)
 
     def submit(self, task: Task) -> None:
-        self._flying[self._score.remote(self.recipe, task.lean())] = task, time.monotonic(), time.time()
+        reference = self._score.remote(self.recipe, task.lean(), self.memory_limit)
+        self._flying[reference] = task, time.monotonic(), time.time()
 
     def wait(self) -> list[Result]:
         found: list[Result] = []
@@ -123,10 +124,13 @@ def _directions(recipe: Recipe) -> dict[str, str]:
     return score_functions(recipe)[1]
 
 
-def _score(recipe: Recipe, task: Task) -> Result:
+def _score(recipe: Recipe, task: Task, memory_limit: float | None) -> Result:
     functions = _FUNCTIONS.get(repr(recipe))
     if functions is None:
-        keep_memory()
+        if memory_limit:  # which Ray takes for a promise, by which it chooses nodes
+            limit_memory(int(memory_limit))
+        else:
+            keep_memory()
         functions = _FUNCTIONS[repr(recipe)] = score_functions(recipe)[0]
     where = f"{socket.gethostname()}:{os.getpid()}"
     return evaluated(task, functions[task.rung], where, recipe.rungs[task.rung][1:])

@@ -123,7 +123,7 @@ class Run:
             result.score, result.components, result.failure, draft.seed, result.seconds, birth.refused, birth.mate,
             birth.rung, graph.activations, graph.peak, result.reason, result.worker, result.started,
         )  # fmt: skip
-        if draft.number == 0 and result.failure:
+        if draft.number == 0 and result.failure and not self.search.pool.draws:
             raise error("UNI070", f"the start cannot be scored: {result.failure}", None, "try it alone: uninas score")
         self.store.add(candidate, None if candidate.promoted else text)
         score = result.score

@@ -157,7 +157,9 @@ class Store:
 
     def _opened(self, read_only: bool) -> sqlite3.Connection:
         if read_only:
-            db = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY)
+            # Readers, too, keep a file beside the database, but where nobody can write it does not change either.
+            how = "mode=ro" if os.access(self.path.parent, os.W_OK) else "immutable=1"
+            db = sqlite3.connect(f"{self.path.absolute().as_uri()}?{how}", uri=True, timeout=BUSY)
         else:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             db = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY)

@@ -22,7 +22,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from uninas.errors import UninasError, error
-from uninas.process import keep_memory, own_device
+from uninas.process import keep_memory, limit_memory, own_device
 from uninas.search.objectives import Recipe
 from uninas.search.tasks import Result, Task, evaluated, failed, score_functions
 
@@ -209,7 +209,7 @@ def serve(connection: Connection, recipe: Recipe, index: int, memory_limit: floa
         connection.send(problem)
         return
     if memory_limit:
-        _limit_memory(int(memory_limit))  # where memory is short, none is kept, as that takes a third more
+        limit_memory(int(memory_limit))  # where memory is short, none is kept, as that takes a third more
     else:
         keep_memory()
     connection.send(directions)
@@ -226,12 +226,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _limit_memory(limit: int) -> None:
-    """Private memory of this process, from now on: more of it is an error in the candidate that asks for it."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
