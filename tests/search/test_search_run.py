@@ -351,6 +351,9 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path, make, score):
         ("UPDATE candidates SET parent = 3 WHERE number = 3", "candidate 3 has no parent"),
         ("UPDATE candidates SET edit = '{\"move\": 1}' WHERE number = 3", "expected the record of an edit"),
         ("UPDATE candidates SET edit = 'x' WHERE number = 3", "candidate 3 cannot be read"),
+        ("UPDATE candidates SET components = '[1]' WHERE number = 3", "candidate 3 cannot be read"),
+        ("UPDATE candidates SET score = 'abc' WHERE number = 3", "candidate 3 cannot be read"),
+        ("UPDATE settings SET value = '{' WHERE name = 'objectives'", "the file is damaged"),
     ],
 )
 def test_a_run_that_someone_changed_is_refused(change, message, tmp_path, make, score):

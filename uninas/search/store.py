@@ -439,7 +439,7 @@ class Store:
             yield
         except sqlite3.OperationalError as problem:
             raise error("UNI070", f"cannot use {self.path}: {problem}", None, _hint(str(problem))) from None
-        except (sqlite3.DatabaseError, OSError) as problem:
+        except (sqlite3.DatabaseError, OSError, json.JSONDecodeError) as problem:
             hint = "the file is damaged: move it away, or use another folder" if self.path.is_file() else ""
             raise error("UNI070", f"cannot use {self.path}: {problem}", None, hint) from None
 
@@ -476,6 +476,9 @@ def _candidate(row: tuple[Any, ...]) -> Candidate:
         values["edit"] = None if edit is None else read_edit(json.loads(edit))
         values["components"] = json.loads(values["components"])
         values["refused"] = json.loads(values["refused"])
+        if not all(isinstance(values[name], dict) for name in ("components", "refused")):
+            raise TypeError("expected numbers by name")
+        values["score"] = None if values["score"] is None else float(values["score"])
         return Candidate(**values)
     except (TypeError, ValueError) as problem:
         raise error("UNI070", f"candidate {values['number']} cannot be read: {shown(problem)}") from None
