@@ -77,7 +77,7 @@ def test_the_order_of_the_batch_and_the_scale_of_the_output_do_not_matter():
         (nn.Linear(3, 2), torch.ones(1, 3), "at least 2 samples to correlate"),
         (nn.AvgPool1d(3), torch.ones(2, 1, 3), "by the same amount on every element"),
         (nn.Threshold(10, 0.0), torch.ones(2, 3), "does not depend on its input"),
-        (nn.Embedding(5, 2), torch.ones(2, 3, dtype=torch.long), "does not depend on its input"),
+        (nn.Embedding(5, 2), torch.ones(2, 3, dtype=torch.long), "expected an input of floating-point numbers"),
     ],
 )
 def test_where_there_is_no_score_the_error_says_why(module: nn.Module, x: Tensor | tuple[Tensor, ...], message: str):

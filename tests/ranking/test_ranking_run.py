@@ -14,7 +14,7 @@ from uninas.aggregate import AGGREGATES, parts_of
 from uninas.ranking import report
 from uninas.ranking.members import builder, dataset
 from uninas.ranking.run import Ranking, Settings
-from uninas.ranking.scoring import Job, Scorer
+from uninas.ranking.scoring import Job, Scorer, died, failed
 from uninas.ranking.store import FILE, Store
 
 PROXIES = ("vkdnw", "params", "naswot")
@@ -68,6 +68,18 @@ def test_what_was_begun_small_ends_as_if_it_had_begun_large(tmp_path, settings):
     few = finished(tmp_path / "grown", small).splitlines()[1:]
     assert len({line.split(",")[0] for line in few}) == 2
     assert finished(tmp_path / "grown", settings) == whole
+
+
+def test_what_died_is_tried_again_and_what_failed_is_not(tmp_path, settings):
+    whole = finished(tmp_path / "whole", settings)
+    with Ranking(tmp_path / "run", settings) as ranking:
+        first, second = ranking.jobs[:2]
+        ranking.store.add(died(first))
+        ranking.store.add(failed(second, "too odd"))
+    with Ranking(tmp_path / "run", settings) as ranking:
+        assert first in ranking.jobs and second not in ranking.jobs
+        ranking.store.add(died(second))
+    assert finished(tmp_path / "run", settings) == whole
 
 
 def test_processes_give_the_scores_of_one_process(tmp_path, settings):
