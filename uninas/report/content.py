@@ -29,7 +29,7 @@ FIELDS = ("number", "parent", "mate", "rung", "params", "macs", "activations", "
 ASKED = (
     "start", "strategy", "tuning", "proxy", "options", "further", "cheap", "iterations", "seed", "params_min",
     "params_max", "flops_min", "flops_max", "img_size", "classes", "batch_size", "images", "fold", "device",
-    "threads", "ahead", "asynchronous",
+    "threads", "ahead", "asynchronous", "even",
 )  # fmt: skip
 """Settings that decide which candidates a run meets, as `uninas search` asks for them."""
 FLAGS = {
