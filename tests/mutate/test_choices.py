@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+from click.testing import CliRunner
 
 from uninas import nasbench201
 from uninas.elaborate import build, space
@@ -11,6 +12,7 @@ from uninas.errors import UninasError
 from uninas.graph import Graph, Node, Wire
 from uninas.library import find, load_text
 from uninas.mutate import ChoiceWalk, Choose, Insert, MoveWalk, member_of, read_edit, record, walk_of
+from uninas.mutate.command import mutate
 from uninas.ops.activation import Relu
 from uninas.printer import dumps
 from uninas.space import Budget, Limit
@@ -67,6 +69,18 @@ def test_an_edit_that_answers_nothing_is_refused(changes):
     walk = walk_of(space(*find("nasbench201")))
     with pytest.raises(UninasError, match="UNI080"):
         walk.apply(walk.sample(random.Random(0)), Choose((), changes))
+
+
+def test_a_walk_by_command_begins_at_the_network_that_is_named(tmp_path):
+    file = tmp_path / "cell.uni"
+    walk = walk_of(space(*find("nasbench201")))
+    start = walk.sample(random.Random(5))
+    file.write_text(dumps(start))
+    result = CliRunner().invoke(mutate, [str(file), "--space", "nasbench201", "--json"])
+    made = walk.apply(start, read_edit(json.loads(result.output)["edit"]))
+    assert json.loads(result.output)["key"] == made.key[:16]
+    outside = CliRunner().invoke(mutate, ["resnet18", "--space", "nasbench201"])
+    assert isinstance(outside.exception, UninasError) and "UNI042" in str(outside.exception)
 
 
 def test_a_vector_of_something_else_is_refused():

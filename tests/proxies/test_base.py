@@ -207,6 +207,7 @@ def test_what_is_not_finite_is_an_error(value: float):
     ("name", "options", "message"),
     [
         ("vkdmw", {}, "there is no proxy 'vkdmw'\n.*did you mean 'vkdnw'"),
+        ("vkdnw", {"quantiles": ["a"]}, "expected the option quantiles of vkdnw to be like"),
         ("vkdnw", {"vkdnv.scalars": 2}, "has no option 'vkdnv.scalars'"),
         ("vkdnw", {"scalar": 2}, "has no option 'scalar'\n.*did you mean 'scalars'"),
         ("params", {"seed": 2}, r"has no option 'seed'\n.*its options are \(none\)"),

@@ -321,6 +321,23 @@ def test_a_flow_beyond_float64_is_an_error():
         score("synflow", module, torch.ones(1, 4))
 
 
+class Single(nn.Module):
+    """Insists on float32."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.layer(x.float())
+
+
+def test_synflow_of_a_module_that_insists_on_float32():
+    module = Single()
+    flow = module.layer.weight.abs().sum().item()  # R is the sum of all absolute weights and biases
+    assert score("synflow", module, torch.ones(2, 4)).value == pytest.approx(flow, rel=1e-5)
+
+
 def test_inputs_without_derivatives():
     module = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(12, 3))
     words = torch.tensor([[0, 1, 2], [3, 4, 0]])
