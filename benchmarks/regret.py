@@ -78,7 +78,8 @@ def planned(settings: Settings) -> Plan:
     plan = make_plan(settings)
     space = dataclasses.replace(plan.space, build=lambda decide: member(tuple(map(decide, plan.space.choices))))
     walk = ChoiceWalk(space, plan.budget)
-    return Plan(settings, space, walk.sample(random.Random(f"start of {settings.seed}")), walk, "")
+    start = walk.sample(random.Random(f"start of {settings.seed}"))
+    return dataclasses.replace(plan, space=space, start=start, walk=walk)
 
 
 @cache

@@ -51,13 +51,19 @@ def keep_memory() -> None:
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
 
 
-def limit_memory(limit: int) -> None:
-    """Private memory of this process, from now on: more of it is an error in the candidate that asks for it."""
+def manage_memory(limit: float | None) -> None:
+    """What a worker does about memory: keep it, or, where there is a limit (bytes), take no more than that.
+
+    More is then an error in the candidate that asks for it; and none is kept, as that takes a third more.
+    """
+    if not limit:
+        keep_memory()
+        return
     try:
         import resource
     except ImportError:  # not on Windows
         return
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    resource.setrlimit(resource.RLIMIT_DATA, (int(limit), resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def own_device(device: str, index: int) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from uninas.proxies.activations import prepare
 from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
-from uninas.proxies.gradients import Labels, derivatives, logits_of, targets
+from uninas.proxies.gradients import Labels, derivatives, leaves_of, logits_of, targets
 
 MANY = 100  # classes, from where on differences count
 
@@ -32,10 +32,7 @@ def epe_nas(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, la
     Scores grow with the batch, so compare them for batches of one size. Components: `classes`, how many occur. Raises
     ProxyError unless the output is finite logits (N, K), K > 1, and where a gradient is zero or constant.
     """
-    leaves = tuple(part.detach().clone() for part in prepare(module, inputs))
-    wanted = [leaf.requires_grad_() for leaf in leaves if leaf.is_floating_point()]
-    if not wanted:
-        raise ProxyError("expected an input of floating-point numbers, to differentiate by, but got integers")
+    leaves, wanted = leaves_of(prepare(module, inputs))
     logits = logits_of(module, leaves)
     chosen = targets(logits, generator, labels)
     gradients = torch.cat([part.flatten(1) for part in derivatives(logits.sum(), wanted)], 1)

@@ -68,6 +68,18 @@ def integers(labels: Sequence[int] | Tensor, samples: int) -> Tensor:
     return given.long()
 
 
+def leaves_of(inputs: Inputs) -> tuple[Inputs, list[Tensor]]:
+    """The inputs to differentiate by, all as a module takes them and those that are floating-point.
+
+    ProxyError if none is.
+    """
+    leaves = tuple(part.detach().clone().requires_grad_(part.is_floating_point()) for part in inputs)
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    if not wanted:
+        raise ProxyError("expected an input of floating-point numbers, to differentiate by, but got integers")
+    return leaves, wanted
+
+
 def derivatives(value: Tensor, by: Sequence[Tensor], *, differentiable: bool = False) -> tuple[Tensor, ...]:
     """The derivatives of a scalar, zero where it does not depend. ProxyError if torch cannot, or all are missing."""
     try:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from uninas.proxies.activations import prepare, run
 from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
+from uninas.proxies.gradients import leaves_of
 
 
 def correlation_score(gradients: Tensor, k: float = 1e-5) -> float:
@@ -53,10 +54,7 @@ def input_gradients(module: nn.Module, inputs: Inputs, generator: torch.Generato
     as it is; afterwards it has no gradients by its weights. ProxyError if the output does not depend on the input.
     """
     module.requires_grad_(False)  # spares the gradients by weights
-    leaves = tuple(part.detach().clone().requires_grad_(part.is_floating_point()) for part in inputs)
-    wanted = [leaf for leaf in leaves if leaf.requires_grad]
-    if not wanted:
-        raise ProxyError("expected an input of floating-point numbers, to differentiate by, but got integers")
+    leaves, wanted = leaves_of(inputs)
     output = run(module, leaves)
     if not output.requires_grad:
         raise ProxyError("the network's output does not depend on its input")

@@ -267,14 +267,11 @@ class Search:
 
 def _numbers(score: float | Mapping[str, float]) -> dict[str, float]:
     """The numbers of a score, by name."""
+    named = score if isinstance(score, Mapping) else {"score": score}
     try:
-        return {name: float(value) for name, value in _named(score).items()}
+        return {name: float(value) for name, value in named.items()}
     except (TypeError, ValueError):
         raise error("UNI071", f"expected a number as score, or numbers by name, but got {shown(score)}") from None
-
-
-def _named(score: float | Mapping[str, float]) -> Mapping[str, float]:
-    return score if isinstance(score, Mapping) else {"score": score}
 
 
 def _directed(objective: Objective, directions: Mapping[str, str]) -> Objective:

@@ -67,7 +67,10 @@ def compare(folders: Sequence[Path], as_json: bool) -> None:
 
 
 def state(store: Store) -> dict[str, Any]:
-    """How far a run is, as plain values. Takes no longer for a large run than for a small one."""
+    """How far a run is, as plain values.
+
+    Takes no longer for a large run than for a small one, unless its best is that by all objectives together.
+    """
     settings, totals = store.settings, store.totals()
     done = sum(total.candidates for total in totals)
     first = min((total.first for total in totals), default=0.0)
@@ -160,10 +163,12 @@ def origin(candidate: Candidate) -> str:
 
 
 def _best(store: Store, count: int, pareto: bool) -> list[tuple[Candidate, float | None]]:
-    from uninas.search import top as tops
-
     if pareto:
         return [(candidate, candidate.score) for candidate in store.front()[:count]]
+    if not store.ranked_together:
+        return [(candidate, candidate.score) for candidate in store.best(count=count)]
+    from uninas.search import top as tops  # here, because it loads numpy, which takes longer than all the rest
+
     return list(tops.top(store, count))
 
 

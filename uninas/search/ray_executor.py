@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from uninas.errors import UninasError, error, shown
-from uninas.process import keep_memory, limit_memory
+from uninas.process import manage_memory
 from uninas.search.objectives import Recipe
 from uninas.search.tasks import Result, ScoreFunction, Task, evaluated, failed, score_functions
 
@@ -127,10 +127,7 @@ def _directions(recipe: Recipe) -> dict[str, str]:
 def _score(recipe: Recipe, task: Task, memory_limit: float | None) -> Result:
     functions = _FUNCTIONS.get(repr(recipe))
     if functions is None:
-        if memory_limit:  # which Ray takes for a promise, by which it chooses nodes
-            limit_memory(int(memory_limit))
-        else:
-            keep_memory()
+        manage_memory(memory_limit)  # Ray takes the limit for a promise, by which it chooses nodes
         functions = _FUNCTIONS[repr(recipe)] = score_functions(recipe)[0]
     where = f"{socket.gethostname()}:{os.getpid()}"
     return evaluated(task, functions[task.rung], where, recipe.rungs[task.rung][1:])

@@ -15,7 +15,7 @@ from typing import Any, Self
 from uninas.elaborate import build
 from uninas.errors import UninasError, error
 from uninas.graph import Graph
-from uninas.library import load_text
+from uninas.library import find
 from uninas.printer import dumps
 from uninas.search.ask import Draft, Search
 from uninas.search.executor import Executor
@@ -98,8 +98,7 @@ class Run:
 
     def _stored(self, number: int) -> Graph:
         """The architecture of a candidate as its text has it."""
-        module = load_text(self.store.text(number))
-        return build(module, list(module.definitions)[-1])
+        return build(*find(self.store.text(number)))
 
     def _next(self, iterations: int) -> Draft | None:
         """The next candidate to be scored: first those that were lost in flight."""

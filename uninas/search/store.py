@@ -245,6 +245,11 @@ class Store:
         return [(name, direction) for name, direction in self.settings.get("objectives", [[]])[-1:][0]]
 
     @property
+    def ranked_together(self) -> bool:
+        """Whether the strategy ranks by several objectives together, so that a single score says little."""
+        return self.settings.get("strategy") == "rank" and len(self.objectives) > 1
+
+    @property
     def last_rung(self) -> int:
         """The rung whose scores count."""
         return max(0, len(self.settings.get("objectives", [])) - 1)

@@ -11,14 +11,9 @@ from uninas.search.objectives import weights
 from uninas.search.store import Candidate, Store
 
 
-def ranked_together(store: Store) -> bool:
-    """Whether the run's strategy ranks by several objectives together, so that a single score says little."""
-    return store.settings.get("strategy") == "rank" and len(store.objectives) > 1
-
-
 def top(store: Store, count: int) -> list[tuple[Candidate, float]]:
     """The best candidates of the last rung with what they are ordered by: the score, or the sum of log ranks."""
-    if not ranked_together(store):
+    if not store.ranked_together:
         return [(candidate, candidate.score or 0.0) for candidate in store.best(count=count)]
     numbers, rows = merit_rows(store)
     counts = weights(str(store.settings.get("proxy")), [name for name, _ in store.objectives])

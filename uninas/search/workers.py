@@ -22,7 +22,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from uninas.errors import UninasError, error
-from uninas.process import keep_memory, limit_memory, own_device
+from uninas.process import manage_memory, own_device
 from uninas.search.objectives import Recipe
 from uninas.search.tasks import Result, Task, evaluated, failed, score_functions
 
@@ -208,10 +208,7 @@ def serve(connection: Connection, recipe: Recipe, index: int, memory_limit: floa
     except UninasError as problem:
         connection.send(problem)
         return
-    if memory_limit:
-        limit_memory(int(memory_limit))  # where memory is short, none is kept, as that takes a third more
-    else:
-        keep_memory()
+    manage_memory(memory_limit)
     connection.send(directions)
     with suppress(EOFError, OSError):
         while True:
