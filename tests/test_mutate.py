@@ -26,6 +26,7 @@ from uninas.mutate import (
     read_edit,
     record,
     region,
+    walk_of,
 )
 from uninas.printer import dumps
 from uninas.space import Budget, Limit, MoveRule
@@ -316,6 +317,17 @@ def test_refusals_are_counted_by_reason(moves, uninas_space):
     empty = apply(start, Remove((), "relu", Wire("in")), removes)
     with pytest.raises(UninasError, match=r"among 30 draws.*\(known \d+, site \d+\)"):
         propose(start, removes, Budget(), random.Random(1), {empty.key}, patience=30)
+
+
+@pytest.mark.parametrize(("written", "draws"), [("patience 17", 17), ("", 1000)])
+def test_a_space_says_how_many_refusals_in_a_row_end_a_step(written, draws):
+    text = f"from networks.resnet18 import resnet18 space S {{ start resnet18 moves remove where C == 1 {written} }}"
+    walk = walk_of(space(load_text(text), "S"))
+    with pytest.raises(UninasError, match=rf"among {draws} draws"):
+        walk.propose(walk.start, random.Random(0), ())
+    members = f"input 3 x 8 x 8 choose wide in 4..8 head conv(wide, 3) budget params <= 1 {written}"
+    with pytest.raises(UninasError, match=rf"among {draws} draws"):
+        walk_of(space(load_text(f"space S {{ {members} }}"), "S")).sample(random.Random(0))
 
 
 def test_a_proposal_says_what_was_refused_before(moves):

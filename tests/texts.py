@@ -9,7 +9,7 @@ NAMES = ["a", "b", "x", "C", "H", "out", "relu", "conv", "Gate", "width", "block
 WIRES = [*NAMES, "stem", "stage", "input", "moves"]  # words of the network level may name wires
 NUMBERS = ["0", "1", "3", "17", "0.5", "2k", "1.5M", "1e-5"]
 GAPS = [" ", " ", " ", "  ", "\t", "\n", "\n    ", "\r\n", "\n\n\n", " # why\n", "\n# how\n", "\n\n  #\n\n"]
-MEMBERS = ["input", "init", "stem", "head", "section", "stage", "choose", "start", "moves", "budget"]
+MEMBERS = ["input", "init", "stem", "head", "section", "stage", "choose", "start", "moves", "patience", "budget"]
 
 
 class Writer:
@@ -95,6 +95,8 @@ class Writer:
             self.choice()
         elif word == "moves":
             self.listed(self.move)
+        elif word == "patience":
+            self.pick(NUMBERS)
         else:
             self.listed(self.budget)
 

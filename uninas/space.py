@@ -16,6 +16,9 @@ from uninas.errors import Span, UninasError, did_you_mean, error, shown
 from uninas.graph import Graph
 from uninas.simplify import redundant
 
+PATIENCE = 1000
+"""Refusals in a row after which there is probably no legal move, unless a space says otherwise."""
+
 METRICS: dict[str, Callable[[Graph], int]] = {
     "params": lambda graph: graph.cost.params,
     "flops": lambda graph: graph.cost.flops,
@@ -221,6 +224,8 @@ class Space:
     """Further choices open up inside, depending on the answers to these."""
     counted: Callable[[], int] | None = field(default=None, repr=False)
     """Counts the members of a nested space."""
+    patience: int = PATIENCE
+    """How many draws in a row may be refused before a step is given up."""
 
     def count(self) -> int:
         """Number of assignments, exactly. Raises UNI030 where that would take too long to find out."""

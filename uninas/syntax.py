@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
@@ -264,6 +264,13 @@ class Moves(Syntax):
 
 
 @dataclass(frozen=True)
+class Patience(Syntax):
+    """How many draws in a row may be refused before a step is given up."""
+
+    draws: Number
+
+
+@dataclass(frozen=True)
 class Bound(Syntax):
     """One limit of a budget; `relative` limits are fractions of what the start costs."""
 
@@ -278,7 +285,9 @@ class Budgets(Syntax):
     bounds: tuple[Bound, ...]
 
 
-NetworkMember = Input | Init | Section | Stage | Choose | Start | Moves | Budgets
+_Member = TypeVar("_Member", Input, Init, Start, Patience)  # those of which there is one at most
+
+NetworkMember = Input | Init | Section | Stage | Choose | Start | Moves | Patience | Budgets
 
 
 @dataclass(frozen=True)
@@ -305,6 +314,14 @@ class Network(Syntax):
     members: tuple[NetworkMember, ...]
     doc: str
     is_space: bool
+
+    def only(self, kind: type[_Member]) -> _Member | None:
+        """The member of that kind, if there is one. Raises UNI011 where there are more."""
+        found = [member for member in self.members if isinstance(member, kind)]
+        if len(found) > 1:
+            word = kind.__name__.lower()
+            raise error("UNI011", f"expected one {word} in {self.name.text}, but it has {len(found)}", found[1].span)
+        return found[0] if found else None
 
 
 Definition = Block | Network
@@ -467,8 +484,8 @@ _SIGNS = {
 }  # fmt: skip
 # Words that a wire may also bear: they are allowed nearly everywhere a name is, and would crowd every message.
 _QUIET = {
-    "STEM", "HEAD", "SECTION", "STAGE", "CHOOSE", "START", "MOVES", "BUDGET", "INIT", "INPUT", "STRIDE", "WITH",
-    "WHERE",
+    "STEM", "HEAD", "SECTION", "STAGE", "CHOOSE", "START", "MOVES", "PATIENCE", "BUDGET", "INIT", "INPUT", "STRIDE",
+    "WITH", "WHERE",
 }  # fmt: skip
 
 
@@ -615,6 +632,9 @@ class _Builder:
         value = 1.0 if weight is None else float(self.number(self(weight).span, weight).value)
         given = self.all(options.children) if options is not None else ()
         return Move(span, self(name), value, given, self.optional(where))
+
+    def patience(self, span: Span, draws: Token) -> Patience:
+        return Patience(span, self.number(self(draws).span, draws))
 
     def budgets(self, span: Span, *bounds: Any) -> Budgets:
         return Budgets(span, self.all(bounds))

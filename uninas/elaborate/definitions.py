@@ -51,7 +51,7 @@ class Elaborator(Steps):
         if isinstance(definition, ast.Block):
             given = definition.input
         else:
-            given = next((member for member in definition.members if isinstance(member, ast.Input)), None)
+            given = definition.only(ast.Input)
             if given is None:
                 raise error(
                     "UNI023",
@@ -156,11 +156,15 @@ class Elaborator(Steps):
         builder = Builder(inputs, self.work)
         scope = Scope(module, builder)
         self.bind_parameters(network, values, scope)
-        wires, init, stages = builder.input, "default", 0
+        wires, stages = builder.input, 0
+        chosen = network.only(ast.Init)
+        init = self.init(chosen) if chosen else "default"
+        astray = [member for member in network.members if isinstance(member, ast.Start | ast.Moves | ast.Patience)]
+        if astray and not network.is_space:
+            hint = f"write: space {network.name.text} {{ ... }}"
+            raise error("UNI002", "a start, moves and their patience stand in a space", astray[0].span, hint)
         for member in network.members:
-            if isinstance(member, ast.Init):
-                init = self.init(member)
-            elif isinstance(member, ast.Choose):
+            if isinstance(member, ast.Choose):
                 self.choose(member, scope, scope)
             elif isinstance(member, ast.Section):
                 graph = self.chain_graph(member.body, wires.shapes, scope, member.name.text)

@@ -14,18 +14,19 @@ from uninas.graph import Graph
 from uninas.library import Module
 from uninas.op import REGISTRY, Shape
 from uninas.scope import Callee, Scope, Symbol, Value
-from uninas.space import Budget, Choice, Decide, Facts, Limit, MoveOption, MoveRule, Space
+from uninas.space import PATIENCE, Budget, Choice, Decide, Facts, Limit, MoveOption, MoveRule, Space
 
 SOMEWHERE = Facts(0, 0, 2, "conv", "block", *PROBE)  # a site on which filters are tried
+MAX_PATIENCE = 1_000_000
 MAX_KEPT = 10_000  # blocks and sections kept for the next member of a space
 
 
 def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Space:
     """The space that a `space` (or a network with open choices) describes. Raises UninasError."""
-    starts = [member for member in network.members if isinstance(member, ast.Start)]
+    start, patience = network.only(ast.Start), network.only(ast.Patience)
     sections = [member for member in network.members if isinstance(member, (ast.Section, ast.Stage))]
     name = network.name
-    if network.is_space and not starts and not sections:
+    if network.is_space and not start and not sections:
         raise error("UNI023", f"expected {name.text} to have a start, or sections of its own", name.span)
     moves = [move for member in network.members if isinstance(member, ast.Moves) for move in member.moves]
     bounds = [bound for member in network.members if isinstance(member, ast.Budgets) for bound in member.bounds]
@@ -70,12 +71,20 @@ def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Spa
         doc=network.doc,
         budget=Budget(tuple(limits)),
         moves=tuple(rules),
-        start=_start(starts[0], module) if starts else None,
+        start=_start(start, module) if start else None,
         build=build if sections else None,
         choices=choices,
         nested=nested,
         counted=(lambda: _counted(module, network, shape)) if nested else None,
+        patience=_draws(patience) if patience else PATIENCE,
     )
+
+
+def _draws(patience: ast.Patience) -> int:
+    draws = patience.draws.value
+    if not isinstance(draws, int) or not 1 <= draws <= MAX_PATIENCE:
+        raise error("UNI015", f"expected from 1 to {MAX_PATIENCE:,} draws, but got {draws:,}", patience.draws.span)
+    return draws
 
 
 def _counted(module: Module, network: ast.Network, shape: Shape | None) -> int:

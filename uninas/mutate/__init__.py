@@ -19,7 +19,7 @@ from uninas.mutate.graft import Graft
 from uninas.mutate.heads import Own, Share
 from uninas.mutate.insert import Insert, Remove
 from uninas.mutate.moves import Moves
-from uninas.mutate.propose import PATIENCE, Proposal, apply, attempt, propose
+from uninas.mutate.propose import Proposal, apply, attempt, propose
 from uninas.mutate.replace import Replace, SetAttribute
 from uninas.mutate.rows import Delete, Depth, Duplicate, Move, Swap
 from uninas.mutate.sites import Port, Reason, Refusal, Site, blocks, places, region, sites, transparent
@@ -30,7 +30,7 @@ from uninas.mutate.wrap import Wrap
 from uninas.space import Budget
 
 __all__ = [
-    "KINDS", "PATIENCE", "Budget", "ChoiceWalk", "Choose", "Delete", "Depth", "Duplicate", "Edit", "Graft", "Insert",
+    "KINDS", "Budget", "ChoiceWalk", "Choose", "Delete", "Depth", "Duplicate", "Edit", "Graft", "Insert",
     "Move", "MoveWalk", "Moves", "Own", "Port", "Proposal", "Reason", "Refusal", "Remove", "Replace", "Resolution",
     "SetAttribute", "Share", "Site", "Skip", "Strides", "Swap", "Unskip", "Walk", "Width", "Wrap", "apply", "attempt",
     "blocks", "member_of", "places", "propose", "read_edit", "record", "region", "sites", "transparent", "walk_of",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uninas.errors import error
 from uninas.graph import Graph
 from uninas.mutate.edits import Bodies, Edit
-from uninas.mutate.propose import PATIENCE, Proposal, allowed, first_allowed
+from uninas.mutate.propose import Proposal, allowed, first_allowed
 from uninas.mutate.sites import Refusal
 from uninas.op import Op
 from uninas.space import Budget, Member, Space
@@ -55,14 +55,14 @@ class ChoiceWalk:
         self._members: OrderedDict[str, Member] = OrderedDict()
 
     def sample(self, rng: random.Random) -> Graph:
-        """A random member that keeps the budget. Raises UNI080 when a thousand in a row do not."""
+        """A random member that keeps the budget. Raises UNI080 when patience ends."""
         return self.draw(rng, ()).graph
 
-    def draw(self, rng: random.Random, seen: Container[str], patience: int = PATIENCE) -> Proposal:
+    def draw(self, rng: random.Random, seen: Container[str], patience: int | None = None) -> Proposal:
         """A random new member; its edit answers all choices."""
-        return self._first(dict, {}, rng, seen, patience)
+        return self._first(dict, {}, rng, seen, patience or self.space.patience)
 
-    def propose(self, graph: Graph, rng: random.Random, seen: Container[str], patience: int = PATIENCE) -> Proposal:
+    def propose(self, graph: Graph, rng: random.Random, seen: Container[str], patience: int | None = None) -> Proposal:
         """A member with one answer changed; where that opens new choices, these are answered at random."""
         member = self.member(graph)
         if not member.choices:
@@ -73,18 +73,19 @@ class ChoiceWalk:
             step = rng.randrange(1, len(choice.options))
             return {**member.answers, choice.path: (member.answers[choice.path] + step) % len(choice.options)}
 
-        return self._first(other, member.answers, rng, seen, patience)
+        return self._first(other, member.answers, rng, seen, patience or self._patience(member))
 
     def crossover(
-        self, a: Graph, b: Graph, rng: random.Random, seen: Container[str], patience: int = PATIENCE
+        self, a: Graph, b: Graph, rng: random.Random, seen: Container[str], patience: int | None = None
     ) -> Proposal:
         """A member that has each answer from one of two, as a change of the first."""
-        first, second = self.member(a).answers, self.member(b).answers
+        member = self.member(a)
+        first, second = member.answers, self.member(b).answers
 
         def child() -> dict[str, int]:
             return {**first, **{name: option for name, option in second.items() if rng.random() < 0.5}}
 
-        return self._first(child, first, rng, seen, patience, b.key)
+        return self._first(child, first, rng, seen, patience or self._patience(member), b.key)
 
     def apply(self, graph: Graph, edit: Edit, mate: Graph | None = None) -> Graph:
         """The member after an edit. Raises UNI080 when it is no edit of choices, or does not fit."""
@@ -125,6 +126,11 @@ class ChoiceWalk:
             known = member_of(self.space, graph)
             self._remember(known)
         return known
+
+    def _patience(self, member: Member) -> int:
+        """As many draws as meet nearly every neighbour, where these are few and all may be known."""
+        neighbours = sum(len(choice.options) - 1 for choice in member.choices)
+        return min(self.space.patience, 3 * max(8, neighbours))
 
     def _first(
         self, draw: Callable[[], dict[str, int]], before: Mapping[str, int], rng: random.Random, seen: Container[str],

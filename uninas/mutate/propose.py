@@ -15,10 +15,9 @@ from uninas.mutate.moves import Moves
 from uninas.mutate.rebuild import changed
 from uninas.mutate.sites import Refusal
 from uninas.simplify import influence, is_dead
-from uninas.space import Budget
+from uninas.space import PATIENCE, Budget
 
 MAX_OPERATIONS = 200_000  # of one architecture; its text could not be read otherwise
-PATIENCE = 1000  # refusals in a row after which there is probably no legal move
 
 
 @dataclass(frozen=True)

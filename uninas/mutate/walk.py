@@ -23,14 +23,17 @@ from uninas.mutate.choices import ChoiceWalk
 from uninas.mutate.edits import Edit
 from uninas.mutate.graft import draw_graft
 from uninas.mutate.moves import Moves
-from uninas.mutate.propose import PATIENCE, Proposal, allowed, apply, attempt, first_allowed, propose
+from uninas.mutate.propose import Proposal, allowed, apply, attempt, first_allowed, propose
 from uninas.mutate.sites import Refusal
 from uninas.simplify import redundant
-from uninas.space import Budget, Space
+from uninas.space import PATIENCE, Budget, Space
 
 
 class Walk(Protocol):
-    """How to move in a space. The budget is absolute; what is proposed keeps it and has a key that is not in `seen`."""
+    """How to move in a space. The budget is absolute; what is proposed keeps it and has a key that is not in `seen`.
+
+    `patience` is how many draws in a row may be refused before a proposal is given up, by default as the space has it.
+    """
 
     @property
     def budget(self) -> Budget:
@@ -39,13 +42,13 @@ class Walk(Protocol):
     def sample(self, rng: random.Random) -> Graph:
         """Where to begin: the start of a space of moves, a random member of a space of choices. It keeps the budget."""
 
-    def propose(self, graph: Graph, rng: random.Random, seen: Container[str], patience: int = PATIENCE) -> Proposal:
-        """A random neighbour. Raises UNI080 when `patience` draws in a row are refused."""
+    def propose(self, graph: Graph, rng: random.Random, seen: Container[str], patience: int | None = None) -> Proposal:
+        """A random neighbour. Raises UNI080 when all draws are refused."""
 
     def crossover(
-        self, a: Graph, b: Graph, rng: random.Random, seen: Container[str], patience: int = PATIENCE
+        self, a: Graph, b: Graph, rng: random.Random, seen: Container[str], patience: int | None = None
     ) -> Proposal:
-        """A child of two parents, as an edit of the first. Raises UNI080 when `patience` draws are refused."""
+        """A child of two parents, as an edit of the first. Raises UNI080 when all draws are refused."""
 
     def apply(self, graph: Graph, edit: Edit, mate: Graph | None = None) -> Graph:
         """The architecture after an edit. Raises UNI080 when it does not fit."""
@@ -61,20 +64,21 @@ class MoveWalk:
     moves: Moves
     budget: Budget
     start: Graph
+    patience: int = PATIENCE
 
     def sample(self, rng: random.Random) -> Graph:
         return self.start
 
-    def propose(self, graph: Graph, rng: random.Random, seen: Container[str], patience: int = PATIENCE) -> Proposal:
-        return propose(graph, self.moves, self.budget, rng, seen, patience)
+    def propose(self, graph: Graph, rng: random.Random, seen: Container[str], patience: int | None = None) -> Proposal:
+        return propose(graph, self.moves, self.budget, rng, seen, patience or self.patience)
 
     def crossover(
-        self, a: Graph, b: Graph, rng: random.Random, seen: Container[str], patience: int = PATIENCE
+        self, a: Graph, b: Graph, rng: random.Random, seen: Container[str], patience: int | None = None
     ) -> Proposal:
         return first_allowed(
             lambda: draw_graft(a, b, rng),
             lambda edit: attempt(a, edit, self.moves, b, self.budget),
-            self.budget, seen, patience,
+            self.budget, seen, patience or self.patience,
         )  # fmt: skip
 
     def apply(self, graph: Graph, edit: Edit, mate: Graph | None = None) -> Graph:
@@ -107,7 +111,7 @@ def walk_of(space: Space, start: Graph | None = None, budget: Budget | None = No
             if redundant(start) and any(limit.metric == "redundant" for limit in limits.limits):
                 way_out = f"{way_out}; uninas print NET --simplify leaves out what does nothing"
             raise error("UNI040", f"the start {start.name} breaks the budget: {broken[0]}", None, way_out)
-        return MoveWalk(Moves([rule for rule in space.moves if rule.weight > 0], even), limits, start)
+        return MoveWalk(Moves([rule for rule in space.moves if rule.weight > 0], even), limits, start, space.patience)
     if space.build is None or not (space.choices or space.nested):
         raise error("UNI023", f"expected {space.name} to have moves or choices", None, "moves insert 0.7 { ... }, ...")
     return ChoiceWalk(space, limits)

@@ -190,10 +190,10 @@ def _start(settings: Settings, module: Module, definition: ast.Network) -> Graph
     """The network to start from: the one named in the settings, or the space's own; at the size asked for."""
     name = settings.start
     if not name:
-        starts = [member.network.text for member in definition.members if isinstance(member, ast.Start)]
-        if not starts:
+        own = definition.only(ast.Start)
+        if own is None:
             raise error("UNI023", f"expected {definition.name.text} to have a start", None, "name one with --start")
-        name = starts[0]
+        name = own.network.text
     visible = module.find(name)
     home, name = (visible[0], name) if visible else find(name)
     return sized(home, name, settings.img_size)

@@ -14,7 +14,6 @@ from uninas.search.plan import Plan
 
 KEPT = 2048  # graphs kept ready; the others are made again from their edits
 CHANGED = "the database, or this software, has changed since; begin a new run in another folder"
-PATIENCE = 300  # draws in a row that may be refused before another parent is tried
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,6 @@ class Pool:
         self.numbers: list[int] = []
         self.seen: set[str] = set()
         self.kept = KEPT
-        self.patience = PATIENCE
-        if isinstance(plan.walk, ChoiceWalk):  # a member may have few neighbours, and all of them may be known
-            neighbours = sum(len(choice.options) - 1 for choice in plan.space.choices)
-            self.patience = min(PATIENCE, 3 * max(8, neighbours))
         self._graphs: OrderedDict[int, Graph] = OrderedDict()
 
     def __len__(self) -> int:
@@ -104,12 +99,12 @@ class Pool:
 
     def child(self, parent: int, rng: random.Random, rung: int = 0) -> Birth:
         """A new architecture, one move away from `parent`. Raises UNI080 when there seems to be none."""
-        found = self.plan.walk.propose(self.graph(parent), rng, self.seen, self.patience)
+        found = self.plan.walk.propose(self.graph(parent), rng, self.seen)
         return _birth(found, parent, rung)
 
     def cross(self, parent: int, mate: int, rng: random.Random, rung: int = 0) -> Birth:
         """A new architecture from two. Raises UNI080 when there seems to be none."""
-        found = self.plan.walk.crossover(self.graph(parent), self.graph(mate), rng, self.seen, self.patience)
+        found = self.plan.walk.crossover(self.graph(parent), self.graph(mate), rng, self.seen)
         return _birth(found, parent, rung, mate)
 
     def fresh(self, rng: random.Random, rung: int = 0) -> Birth:
