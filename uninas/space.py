@@ -262,7 +262,7 @@ class Space:
         return self._built(decide)
 
     def sample(self, generator: random.Random) -> tuple[Graph, dict[str, int]]:
-        """A member with every choice answered uniformly, and its answers."""
+        """A member with every choice answered uniformly, and its answers; the budget is `mutate.ChoiceWalk`'s."""
         return self.completed({}, generator)[:2]
 
     def draw(self, generator: random.Random) -> dict[str, int]:

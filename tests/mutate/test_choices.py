@@ -156,6 +156,14 @@ def test_a_budget_that_nobody_keeps_is_told(choices):
         walk.draw(random.Random(0), (), patience=20)
 
 
+def test_what_breaks_the_budget_is_no_member_of_a_walk(choices):
+    graph = choices.completed({}).graph
+    assert walk_of(choices).member(graph).graph == graph
+    tight = ChoiceWalk(choices, Budget((Limit("params", high=graph.cost.params - 1),)))
+    with pytest.raises(UninasError, match=r"UNI040.*breaks the budget"):
+        tight.propose(graph, random.Random(0), ())
+
+
 def test_an_edit_of_another_kind_of_space_is_refused(choices, wild):
     walk = walk_of(choices)
     graph = walk.sample(random.Random(0))

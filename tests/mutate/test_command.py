@@ -45,6 +45,14 @@ def test_a_walk_is_printed_and_its_end_is_written(tmp_path):
     assert uninas.load(tmp_path / "end.uni") == graph
 
 
+def test_a_space_with_fewer_members_than_asked_for_says_how_many(tmp_path):
+    (tmp_path / "few.uni").write_text(
+        "space Few { input 3 x 8 x 8 choose wide in 4..6 head conv(wide, 3) budget params <= 140 }"
+    )
+    message = run("sample", tmp_path / "few.uni", "-n", 5, code=1)
+    assert "expected 5 different members of Few, but found 2" in message and "budget" in message
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -104,6 +104,15 @@ def test_a_loop_that_never_tells_is_told_what_to_do(over):
         list(over("climb"))
 
 
+def test_a_loop_over_a_space_that_is_used_up_ends():
+    text = "space Few { input 3 x 8 x 8 choose wide in 4..5 head conv(wide, 3) -> relu | gelu }"
+    search = Search.over(text, strategy="random")
+    for draft in search:
+        search.tell(draft, draft.graph.cost.params)
+    assert len(search) == 4 and "all were refused" in str(search.exhausted)
+    assert search.ask() is None and search.best.graph.cost.params == 3 * 9 * 5 + 5
+
+
 def test_telling_is_checked(over):
     search = over("climb", further=("params",))
     draft = search.ask()

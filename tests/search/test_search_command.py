@@ -156,6 +156,11 @@ def test_a_polite_kill_stops_like_ctrl_c(arguments, folder, root):
     ("change", "message"),
     [
         (["--proxy", "vkdwn", "-j", 0], "did you mean 'vkdnw'?"),
+        (["--proxy", "latncy", "-j", 0], "did you mean 'latency'?"),
+        (
+            ["--proxy", "params", "--option", "max_tensors=3", "-j", 0],
+            "params is a cost, and has no option max_tensors",
+        ),
         (["--proxy", "vkdnw_agg_mv2", "-j", 0], "did you mean 'vkdnw_agg_mbv2'?"),
         (["--proxy", "az_nas", "--strategy", "climb", "-j", 0], "az_nas is an aggregate"),
         (["--proxy", "vkdnw", "--option", "max_tensor=3", "-j", 0], "did you mean 'max_tensors'?"),

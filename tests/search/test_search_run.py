@@ -152,7 +152,7 @@ def test_a_space_that_is_used_up_ends_the_run(tmp_path, make, score):
         with Run(tmp_path / "run", plan, Inline(score)) as run:
             list(run.candidates(COUNT))
             assert len(run) == len({candidate.key for candidate in run.store}) == 4
-            assert "all were refused" in str(run.exhausted)
+            assert "all were refused" in str(run.search.exhausted)
             assert list(write_report(run))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from uninas.elaborate import build, space
-from uninas.errors import error
+from uninas.errors import UninasError, error
 from uninas.graph import Graph
 from uninas.library import find
 from uninas.mutate.choices import ChoiceWalk
@@ -35,7 +35,7 @@ def sample(name: str, number: int, output: Path | None, seed: int, as_json: bool
         raise error("UNI042", f"{name} has no open choices", None, f"walk in it: uninas mutate --space {name}")
     rng, seen = random.Random(seed), set[str]()
     for index in range(number):
-        graph = walk.draw(rng, seen).graph
+        graph = _drawn(walk, rng, seen, number)
         seen.add(graph.key)
         member = walk.member(graph)
         answers = {choice.path: choice.options[member.answers[choice.path]] for choice in member.choices}
@@ -77,6 +77,21 @@ def mutate(net: str | None, name: str, moves: int, even: str, output: Path | Non
         click.echo(_line(shown, as_json))
     if output:
         _write(output.parent, output.name, dumps(graph))
+
+
+def _drawn(walk: ChoiceWalk, rng: random.Random, seen: set[str], number: int) -> Graph:
+    """A member that is not there yet. Raises UNI080 where no further one is found, with how many there were."""
+    try:
+        return walk.draw(rng, seen).graph
+    except UninasError as problem:
+        if problem.code != "UNI080" or not seen:
+            raise
+        raise error(
+            "UNI080",
+            f"expected {number} different members of {walk.space.name}, but found {len(seen)}",
+            None,
+            problem.diagnostics[0].message,
+        ) from None
 
 
 def _costs(graph: Graph) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from typing import Any, Self
 import numpy as np
 
 from uninas.aggregate import AGGREGATES, log_rank_sum
-from uninas.errors import error, shown
+from uninas.errors import UninasError, error, shown
 from uninas.graph import Graph
 from uninas.mutate import Edit
 from uninas.search.objectives import Objective, merits
@@ -101,6 +101,8 @@ class Search:
         if not 1 <= self.ahead <= MOST_AHEAD:
             raise error("UNI071", f"expected a window (--ahead) from 1 to {MOST_AHEAD}, but got {self.ahead}")
         self.pool.kept = max(self.pool.kept, 4 * self.ahead)  # what is in flight, and its parents
+        self.exhausted: UninasError | None = None
+        """Why there is no further candidate: it seems that the space is used up."""
         self._next = 0
         self._early: dict[int, Outcome] = {}  # told, but the strategy does not know yet
         self._flying: dict[int, int] = {}
@@ -117,11 +119,19 @@ class Search:
     # ---- ask and tell --------------------------------------------------------------------------------------------
 
     def ask(self) -> Draft | None:
-        """The next candidate, or None as long as the score of an earlier one is needed first."""
+        """The next candidate, or None as long as the score of an earlier one is needed first, or once the search is
+        `exhausted`. Raises UNI080 where the space has nothing but the start.
+        """
         number = self._next
-        if not self._hear(number):
+        if self.exhausted or not self._hear(number):
             return None
-        birth = self._birth(number)
+        try:
+            birth = self._birth(number)
+        except UninasError as problem:
+            if problem.code != "UNI080" or number <= 1:
+                raise
+            self.exhausted = problem
+            return None
         self._begin(number, birth, birth.graph.key, birth.graph)
         return Draft(number, birth.graph, self._generator(number, "score").getrandbits(63), birth)
 
@@ -145,9 +155,13 @@ class Search:
         self._rank(outcome)
 
     def __iter__(self) -> Iterator[Draft]:
-        """Candidates until `iterations` besides the start are done. Each must be told before the window is full."""
+        """Candidates until `iterations` besides the start are done, or the space is used up. Each must be told before
+        the window is full.
+        """
         while self.iterations is None or len(self) <= self.iterations:
             draft = self.ask()
+            if self.exhausted:
+                return
             if draft is None:
                 raise error(
                     "UNI071",

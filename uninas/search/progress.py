@@ -168,7 +168,8 @@ def _farewell(run: Run, stopped: str) -> str:
     done = f"{max(0, len(run) - 1)} candidates, {run.rejected} moves rejected, {run.failed} failed"
     best = f"; best score {_shown(run.best)} is number {run.best.number}" if run.best else ""
     again = f"\n{stopped}: to go on, uninas resume {run.folder}" if stopped else ""
-    end = f"\nno further candidate was found: {run.exhausted.diagnostics[0].message}" if run.exhausted else ""
+    why = run.search.exhausted
+    end = f"\nno further candidate was found: {why.diagnostics[0].message}" if why else ""
     return f"{done}{best}{end}{again}"
 
 

@@ -13,7 +13,7 @@ from platform import python_version
 from typing import Any, Self
 
 from uninas.elaborate import build
-from uninas.errors import UninasError, error
+from uninas.errors import error
 from uninas.graph import Graph
 from uninas.library import find
 from uninas.printer import dumps
@@ -48,8 +48,6 @@ class Run:
         except BaseException:
             self.store.close()
             raise
-        self.exhausted: UninasError | None = None
-        """Why there is no further candidate, though more were asked for."""
         self.done = self.resumed = len(self.search) - len(self._lost)
         self._flying: dict[int, tuple[Draft, str]] = {}
 
@@ -104,15 +102,7 @@ class Run:
         """The next candidate to be scored: first those that were lost in flight."""
         if self._lost and self._lost[0].number <= iterations:
             return self._lost.pop(0)
-        if self.exhausted or len(self.search) > iterations:
-            return None
-        try:
-            return self.search.ask()
-        except UninasError as problem:
-            if problem.code != "UNI080" or len(self.search) <= 1:
-                raise
-            self.exhausted = problem
-            return None
+        return None if len(self.search) > iterations else self.search.ask()
 
     def _finished(self, result: Result) -> Candidate:
         draft, text = self._flying.pop(result.number)

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from uninas import proxies
+from uninas.aggregate import AGGREGATES
 from uninas.create import with_classes
 from uninas.emit import compile
-from uninas.errors import did_you_mean, error
+from uninas.errors import did_you_mean, error, shown
 from uninas.graph import Graph
 from uninas.images import NORMAL
 from uninas.model import Model
@@ -43,6 +44,7 @@ class ModuleScore:
     ):
         self.names = tuple(names)
         self.batch_size, self.images, self.fold, self.options = batch_size, dict(images), fold, dict(options)
+        _check_names(names)
         self.proxies = {name: proxies.get(name) for name in names if name not in METRICS and name != LATENCY}
         known = self.proxies[names[0]].options if names[0] in self.proxies else {}
         for option in self.options.keys() - known.keys():
@@ -93,6 +95,14 @@ class ModuleScore:
             batch = proxies.source(source, graph.inputs, self.batch_size)(generator)
             batches[source] = tuple(part.to(self.device) for part in batch)
         return batches
+
+
+def _check_names(names: Sequence[str]) -> None:
+    known = (*proxies.proxies(), *AGGREGATES, *METRICS, LATENCY)
+    for name in names:
+        if name not in known:
+            costs, others = f"costs are {', '.join(METRICS)} and {LATENCY}", "uninas proxies lists all others"
+            raise error("UNI090", f"no measure is called {shown(name)}", None, did_you_mean(name, known), costs, others)
 
 
 def latency(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], repeats: int = 5) -> float:

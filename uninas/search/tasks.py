@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uninas.elaborate import build
-from uninas.errors import UninasError, out_of_memory, shown
+from uninas.errors import UninasError, error, out_of_memory, shown
 from uninas.graph import Graph
 from uninas.library import load_text
 from uninas.search.objectives import Recipe
@@ -59,6 +59,9 @@ class Result:
 def score_functions(recipe: Recipe) -> tuple[list[ScoreFunction], dict[str, str]]:
     """A score function for every rung, and the directions of their measures. Loads torch if it has to."""
     if not recipe.needs_torch:
+        if recipe.options:
+            option, name = next(iter(recipe.options)), recipe.rungs[-1][0]
+            raise error("UNI010", f"{name} is a cost, and has no option {shown(option)}")
         return [cost_score(*names) for names in recipe.rungs], {}
     from uninas.search.scoring import ModuleScore
 
