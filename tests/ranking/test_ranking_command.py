@@ -87,6 +87,19 @@ def test_a_report_takes_any_part_of_what_is_there(arguments, folder, table):
     assert "there are no scores of vkdnw here" in run("--metrics-only", "--proxy", "vkdnw", "-o", folder, code=1)
 
 
+def test_a_report_without_networks_that_are_complete_leaves_the_old_one(arguments, folder):
+    run(*arguments)
+    before = (folder / "scores.csv").read_text()
+    assert "but got 0 on easy" in run("--metrics-only", "--seeds", 3, "-o", folder, code=1)
+    assert (folder / "scores.csv").read_text() == before
+
+
+def test_settings_under_which_nothing_has_a_score_are_a_failure(arguments, folder, tmp_path):
+    output = run(*arguments, "--proxy", "l2_norm,naswot", "--input", f"naswot={tmp_path}", code=1)
+    assert "naswot has no score for any network on hard" in output and "l2_norm has no score" not in output
+    assert "naswot failed 4 times (ranked last): " in output
+
+
 def test_published_scores_are_compared_by_their_keys(arguments, folder, tmp_path):
     published = tmp_path / "theirs_hard.csv"
     published.write_text("index,params,jacov\nthird,2,1\nfourth,1,2\nfirst,3,3\nunknown,9,9\n")

@@ -52,6 +52,8 @@ def source(text: str, shapes: Sequence[Shape], count: int) -> Source:
     """
     if text in NOISES:
         return NOISES[text](shapes, count)
+    if not text:
+        raise ProxyError("expected an input 'normal' or 'pink', a folder or a file, but got nothing")
     if len(shapes) != 1:
         raise ProxyError(f"expected a module of one input, to read it from {text}, but it has {len(shapes)}")
     path, key = located(text)
@@ -193,7 +195,7 @@ def decoded(file: Path | IO[bytes], shape: Shape, name: object) -> Tensor:
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise ProxyError(f"expected inputs of 1 or 3 channels, to read pictures, but got shape {tuple(shape)}")
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise ProxyError("reading pictures needs Pillow", "pip install pillow") from None
     try:
@@ -202,7 +204,8 @@ def decoded(file: Path | IO[bytes], shape: Shape, name: object) -> Tensor:
                 raise ValueError(f"{picture.width} x {picture.height} pixels are too many")
             pixels = np.array(picture.convert("L" if shape[0] == 1 else "RGB"))
     except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as problem:
-        raise ProxyError(f"cannot read the picture {name}: {problem}") from None
+        why = "it is no picture" if isinstance(problem, UnidentifiedImageError) else problem
+        raise ProxyError(f"cannot read the picture {name}: {why}") from None
     return torch.from_numpy(pixels).reshape(*pixels.shape[:2], shape[0]).movedim(-1, 0)
 
 

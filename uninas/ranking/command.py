@@ -122,8 +122,10 @@ def rank(
     settings = _settings(output, resume, metrics_only, options)
     compared = published(compare, settings.names)  # what is wrong with it is told before any work
     status = 0 if metrics_only else _score(output, settings, workers, as_json)
-    _report(output, settings, bootstrap, compared, as_json)
-    sys.exit(status)
+    blank = _report(output, settings, bootstrap, compared, as_json, status == INTERRUPTED)
+    for proxy, dataset in blank:
+        click.echo(f"{proxy} has no score for any network on {dataset}: the reason is above", err=True)
+    sys.exit(status or bool(blank))
 
 
 def _settings(output: Path, resume: bool, report: bool, options: dict[str, Any]) -> Settings:
@@ -180,18 +182,25 @@ def _watcher(as_json: bool) -> Watcher:
 
 
 def _report(
-    output: Path, settings: Settings, samples: int, compared: Mapping[str, Sequence[Path]], as_json: bool
-) -> None:
+    output: Path, settings: Settings, samples: int, compared: Mapping[str, Sequence[Path]], as_json: bool, early: bool
+) -> list[tuple[str, str]]:
+    """Write and print what the scores say; returns the proxies that have none, each with its data set."""
+    from uninas.errors import error
     from uninas.ranking import report
     from uninas.ranking.progress import JsonEvents
     from uninas.ranking.store import Store
 
     with Store(output) as store:
         found, scores = report.results(store, settings, samples, compared)
+    if not found and not early:
+        counts = ", ".join(f"{len(part.networks)} on {name}" for name, part in scores.items())
+        raise error("UNI070", f"expected at least 2 networks with all {settings.seeds} x {len(settings.components)} "
+                    f"scores in {output}, but got {counts}", None, "a ranking compares networks")  # fmt: skip
+    blank = [(one.proxy, one.dataset) for one in found if one.failures == one.networks]
     paths = list(report.write_files(output, found, scores, settings))
     if as_json:
         JsonEvents.say("report", files=[str(path) for path in paths], **report.as_dict(found, settings))
-        return
+        return blank
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 200)
@@ -199,3 +208,4 @@ def _report(
         console.print(part, markup=False, highlight=False)
     for path in paths:
         click.echo(f"wrote {path}")
+    return blank
