@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from uninas.ranking.metrics import METRICS, bootstrap, measured
+from uninas.ranking.metrics import METRICS, bootstrap, measured, spearman
 
 values = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6)), min_size=2, max_size=6)
 
@@ -73,6 +73,7 @@ def test_correlations_are_those_of_scipy(pairs):
     else:
         assert found["kendall"] == pytest.approx(stats.kendalltau(scores, accuracies).statistic)
         assert found["spearman"] == pytest.approx(stats.spearmanr(scores, accuracies).statistic)
+    assert spearman(scores, accuracies * 1e4) == pytest.approx(found["spearman"], nan_ok=True), "no accuracies at all"
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # scikit-learn's own, of gains beyond 2^63

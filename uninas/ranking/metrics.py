@@ -55,6 +55,14 @@ def measured(scores: Floats, accuracies: Floats, weights: Floats | None = None, 
         }
 
 
+def spearman(a: Floats, b: Floats) -> float:
+    """Spearman's correlation of any two rows of numbers (n,); NaN where one of them is constant."""
+    once = np.ones((1, len(a)))
+    x, y = (ties.ranks(ties.sums(once)) for ties in (_Ties(a), _Ties(b)))
+    with np.errstate(invalid="ignore"):
+        return float(_correlation(x, y, once)[0])
+
+
 @dataclass(frozen=True)
 class Interval:
     """The ends of a confidence interval."""

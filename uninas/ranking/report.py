@@ -22,7 +22,7 @@ import numpy as np
 from uninas.aggregate import parts_of, ranked
 from uninas.errors import error
 from uninas.process import written
-from uninas.ranking.metrics import METRICS, Floats, Interval, bootstrap, measured
+from uninas.ranking.metrics import METRICS, Floats, Interval, bootstrap, measured, spearman
 from uninas.ranking.run import Settings, aggregate
 from uninas.ranking.store import Network, Store
 from uninas.ranking.table import Sheet
@@ -175,7 +175,7 @@ def _agreement(scores: Scores, proxy: str, values: Floats, path: Path) -> float 
     if len(pairs) < 2:
         return None
     ours, theirs = np.array(pairs).T
-    return float(measured(ours, theirs)["spearman"][0])
+    return spearman(ours, theirs)
 
 
 # ---- on a terminal ---------------------------------------------------------------------------------------------------
