@@ -17,7 +17,7 @@ from typing import Any
 from uninas.errors import UninasError, error, shown
 from uninas.process import manage_memory
 from uninas.search.objectives import Recipe
-from uninas.search.tasks import Result, ScoreFunction, Task, evaluated, failed, score_functions
+from uninas.search.tasks import Result, ScoreFunction, Task, evaluated, failed, score_functions, warm_up
 
 RETRIES = 3  # times that Ray gives out a task whose worker or node died
 SPARE = 2
@@ -27,7 +27,8 @@ POLL = 1.0  # seconds between looks at the clock, where there is a time limit
 class RayExecutor:
     """At most `jobs` tasks at a time; by default as many as the cluster has GPUs (for --device cuda), or cores.
 
-    A limit of time counts from when a task is given to the cluster, and only as many are given as there are places.
+    A limit of time counts from when a task is given to the cluster, and only as many are given as there are places. So
+    it must leave time for a worker to start.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ def _score(recipe: Recipe, task: Task, memory_limit: float | None) -> Result:
     if functions is None:
         manage_memory(memory_limit)  # Ray takes the limit for a promise, by which it chooses nodes
         functions = _FUNCTIONS[repr(recipe)] = score_functions(recipe)[0]
+        warm_up(functions)
     where = f"{socket.gethostname()}:{os.getpid()}"
     return evaluated(task, functions[task.rung], where, recipe.rungs[task.rung][1:])
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +82,20 @@ def cost_score(*metrics: str) -> ScoreFunction:
         return {**dict(zip(metrics[1:], values[1:], strict=True)), "score": values[0]}
 
     return score
+
+
+def warm_up(functions: Iterable[ScoreFunction]) -> None:
+    """Score something tiny, so that what torch loads and sets up for a first score is no candidate's time.
+
+    Whatever goes wrong will go wrong with candidates, too, and is told there.
+    """
+    graph = build(load_text(_TINY), "Tiny")
+    for score in functions:
+        with suppress(Exception):
+            score(graph, 0)
+
+
+_TINY = "network Tiny { input 3 x 32 x 32 stem conv(8, 3) -> batch_norm -> relu head global_avg_pool -> linear(10) }"
 
 
 def evaluated(task: Task, score: ScoreFunction, worker: str, required: Sequence[str] = ()) -> Result:

@@ -24,7 +24,7 @@ from typing import Any
 from uninas.errors import UninasError, error
 from uninas.process import manage_memory, own_device
 from uninas.search.objectives import Recipe
-from uninas.search.tasks import Result, Task, evaluated, failed, score_functions
+from uninas.search.tasks import Result, Task, evaluated, failed, score_functions, warm_up
 
 ATTEMPTS = 2  # that a candidate may end a worker before it has failed
 STARTS = 3  # that workers may die in a row before they have scored anything
@@ -209,6 +209,7 @@ def serve(connection: Connection, recipe: Recipe, index: int, memory_limit: floa
         connection.send(problem)
         return
     manage_memory(memory_limit)
+    warm_up(functions)
     connection.send(directions)
     with suppress(EOFError, OSError):
         while True:
