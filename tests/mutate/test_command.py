@@ -59,6 +59,8 @@ def test_a_space_with_fewer_members_than_asked_for_says_how_many(tmp_path):
         (("sample", "UniNAS"), "no open choices"),
         (("sample", "resnet18"), "moves or choices"),
         (("mutate", "--space", "resnet18"), "moves or choices"),
+        (("mutate", "--space", "resnet18"), "uninas search UniNAS --start resnet18"),
+        (("mutate", "UniNAS"), "expected a network, but UniNAS is a space, with the start coatnet"),
         (("sample", "nowhere"), "UNI010"),
         (("mutate", "coatnet", "--space", "UniDAG"), "expected redundant of at most 0, but got 15"),
         (("mutate", "coatnet", "--space", "UniDAG"), "uninas print NET --simplify"),

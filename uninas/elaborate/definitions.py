@@ -52,6 +52,11 @@ class Elaborator(Steps):
             given = definition.input
         else:
             given = definition.only(ast.Input)
+            if given is None and (start := definition.only(ast.Start)):
+                what = f"a space, with the start {start.network.text}"
+                way_out = f"walk in it: uninas search {definition.name.text}, or uninas mutate --space"
+                message = f"expected a network, but {definition.name.text} is {what}"
+                raise error("UNI014", message, definition.name.span, way_out)
             if given is None:
                 raise error(
                     "UNI023",

@@ -113,5 +113,11 @@ def walk_of(space: Space, start: Graph | None = None, budget: Budget | None = No
             raise error("UNI040", f"the start {start.name} breaks the budget: {broken[0]}", None, way_out)
         return MoveWalk(Moves([rule for rule in space.moves if rule.weight > 0], even), limits, start, space.patience)
     if space.build is None or not (space.choices or space.nested):
-        raise error("UNI023", f"expected {space.name} to have moves or choices", None, "moves insert 0.7 { ... }, ...")
+        raise error(
+            "UNI023",
+            f"expected {space.name} to have moves or choices",
+            None,
+            "moves insert 0.7 { ... }, ...",
+            f"to walk from it: uninas search UniNAS --start {space.name}",
+        )
     return ChoiceWalk(space, limits)
