@@ -67,9 +67,10 @@ def fill(store: Store, known: list[tuple[Candidate, str]], numbers: range) -> No
         database.execute("COMMIT")
     database.execute("DELETE FROM totals")
     database.execute(
-        "INSERT INTO totals SELECT rung, coalesce(reason, ''), count(*), 2 * count(*), sum(seconds), min(started), "
-        "max(started) FROM candidates GROUP BY rung, coalesce(reason, '')"
+        "INSERT INTO totals SELECT rung, coalesce(reason, ''), count(*), sum(seconds), min(started), max(started) "
+        "FROM candidates GROUP BY rung, coalesce(reason, '')"
     )
+    database.execute("UPDATE refusals SET draws = 2 * (SELECT count(*) FROM candidates)")
     numbers, merits = merit_rows(store)
     best = [(numbers[index], json.dumps(list(merits[index]))) for index in front(merits)]
     database.execute("DELETE FROM front")

@@ -1,6 +1,7 @@
 """Looking at runs: status, top, compare."""
 
 import json
+from collections import Counter
 from itertools import product
 
 import numpy as np
@@ -51,8 +52,13 @@ def test_status_says_how_far_a_run_is(folder, make):
     assert (found["candidates"], found["of"], found["running"]) == (20, 30, False)
     assert found["failed"] == ({"error": sum(c.reason == "error" for c in candidates)} if found["failed"] else {})
     assert found["best"]["number"] == best.number
-    assert found["rejected"] == sum(sum(c.refused.values()) for c in candidates)
+    rejected: Counter[str] = Counter()
+    for candidate in candidates:
+        rejected.update(candidate.refused)
+    assert found["rejected"] == rejected
     text = shown(status, folder)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in found["rejected"].items())
+    assert f"{rejected.total()} moves rejected ({reasons})" in text and reasons
     assert "20 of 30" in text and f"to go on: uninas resume {folder}" in text
     with Run(folder, make(strategy="random", further=("flops",)), Inline(None)):
         assert "running" in shown(status, folder).splitlines()[1] and "resume" not in shown(status, folder)

@@ -20,7 +20,7 @@ from uninas.mutate import read_edit
 
 FILE = "run.sqlite"
 MARK = 0x554E4953
-FORMAT = 3
+FORMAT = 4
 MAX_TEXT = 16 * 2**20  # bytes of one architecture's text
 MAX_WORDS = 500  # characters of a message
 BUSY = 20.0  # seconds to wait for a writer

@@ -84,7 +84,7 @@ def state(store: Store) -> dict[str, Any]:
         "candidates": max(0, done - 1),
         "of": settings.get("iterations"),
         "failed": {total.reason: total.candidates for total in totals if total.reason},
-        "rejected": sum(total.refused for total in totals),
+        "rejected": store.refusals(),
         "best": entry(*best[0], store.objectives) if best else None,
         "scoring_seconds": sum(total.seconds for total in totals),
         "wall_seconds": last - first,
@@ -98,6 +98,8 @@ def spoken(found: dict[str, Any]) -> list[tuple[str, str]]:
     """The state of a run in words."""
     names = " and ".join(f"{name} ({direction} is better)" for name, direction in found["objectives"])
     failed = ", ".join(f"{count} {reason}" for reason, count in found["failed"].items()) or "none"
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in found["rejected"].items())
+    rejected = f"{sum(found['rejected'].values()):,} moves rejected" + (f" ({reasons})" if reasons else "")
     best = found["best"]
     per_hour = found["candidates"] / found["wall_seconds"] * 3600 if found["wall_seconds"] > 0 else 0
     ago = duration(time.time() - found["last_change"]) if found["last_change"] else "never"
@@ -106,7 +108,7 @@ def spoken(found: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("run", f"{found['folder']}: {found['space']}, {found['strategy']}, {names}"),
         ("state", "finished" if finished and not found["running"] else doing),
-        ("candidates", f"{found['candidates']:,} of {found['of'] or 0:,}; {found['rejected']:,} moves rejected"),
+        ("candidates", f"{found['candidates']:,} of {found['of'] or 0:,}; {rejected}"),
         ("failed", failed),
         ("best", f"{number(best['score'])}, number {best['number']}: {best['edit']}" if best else "none yet"),
         ("time", f"{duration(found['scoring_seconds'])} of scoring in {duration(found['wall_seconds'])}"

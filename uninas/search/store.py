@@ -24,9 +24,10 @@ A candidate is one row of `candidates`, written in one transaction when its scor
 
 `texts` holds the architectures by number, with every attribute written out, compressed with the start's text as the
 dictionary (most are a few hundred bytes); a candidate that climbed a rung has the text of its parent. `totals` keeps
-counts for each rung and reason ('' for a score), and `front` the candidates of the last rung that no other beats in
-all objectives (as a JSON list, turned so that more is better), so that these cost nothing to ask for. `settings` holds
-JSON values by name: all of `plan.Settings`, what they stood for, and `objectives`, `iterations`, `version`.
+counts for each rung and reason ('' for a score), `refusals` the refused draws by reason, and `front` the candidates of
+the last rung that no other beats in all objectives (as a JSON list, turned so that more is better), so that these cost
+nothing to ask for. `settings` holds JSON values by name: all of `plan.Settings`, what they stood for, and `objectives`,
+`iterations`, `version`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ if sys.platform != "win32":
     import fcntl
 
 FILE = "run.sqlite"
-FORMAT = 3
+FORMAT = 4
 MARK = 0x554E4953  # 'UNIS', in the header of our databases
 MAX_TEXT = 64 * 2**20  # bytes of an architecture's text; a file that claims more was not written by us
 BUSY = 20.0  # seconds to wait for another reader or writer
@@ -66,9 +67,10 @@ CREATE UNIQUE INDEX candidates_by_key ON candidates (key, rung);
 CREATE INDEX candidates_by_score ON candidates (rung, score) WHERE score IS NOT NULL;
 CREATE TABLE texts (number INTEGER PRIMARY KEY, text BLOB NOT NULL);
 CREATE TABLE totals (
-    rung INTEGER, reason TEXT, candidates INTEGER NOT NULL, refused INTEGER NOT NULL, seconds REAL NOT NULL,
-    first REAL NOT NULL, last REAL NOT NULL, PRIMARY KEY (rung, reason)
+    rung INTEGER, reason TEXT, candidates INTEGER NOT NULL, seconds REAL NOT NULL, first REAL NOT NULL,
+    last REAL NOT NULL, PRIMARY KEY (rung, reason)
 ) WITHOUT ROWID;
+CREATE TABLE refusals (reason TEXT PRIMARY KEY, draws INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE front (number INTEGER PRIMARY KEY, merits TEXT NOT NULL);
 """
 _COLUMNS = (
@@ -78,10 +80,11 @@ _COLUMNS = (
 _PLACES = ", ".join("?" * (_COLUMNS.count(",") + 1))
 _INSERT = f"INSERT INTO candidates ({_COLUMNS}) VALUES ({_PLACES})"  # noqa: S608
 _COUNT = """
-INSERT INTO totals VALUES (?, ?, 1, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-    candidates = candidates + 1, refused = refused + excluded.refused, seconds = seconds + excluded.seconds,
+INSERT INTO totals VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    candidates = candidates + 1, seconds = seconds + excluded.seconds,
     first = min(first, excluded.first), last = max(last, excluded.last)
 """
+_REFUSE = "INSERT INTO refusals VALUES (?, ?) ON CONFLICT DO UPDATE SET draws = draws + excluded.draws"
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,6 @@ class Total:
     rung: int
     reason: str | None
     candidates: int
-    refused: int
     seconds: float
     first: float
     last: float
@@ -279,9 +281,9 @@ class Store:
                     packed = self._packed(candidate.number, text)
                     self._db.execute("INSERT INTO texts VALUES (?, ?)", (candidate.number, packed))
                 end = candidate.started + candidate.seconds
-                refused = sum(candidate.refused.values())
-                counted = (candidate.rung, candidate.reason or "", refused, candidate.seconds, candidate.started, end)
+                counted = (candidate.rung, candidate.reason or "", candidate.seconds, candidate.started, end)
                 self._db.execute(_COUNT, counted)
+                self._db.executemany(_REFUSE, candidate.refused.items())
                 if candidate.rung == len(rungs) - 1:
                     self._to_front(candidate, rungs[-1])
 
@@ -348,6 +350,11 @@ class Store:
         with self._explained():
             rows = self._db.execute("SELECT * FROM totals ORDER BY rung, reason")
             return [Total(rung, reason or None, *rest) for rung, reason, *rest in rows]
+
+    def refusals(self) -> dict[str, int]:
+        """Draws refused by reason, the most frequent first; as instant."""
+        with self._explained():
+            return dict(self._db.execute("SELECT reason, draws FROM refusals ORDER BY draws DESC, reason"))
 
     def text(self, number: int) -> str:
         """The architecture of a candidate as text, with every attribute written out."""
