@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import click
 import pytest
@@ -333,6 +334,17 @@ def test_resume_goes_on_as_it_was_begun_and_for_longer(arguments, folder, tmp_pa
     assert stored(folder)[0] == stored(whole)[0]
     with pytest.raises(UninasError, match="there is no run in"):
         CliRunner().invoke(resume, [str(tmp_path / "nothing")], catch_exceptions=False)
+
+
+def test_a_run_goes_on_from_another_folder(space_file, tmp_path, quick, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(space_file.parent)
+    run(space_file.name, "--proxy", "params", "--iterations", 2, "-o", "first")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    path = Path(os.path.relpath(space_file.parent / "first"))
+    result = CliRunner().invoke(resume, [str(path), "--iterations", "4"], catch_exceptions=False)
+    assert result.exit_code == 0 and "2 of 4 candidates are there" in result.output
+    assert Path.cwd() == tmp_path / "elsewhere" and len(stored(path)[0]) == 5
 
 
 def test_a_run_of_another_version_is_refused_unless_that_is_accepted(arguments, folder, quick):

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from uninas.search.run import Run
 
 ITERATIONS = 50
+BEGAN_IN = "began_in"  # the folder in which a run was begun
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
 STRATEGIES = "walk, random, climb, anneal, evolution, rank, nsga2 or halving"  # named here to start quickly
 
@@ -160,7 +161,8 @@ def search(output: Path, resume: bool, **options: Any) -> None:
 @_EXECUTION
 def resume(folder: Path, **options: Any) -> None:
     """Go on with the run in FOLDER, as it was begun."""
-    _search(folder, True, options)
+    with _where_it_began(folder) as there:
+        _search(there, True, options)
 
 
 def _search(output: Path, resume: bool, options: dict[str, Any]) -> None:
@@ -180,17 +182,35 @@ def _search(output: Path, resume: bool, options: dict[str, Any]) -> None:
         _report(run, as_json)
 
 
+@contextmanager
+def _where_it_began(folder: Path) -> Iterator[Path]:
+    """Let relative paths mean what they did when the run was begun, if that place is still there; yields the run's."""
+    began = _stored(folder).get(BEGAN_IN, "")
+    if not began or not Path(began).is_dir() or Path.cwd() == Path(began):
+        yield folder
+        return
+    folder = folder.absolute()
+    with chdir(began):
+        yield folder
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    """The settings of the run in a folder; none where there is none."""
+    from uninas.search.store import FILE, Store
+
+    if not (folder / FILE).is_file():
+        return {}
+    with Store(folder, read_only=True) as store:
+        return store.settings
+
+
 def _resolved(output: Path, resume: bool, options: Mapping[str, Any]) -> tuple[Settings, Execution, int]:
     """What is asked for, or what the run was begun with where nothing else is asked for; and how many candidates."""
     from uninas.errors import error
     from uninas.search.executor import Execution
     from uninas.search.plan import Settings
-    from uninas.search.store import FILE, Store
 
-    stored: dict[str, Any] = {}
-    if (output / FILE).is_file():
-        with Store(output, read_only=True) as store:
-            stored = store.settings
+    stored = _stored(output)
     if resume and not stored:
         raise error("UNI070", f"there is no run in {output} to resume", None, "begin one: uninas search SPACE -o ...")
     if not resume and not options["space"]:
@@ -233,7 +253,8 @@ def _open(
     executor = make_executor(plan.recipe, execution)
     try:
         with Run(output, plan, executor, any_version=options["any_version"]) as run:
-            run.store.put({"iterations": goal, "execution": dataclasses.asdict(execution)})
+            place = {BEGAN_IN: str(Path.cwd())} if BEGAN_IN not in run.store.settings else {}
+            run.store.put({"iterations": goal, "execution": dataclasses.asdict(execution), **place})
             _write_configuration(run, execution, goal, options)
             jobs = execution.jobs or 0
             if jobs > run.search.ahead and not settings.asynchronous:
@@ -250,7 +271,7 @@ def _write_configuration(run: Run, execution: Execution, goal: int, options: Map
         write_config(run.folder / "config.yaml", given, "As given. Again: uninas search --config config.yaml -o FOLDER")
     stored = run.store.settings
     resolved = {**stored, **dataclasses.asdict(execution), "iterations": goal, "ahead": run.search.ahead}
-    del resolved["execution"], resolved["further"]
+    del resolved["execution"], resolved["further"], resolved[BEGAN_IN]
     write_config(run.folder / "resolved.yaml", resolved, "What config.yaml and the defaults came to.")
 
 
