@@ -1,5 +1,6 @@
 """Spaces of choices: vectors, membership, neighbours, mutation and crossover, by the same interface as moves."""
 
+import dataclasses
 import json
 import random
 
@@ -151,9 +152,9 @@ def test_a_nested_space_samples_but_is_no_list():
 
 
 def test_a_budget_that_nobody_keeps_is_told(choices):
-    walk = ChoiceWalk(choices, Budget((Limit("params", high=1),)))
+    walk = ChoiceWalk(dataclasses.replace(choices, patience=20), Budget((Limit("params", high=1),)))
     with pytest.raises(UninasError, match=r"UNI080.*budget 20"):
-        walk.draw(random.Random(0), (), patience=20)
+        walk.draw(random.Random(0), ())
 
 
 def test_what_breaks_the_budget_is_no_member_of_a_walk(choices):

@@ -58,11 +58,11 @@ class ChoiceWalk:
         """A random member that keeps the budget. Raises UNI080 when patience ends."""
         return self.draw(rng, ()).graph
 
-    def draw(self, rng: random.Random, seen: Container[str], patience: int | None = None) -> Proposal:
+    def draw(self, rng: random.Random, seen: Container[str]) -> Proposal:
         """A random new member; its edit answers all choices."""
-        return self._first(dict, {}, rng, seen, patience or self.space.patience)
+        return self._first(dict, {}, rng, seen, self.space.patience)
 
-    def propose(self, graph: Graph, rng: random.Random, seen: Container[str], patience: int | None = None) -> Proposal:
+    def propose(self, graph: Graph, rng: random.Random, seen: Container[str]) -> Proposal:
         """A member with one answer changed; where that opens new choices, these are answered at random."""
         member = self.member(graph)
         if not member.choices:
@@ -73,11 +73,9 @@ class ChoiceWalk:
             step = rng.randrange(1, len(choice.options))
             return {**member.answers, choice.path: (member.answers[choice.path] + step) % len(choice.options)}
 
-        return self._first(other, member.answers, rng, seen, patience or self._patience(member))
+        return self._first(other, member.answers, rng, seen, self._patience(member))
 
-    def crossover(
-        self, a: Graph, b: Graph, rng: random.Random, seen: Container[str], patience: int | None = None
-    ) -> Proposal:
+    def crossover(self, a: Graph, b: Graph, rng: random.Random, seen: Container[str]) -> Proposal:
         """A member that has each answer from one of two, as a change of the first."""
         member = self.member(a)
         first, second = member.answers, self.member(b).answers
@@ -85,7 +83,7 @@ class ChoiceWalk:
         def child() -> dict[str, int]:
             return {**first, **{name: option for name, option in second.items() if rng.random() < 0.5}}
 
-        return self._first(child, first, rng, seen, patience or self._patience(member), b.key)
+        return self._first(child, first, rng, seen, self._patience(member), b.key)
 
     def apply(self, graph: Graph, edit: Edit, mate: Graph | None = None) -> Graph:
         """The member after an edit. Raises UNI080 when it is no edit of choices, or does not fit."""

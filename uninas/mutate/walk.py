@@ -32,7 +32,7 @@ from uninas.space import PATIENCE, Budget, Space
 class Walk(Protocol):
     """How to move in a space. The budget is absolute; what is proposed keeps it and has a key that is not in `seen`.
 
-    `patience` is how many draws in a row may be refused before a proposal is given up, by default as the space has it.
+    The space's patience is how many draws in a row may be refused before a proposal is given up.
     """
 
     @property
@@ -42,12 +42,10 @@ class Walk(Protocol):
     def sample(self, rng: random.Random) -> Graph:
         """Where to begin: the start of a space of moves, a random member of a space of choices. It keeps the budget."""
 
-    def propose(self, graph: Graph, rng: random.Random, seen: Container[str], patience: int | None = None) -> Proposal:
+    def propose(self, graph: Graph, rng: random.Random, seen: Container[str]) -> Proposal:
         """A random neighbour. Raises UNI080 when all draws are refused."""
 
-    def crossover(
-        self, a: Graph, b: Graph, rng: random.Random, seen: Container[str], patience: int | None = None
-    ) -> Proposal:
+    def crossover(self, a: Graph, b: Graph, rng: random.Random, seen: Container[str]) -> Proposal:
         """A child of two parents, as an edit of the first. Raises UNI080 when all draws are refused."""
 
     def apply(self, graph: Graph, edit: Edit, mate: Graph | None = None) -> Graph:
@@ -69,16 +67,14 @@ class MoveWalk:
     def sample(self, rng: random.Random) -> Graph:
         return self.start
 
-    def propose(self, graph: Graph, rng: random.Random, seen: Container[str], patience: int | None = None) -> Proposal:
-        return propose(graph, self.moves, self.budget, rng, seen, patience or self.patience)
+    def propose(self, graph: Graph, rng: random.Random, seen: Container[str]) -> Proposal:
+        return propose(graph, self.moves, self.budget, rng, seen, self.patience)
 
-    def crossover(
-        self, a: Graph, b: Graph, rng: random.Random, seen: Container[str], patience: int | None = None
-    ) -> Proposal:
+    def crossover(self, a: Graph, b: Graph, rng: random.Random, seen: Container[str]) -> Proposal:
         return first_allowed(
             lambda: draw_graft(a, b, rng),
             lambda edit: attempt(a, edit, self.moves, b, self.budget),
-            self.budget, seen, patience or self.patience,
+            self.budget, seen, self.patience,
         )  # fmt: skip
 
     def apply(self, graph: Graph, edit: Edit, mate: Graph | None = None) -> Graph:
