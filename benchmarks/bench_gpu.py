@@ -4,6 +4,7 @@
     python benchmarks/bench_gpu.py networks            # 224 px, batch 64, 1 000 classes, the first 128 tensors
     python benchmarks/bench_gpu.py cells -j 14         # VKDNW_single of cells of NAS-Bench-201, 14 processes on the GPU
     python benchmarks/bench_gpu.py candidates          # vkdnw_agg of members of the MobileNetV2 space
+    python benchmarks/bench_gpu.py reverse             # ours against vmap(jacrev) at 100 classes, 60 tensors, 64 px
 
 Times are of the clock, of the second of two calls in one process (the first loads kernels), and of as many processes
 as -j says for cells. Without a GPU it says so and measures nothing; `--device cpu` is for trying the script.
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bench_vkdnw import ours, reverse_mode
 from torch import nn
 
 import uninas
@@ -31,6 +33,7 @@ from uninas.library import find
 from uninas.nasbench201 import official_order, string_of
 from uninas.proxies.base import float32_products
 from uninas.proxies.initial import initialise
+from uninas.proxies.vkdnw import chosen_weights
 from uninas.ranking.members import dataset
 from uninas.ranking.pool import done
 from uninas.ranking.scoring import Job, Scorer, died
@@ -72,6 +75,25 @@ def candidates(options: argparse.Namespace) -> None:
         parts = {part: _score(network, x, part)[0] for part in parts_of("vkdnw_agg")}
         each = ", ".join(f"{part} {seconds:.2f}" for part, seconds in parts.items())
         print(f"  {graph.cost.macs / 1e9:.2f} GMACs {sum(parts.values()):6.2f} s ({each})", flush=True)
+
+
+def reverse(options: argparse.Namespace) -> None:
+    """Ours against the published algorithm, as `bench_vkdnw.py reverse` has it on a CPU."""
+    print("resnet of the UniNAS space, 64 px, batch 2, 100 classes, 60 tensors, float32")
+    network = _ready(uninas.create_model("resnet", num_classes=100, img_size=64), options.device)
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)).to(options.device)
+    weights = chosen_weights(network, 60)
+    found = {}
+    for name, way in (("reverse mode", reverse_mode), ("ours", ours)):
+        with float32_products():
+            _, jacobian = way(network, x, weights)  # what the first call loads is not counted
+            before = _allocated(x)
+            seconds = min(_seconds(lambda way=way: way(network, x, weights)) for _ in range(3))
+        found[name] = seconds, _peak(x) - before, jacobian
+        print(f"  {name:<12} {seconds:8.3f} s   peak +{found[name][1]:6.0f} MiB", flush=True)
+    (slow, much, truth), (fast, little, said) = found.values()
+    print(f"  ratio        {slow / fast:8.1f} x        {much / max(little, 1.0):9.1f} x   largest difference"
+          f" {float((truth - said).abs().max() / truth.abs().max()):.1e} of the largest entry")  # fmt: skip
 
 
 def cells(options: argparse.Namespace) -> None:
@@ -116,16 +138,26 @@ def _seconds(run: Callable[[], object]) -> float:
 
 def _score(module: nn.Module, x: torch.Tensor, name: str, **options: Any) -> tuple[float, float, float]:
     """Seconds, the most GiB that tensors took on the GPU, and the score."""
-    on_gpu = x.is_cuda
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
+    _allocated(x)
     began = time.perf_counter()
     value = proxies.score(name, module, x, torch.Generator().manual_seed(0), **options).value
-    seconds = time.perf_counter() - began
-    return seconds, torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0.0, value
+    return time.perf_counter() - began, _peak(x) / 1024, value
 
 
-PARTS = {"networks": networks, "cells": cells, "candidates": candidates}
+def _allocated(x: torch.Tensor) -> float:
+    """MiB that tensors take on the GPU of x; their peak is counted anew from here."""
+    if not x.is_cuda:
+        return 0.0
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated() / 2**20
+
+
+def _peak(x: torch.Tensor) -> float:
+    """The most MiB that they took since."""
+    return torch.cuda.max_memory_allocated() / 2**20 if x.is_cuda else 0.0
+
+
+PARTS = {"networks": networks, "cells": cells, "candidates": candidates, "reverse": reverse}
 
 
 def main() -> None:
