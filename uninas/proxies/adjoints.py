@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from uninas.proxies.convolutions import Convolution, normed_convolution
-from uninas.proxies.tangents import Call, batch_norm, slope, softmax, standardising
+from uninas.proxies.convolutions import Convolution, convolved, normed_convolution
+from uninas.proxies.tangents import Call, batch_norm, products, slope, softmax, standardising
 
 aten = torch.ops.aten
 
@@ -104,9 +104,8 @@ def _product(a: Tensor, b: Tensor, slot: int) -> Pull:
 
 
 def _bmm(call: Call, slot: int) -> Pull:
-    """One product per row: a broadcast product would copy the factor that they share."""
-    a, b = (factor.transpose(1, 2) for factor in call.args)
-    return lambda rows: torch.stack([row @ b if slot == 0 else a @ row for row in rows])
+    factor = call.args[1 - slot].transpose(1, 2)
+    return lambda rows: products(rows, factor, slot)
 
 
 def _addmm(call: Call, slot: int) -> Pull:
@@ -138,7 +137,7 @@ def _convolution(call: Call, slot: int) -> Pull:
         settings = (stride, padding, dilation, True, unreached, groups)
 
     def back(rows: Tensor) -> Tensor:
-        out: Tensor = aten.convolution(rows.flatten(0, 1), weight, None, *settings)
+        out = convolved(rows.flatten(0, 1), weight, None, *settings)
         return out.reshape(len(rows), *x.shape)
 
     return back

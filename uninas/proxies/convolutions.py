@@ -53,10 +53,37 @@ def normed_convolution(
 def _scaled(x: Tensor, filters: Tensor, scale: Tensor, shift: Tensor | None, settings: Sequence[Any]) -> Tensor:
     """A convolution, its output scaled by channel and shifted: in its filters, or afterwards where these are more."""
     if filters.numel() <= x.numel():
-        out: Tensor = aten.convolution(x, filters * _along(scale, filters, 0), shift, *settings)
-        return out
-    out = aten.convolution(x, filters, None, *settings) * _along(scale, x[0], 0)
+        return convolved(x, filters * _along(scale, filters, 0), shift, *settings)
+    out = convolved(x, filters, None, *settings) * _along(scale, x[0], 0)
     return out if shift is None else out + _along(shift, x[0], 0)
+
+
+def convolved(x: Tensor, filters: Tensor, bias: Tensor | None, *settings: Any) -> Tensor:
+    """`aten.convolution`; on a GPU, as a matrix product where it is one.
+
+    Those are faster in full precision, and need no plan, which cuDNN makes anew for every size of a batch (2 ms each).
+    """
+    if not (x.is_cuda and x.ndim == 4 and x.stride(1) == 1 and _is_product(filters, *settings)):
+        found: Tensor = aten.convolution(x, filters, bias, *settings)
+        return found
+    inner, weight = x.movedim(1, -1), filters.flatten(1).T
+    flat = inner.reshape(-1, x.shape[1])
+    out = flat @ weight if bias is None else torch.addmm(bias, flat, weight)
+    return out.reshape(*inner.shape[:-1], -1).movedim(-1, 1)
+
+
+def _is_product(
+    filters: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    more: Sequence[int],
+    groups: int,
+) -> bool:
+    """Whether every output position sees one input position, its own, and all channels of it."""
+    single = all(n == 1 for n in (*filters.shape[2:], *stride)) and not any((*padding, *more))
+    return single and not transposed and groups == 1
 
 
 CONVOLUTIONS = (aten.convolution.default, normed_convolution)
@@ -126,7 +153,7 @@ class Convolution:
         """Tangents of the output by those of the input: all are one batch."""
         x = stack.flatten(0, 1)
         if self.scale is None:
-            out: Tensor = aten.convolution(x, self.filters, None, *self.settings)
+            out = convolved(x, self.filters, None, *self.settings)
         else:
             out = _scaled(x, self.filters, self.scale, None, self.settings)
         return out.reshape(len(stack), *self.call.out.shape)
@@ -141,7 +168,7 @@ class Convolution:
                 to, of = sorted({entry.output for entry in entries}), sorted({entry.input for entry in entries})
                 some = self.filters.new_zeros(len(to), len(of), *self.filters.shape[2:])
                 for entry in entries:
-                    some[to.index(entry.output), of.index(entry.input)].view(-1)[entry.place] = entry.step
+                    some[to.index(entry.output), of.index(entry.input)].view(-1)[entry.place].fill_(entry.step)
                 found = self._part(some, group, neighbours(of))
                 where = neighbours(to)
                 row[:, where] = found if self.scale is None else found * _along(self.scale[where], found, 1)
@@ -150,7 +177,7 @@ class Convolution:
     def _of_all_filters(self, stack: Tensor) -> Tensor:
         out = empty(len(stack), self.call.out)
         for row, some in zip(out, stack, strict=True):
-            found = aten.convolution(self.x, some, None, *self.settings)
+            found = convolved(self.x, some, None, *self.settings)
             row.copy_(found if self.scale is None else found * _along(self.scale, found, 1))
         return out
 
@@ -170,7 +197,7 @@ class Convolution:
         _, _, bias, _, _, mean, variance, epsilon, *_ = self.call.args
         shift, rate = mean if bias is None else mean - bias, _scale(None, variance, epsilon)
         if channel is None:
-            found: Tensor = aten.convolution(self.x, self.filters, None, *self.settings)
+            found = convolved(self.x, self.filters, None, *self.settings)
         else:
             here = slice(channel, channel + 1)
             group = channel * self.settings[-1] // len(self.filters)
@@ -182,8 +209,7 @@ class Convolution:
         *settings, groups = self.settings
         size = self.x.shape[1] // groups
         x = self.x.narrow(1, group * size, size)[:, inputs]
-        found: Tensor = aten.convolution(x, filters, None, *settings, 1)
-        return found
+        return convolved(x, filters, None, *settings, 1)
 
     def _by_group(self, direction: Mapping[int, float]) -> Mapping[int, list[_Entry]]:
         """Which elements of the filters move."""

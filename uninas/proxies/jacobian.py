@@ -322,6 +322,9 @@ def _errors(program: Program, env: Env, places: Sequence[Place], found: Jacobian
 def _sound_columns(asked: _Asked, program: Program, memory: int) -> Jacobian:
     columns = _by_columns(asked, program, memory)
     if columns.values.dtype != torch.float64:
+        asked.taken(min(len(columns.logits), _FEW))  # recorded for what follows, while a GPU is still at work
+    _finite(columns.logits)
+    if columns.values.dtype != torch.float64:
         _refuse_noise(asked, columns)
     return columns
 
@@ -342,7 +345,6 @@ def _by_columns(asked: _Asked, program: Program, memory: int) -> Jacobian:
             jacobian.values[:, :, neighbours(tangent.columns)] = tangent.stack.permute(1, 2, 0)
         del tangent
     assert jacobian is not None
-    _finite(jacobian.logits)
     return jacobian
 
 

@@ -59,7 +59,7 @@ class Seed(Tangent):
         stack = self._value.new_zeros(len(self.columns), self._value.numel())
         for row, direction in zip(stack, self.directions.values(), strict=True):
             for element, step in direction.items():
-                row[element] = step
+                row[element].fill_(step)  # an assignment would make the processor wait for a GPU
         return stack.reshape(len(stack), *self._value.shape)
 
 
@@ -284,12 +284,25 @@ def mm(call: Call, slot: int, stack: Tensor) -> Tensor:
 
 
 def bmm(call: Call, slot: int, stack: Tensor) -> Tensor:
-    """One product per tangent: a broadcast product would copy the factor that they share."""
-    a, b = call.args
-    out = stack.new_empty(len(stack), *call.out.shape)
-    for row, tangent in zip(out, stack, strict=True):
-        torch.bmm(*((tangent, b) if slot == 0 else (a, tangent)), out=row)
+    """Batched matrix products."""
+    return products(stack, call.args[1 - slot], slot)
+
+
+def products(stack: Tensor, factor: Tensor, slot: int) -> Tensor:
+    """Each of the stack times the factor that they share, from the left (slot 0) or from the right.
+
+    One after the other, as a broadcast product would copy the factor; but to a GPU small copies matter less than calls.
+    """
+    if stack.is_cuda and factor.numel() <= _SMALL_FACTOR:
+        return stack @ factor if slot == 0 else factor @ stack
+    first = (stack[0], factor) if slot == 0 else (factor, stack[0])
+    out = stack.new_empty(len(stack), len(factor), first[0].shape[1], first[1].shape[2])
+    for row, part in zip(out, stack, strict=True):
+        torch.bmm(*((part, factor) if slot == 0 else (factor, part)), out=row)
     return out
+
+
+_SMALL_FACTOR = 2**22  # numbers
 
 
 def addmm(call: Call, slot: int, stack: Tensor) -> Tensor:

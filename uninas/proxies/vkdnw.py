@@ -49,11 +49,19 @@ def fisher(logits: Tensor, jacobian: Tensor, smoothing: float = 0.0, variant: Va
     """
     total = jacobian.new_zeros(jacobian.shape[2], jacobian.shape[2], dtype=torch.float64)
     probabilities = logits.double().softmax(1) * (1 - smoothing) + smoothing / logits.shape[1]
-    for p, rows in zip(probabilities, jacobian, strict=True):
+    together = max(1, _NUMBERS // max(1, jacobian[0].numel()))
+    for p, rows in zip(probabilities.split(together), jacobian.split(together), strict=True):
         rows = rows.double()
-        rows = multinomial_cholesky(p) @ rows if variant == "published" else p.sqrt()[:, None] * (rows - p @ rows)
+        if variant == "published":
+            rows = torch.stack([multinomial_cholesky(one) @ its_rows for one, its_rows in zip(p, rows, strict=True)])
+        else:
+            rows = p.sqrt()[..., None] * (rows - p[:, None] @ rows)
+        rows = rows.flatten(0, 1)
         total += rows.T @ rows
     return total / len(logits)
+
+
+_NUMBERS = 2**20  # of a Jacobian, that are held in float64 at once
 
 
 def multinomial_cholesky(p: Tensor) -> Tensor:
@@ -151,7 +159,7 @@ def vkdnw(
     # Rounding perturbs the singular values of J by about eps, and the eigenvalues of F by its square.
     noise = largest * len(weights) * max(torch.finfo(dtype).eps ** 2, torch.finfo(torch.float64).eps)
     rank = float((eigenvalues > noise).sum())
-    return value, {"rank": rank, **{f"lambda_{i}": float(share) for i, share in enumerate(shares, 1)}}
+    return value, {"rank": rank, **{f"lambda_{i}": share for i, share in enumerate(shares.tolist(), 1)}}
 
 
 def _why(jacobian: Jacobian) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import TypeVar
 
-from uninas.process import keep_memory
+from uninas.process import keep_memory, settle
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -81,5 +81,7 @@ def _work(do: Callable[[J], R], line: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; only the first decides
     keep_memory()
     with suppress(EOFError, BrokenPipeError):  # the process that sends the jobs is gone, or has no more
+        line.send(do(line.recv()))
+        settle()  # the first job has loaded what all need
         while True:
             line.send(do(line.recv()))

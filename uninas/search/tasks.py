@@ -16,6 +16,7 @@ from uninas.elaborate import build
 from uninas.errors import UninasError, error, out_of_memory, shown
 from uninas.graph import Graph
 from uninas.library import load_text
+from uninas.process import settle
 from uninas.search.objectives import Recipe
 from uninas.space import METRICS
 
@@ -85,7 +86,7 @@ def cost_score(*metrics: str) -> ScoreFunction:
 
 
 def warm_up(functions: Iterable[ScoreFunction]) -> None:
-    """Score something tiny, so that what torch loads and sets up for a first score is no candidate's time.
+    """Score something tiny in a worker, so that what torch loads and sets up for a first score is no candidate's time.
 
     Whatever goes wrong will go wrong with candidates, too, and is told there.
     """
@@ -93,6 +94,7 @@ def warm_up(functions: Iterable[ScoreFunction]) -> None:
     for score in functions:
         with suppress(Exception):
             score(graph, 0)
+    settle()
 
 
 _TINY = "network Tiny { input 3 x 32 x 32 stem conv(8, 3) -> batch_norm -> relu head global_avg_pool -> linear(10) }"
