@@ -291,9 +291,9 @@ def bmm(call: Call, slot: int, stack: Tensor) -> Tensor:
 def products(stack: Tensor, factor: Tensor, slot: int) -> Tensor:
     """Each of the stack times the factor that they share, from the left (slot 0) or from the right.
 
-    One after the other, as a broadcast product would copy the factor; but to a GPU small copies matter less than calls.
+    One after the other, as a broadcast product would copy the factor for all.
     """
-    if stack.is_cuda and factor.numel() <= _SMALL_FACTOR:
+    if _in_one_call(stack, factor):
         return stack @ factor if slot == 0 else factor @ stack
     first = (stack[0], factor) if slot == 0 else (factor, stack[0])
     out = stack.new_empty(len(stack), len(factor), first[0].shape[1], first[1].shape[2])
@@ -302,7 +302,12 @@ def products(stack: Tensor, factor: Tensor, slot: int) -> Tensor:
     return out
 
 
-_SMALL_FACTOR = 2**22  # numbers
+def _in_one_call(stack: Tensor, shared: Tensor) -> bool:
+    """Whether to copy for all tangents what they share: to a GPU, copying little is less work than many calls."""
+    return stack.is_cuda and shared.numel() <= _LITTLE
+
+
+_LITTLE = 2**22  # numbers
 
 
 def addmm(call: Call, slot: int, stack: Tensor) -> Tensor:
@@ -314,10 +319,15 @@ def addmm(call: Call, slot: int, stack: Tensor) -> Tensor:
 
 
 def softmax(call: Call, slot: int, stack: Tensor) -> Tensor:
-    """s = softmax(x): ds = s (dx - sum(s dx))"""
-    weighted: Tensor = call.out * stack
-    dim = call.args[1] if call.args[1] < 0 else call.args[1] + 1
-    return weighted.addcmul_(call.out.expand_as(weighted), weighted.sum(dim, keepdim=True), value=-1)
+    """s = softmax(x): ds = s (dx - sum(s dx)). It is symmetric, so what torch computes backwards serves both ways."""
+    s, dim = call.out, call.args[1]
+    if s.dtype != stack.dtype or _in_one_call(stack, s):
+        weighted: Tensor = s * stack
+        return weighted.addcmul_(s, weighted.sum(dim if dim < 0 else dim + 1, keepdim=True), value=-1)
+    out = torch.empty_like(stack, memory_format=torch.contiguous_format)
+    for row, tangent in zip(out, stack, strict=True):
+        aten._softmax_backward_data.out(tangent, s, dim, s.dtype, grad_input=row)
+    return out
 
 
 def max_pool(call: Call, slot: int, stack: Tensor) -> tuple[Tensor, None]:

@@ -50,7 +50,7 @@ def fisher(logits: Tensor, jacobian: Tensor, smoothing: float = 0.0, variant: Va
     total = jacobian.new_zeros(jacobian.shape[2], jacobian.shape[2], dtype=torch.float64)
     probabilities = logits.double().softmax(1) * (1 - smoothing) + smoothing / logits.shape[1]
     together = max(1, _NUMBERS // max(1, jacobian[0].numel()))
-    for p, rows in zip(probabilities.split(together), jacobian.split(together), strict=True):
+    for p, rows in zip(torch.split(probabilities, together), torch.split(jacobian, together), strict=True):
         rows = rows.double()
         if variant == "published":
             rows = torch.stack([multinomial_cholesky(one) @ its_rows for one, its_rows in zip(p, rows, strict=True)])
