@@ -137,7 +137,7 @@ def _convolution(call: Call, slot: int) -> Pull:
         settings = (stride, padding, dilation, True, unreached, groups)
 
     def back(rows: Tensor) -> Tensor:
-        out = convolved(rows.flatten(0, 1), weight, None, *settings)
+        out = convolved(rows.flatten(0, 1), weight, None, *settings, piece=len(x))
         return out.reshape(len(rows), *x.shape)
 
     return back

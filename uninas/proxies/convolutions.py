@@ -50,20 +50,25 @@ def normed_convolution(
     return _scaled(x, filters, scale, shift, settings)
 
 
-def _scaled(x: Tensor, filters: Tensor, scale: Tensor, shift: Tensor | None, settings: Sequence[Any]) -> Tensor:
+def _scaled(
+    x: Tensor, filters: Tensor, scale: Tensor, shift: Tensor | None, settings: Sequence[Any], piece: int = 0
+) -> Tensor:
     """A convolution, its output scaled by channel and shifted: in its filters, or afterwards where these are more."""
     if filters.numel() <= x.numel():
-        return convolved(x, filters * _along(scale, filters, 0), shift, *settings)
-    out = convolved(x, filters, None, *settings) * _along(scale, x[0], 0)
+        return convolved(x, filters * _along(scale, filters, 0), shift, *settings, piece=piece)
+    out = convolved(x, filters, None, *settings, piece=piece) * _along(scale, x[0], 0)
     return out if shift is None else out + _along(shift, x[0], 0)
 
 
-def convolved(x: Tensor, filters: Tensor, bias: Tensor | None, *settings: Any) -> Tensor:
-    """`aten.convolution`; on a GPU, as a matrix product where it is one.
+def convolved(x: Tensor, filters: Tensor, bias: Tensor | None, *settings: Any, piece: int = 0) -> Tensor:
+    """`aten.convolution`, for a GPU in ways that spare plans, which cuDNN makes anew for every size of a batch.
 
-    Those are faster in full precision, and need no plan, which cuDNN makes anew for every size of a batch (2 ms each).
+    A matrix product needs none, where it is one, and is faster in full precision. With groups, a plan takes as long as
+    a thousand tangents (140 ms): there the batch is taken `piece` by piece, as large as that of the network.
     """
-    if not (x.is_cuda and x.ndim == 4 and x.stride(1) == 1 and _is_product(filters, *settings)):
+    if x.is_cuda and settings[-1] > 1 and piece:
+        return torch.cat([aten.convolution(part, filters, bias, *settings) for part in torch.split(x, piece)])
+    if not (x.is_cuda and _is_product(x, filters, *settings)):
         found: Tensor = aten.convolution(x, filters, bias, *settings)
         return found
     inner, weight = x.movedim(1, -1), filters.flatten(1).T
@@ -73,6 +78,7 @@ def convolved(x: Tensor, filters: Tensor, bias: Tensor | None, *settings: Any) -
 
 
 def _is_product(
+    x: Tensor,
     filters: Tensor,
     stride: Sequence[int],
     padding: Sequence[int],
@@ -81,9 +87,9 @@ def _is_product(
     more: Sequence[int],
     groups: int,
 ) -> bool:
-    """Whether every output position sees one input position, its own, and all channels of it."""
+    """Whether every output position sees one input position, its own, and all its channels, neighbours in memory."""
     single = all(n == 1 for n in (*filters.shape[2:], *stride)) and not any((*padding, *more))
-    return single and not transposed and groups == 1
+    return single and not transposed and groups == 1 and x.ndim == 4 and x.stride(1) == 1
 
 
 CONVOLUTIONS = (aten.convolution.default, normed_convolution)
@@ -153,9 +159,9 @@ class Convolution:
         """Tangents of the output by those of the input: all are one batch."""
         x = stack.flatten(0, 1)
         if self.scale is None:
-            out = convolved(x, self.filters, None, *self.settings)
+            out = convolved(x, self.filters, None, *self.settings, piece=len(self.x))
         else:
-            out = _scaled(x, self.filters, self.scale, None, self.settings)
+            out = _scaled(x, self.filters, self.scale, None, self.settings, piece=len(self.x))
         return out.reshape(len(stack), *self.call.out.shape)
 
     def of_filters(self, tangent: Tangent) -> Tensor:
