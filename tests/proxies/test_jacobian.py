@@ -10,8 +10,9 @@ from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import _pytree as pytree
 
-from uninas.proxies import ProxyError, jacobian, score, sweep, waists
+from uninas.proxies import ProxyError, convolutions, jacobian, record, score, sweep, tangents, waists
 from uninas.proxies.jacobian import Weight, logit_jacobian
 from uninas.proxies.program import lower
 from uninas.proxies.tangents import RULES
@@ -467,6 +468,18 @@ def test_running_out_of_memory_halves_the_chunk(fail: Callable[[], None], monkey
     assert_exact(found.values, reverse_mode(module, x, weights))
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # reverse mode, of normalised filters
+@pytest.mark.parametrize("way", ["columns", "rows"])
+@pytest.mark.parametrize("name", ZOO)
+def test_what_is_done_otherwise_on_a_gpu_gives_the_same(name: str, way: jacobian.Way, monkeypatch: pytest.MonkeyPatch):
+    module, x = example(name)
+    weights = some_weights(module)
+    monkeypatch.setattr(convolutions, "_is_planned", lambda x: True)
+    monkeypatch.setattr(tangents, "_in_one_call", lambda stack, shared: True)
+    assert_exact(logit_jacobian(module, (x,), weights, dtype=torch.float64, way=way).values,
+                 reverse_mode(module, x, weights))  # fmt: skip
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("way", ["columns", "rows"])
 @pytest.mark.parametrize("name", [name for name in ZOO if name != "batch statistics"])
@@ -614,6 +627,23 @@ def test_what_torch_cannot_vectorise_gets_one_pass_per_weight(monkeypatch: pytes
     for way in ("fastest", "columns"):
         found = logit_jacobian(module, (x,), some_weights(module), dtype=torch.float64, way=way)
         assert_exact(found.values, reverse_mode(module, x, some_weights(module)))
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_what_operations_make_is_remembered_as_it_was(name: str, monkeypatch: pytest.MonkeyPatch):
+    module, x = example(name)
+    wide = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+
+    def forms(inputs: Tensor) -> list[object]:
+        program = lower(module, tensors, (inputs,))
+        assert program is not None
+        values = [leaf for node in program.steps for leaf in pytree.tree_leaves(node.meta["val"])]
+        return [(v.shape, v.stride(), v.dtype, v.device) if isinstance(v, Tensor) else v for v in values]
+
+    found = [forms(some) for some in (x, wide, x, wide)]
+    monkeypatch.setattr(record, "_makes_one_tensor", lambda op: False)  # so that torch is asked each time
+    assert found == [forms(x), forms(wide)] * 2
 
 
 def test_what_is_multiplied_by_zero_costs_nothing(monkeypatch: pytest.MonkeyPatch):

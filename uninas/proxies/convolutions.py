@@ -66,15 +66,19 @@ def convolved(x: Tensor, filters: Tensor, bias: Tensor | None, *settings: Any, p
     A matrix product needs none, where it is one, and is faster in full precision. With groups, a plan takes as long as
     a thousand tangents (140 ms): there the batch is taken `piece` by piece, as large as that of the network.
     """
-    if x.is_cuda and settings[-1] > 1 and piece:
+    if _is_planned(x) and settings[-1] > 1 and piece:
         return torch.cat([aten.convolution(part, filters, bias, *settings) for part in torch.split(x, piece)])
-    if not (x.is_cuda and _is_product(x, filters, *settings)):
+    if not (_is_planned(x) and _is_product(x, filters, *settings)):
         found: Tensor = aten.convolution(x, filters, bias, *settings)
         return found
     inner, weight = x.movedim(1, -1), filters.flatten(1).T
     flat = inner.reshape(-1, x.shape[1])
     out = flat @ weight if bias is None else torch.addmm(bias, flat, weight)
     return out.reshape(*inner.shape[:-1], -1).movedim(-1, 1)
+
+
+def _is_planned(x: Tensor) -> bool:
+    return x.is_cuda
 
 
 def _is_product(
