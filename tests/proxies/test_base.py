@@ -272,6 +272,12 @@ def test_a_scripted_module_is_an_error_and_stays(made):
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
+def test_an_exported_module_is_an_error():
+    exported = torch.export.export(network().eval(), (torch.zeros(2, 3, 8, 8),)).module()
+    with pytest.raises(ProxyError, match="was exported"):
+        score("vkdnw", exported, torch.zeros(2, 3, 8, 8))
+
+
 def test_a_sparse_buffer_stays():
     module = nn.Linear(4, 3)
     module.register_buffer("mask", torch.eye(3).to_sparse())

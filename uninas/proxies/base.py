@@ -287,6 +287,8 @@ def _plain_module(module: nn.Module) -> nn.Module:
         raise ProxyError(f"expected an nn.Module, but got {shown(module)}")
     if any(isinstance(layer, torch.jit.ScriptModule) for layer in module.modules()):
         raise ProxyError("the module is scripted or traced, and cannot be looked into", "score the module it came from")
+    if {"train", "eval"} <= vars(module).keys():  # which torch.export replaces by what raises
+        raise ProxyError("the module was exported, and its mode cannot be changed", "score the module it came from")
     return module
 
 

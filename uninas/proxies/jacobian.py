@@ -321,10 +321,11 @@ def _errors(program: Program, env: Env, places: Sequence[Place], found: Jacobian
 
 def _sound_columns(asked: _Asked, program: Program, memory: int) -> Jacobian:
     columns = _by_columns(asked, program, memory)
-    if columns.values.dtype != torch.float64:
-        asked.taken(min(len(columns.logits), _FEW))  # recorded for what follows, while a GPU is still at work
+    rounded = columns.values.dtype != torch.float64
+    if rounded:
+        asked.taken(min(len(columns.logits), _FEW))  # recorded for what follows while a GPU is still at work
     _finite(columns.logits)
-    if columns.values.dtype != torch.float64:
+    if rounded:
         _refuse_noise(asked, columns)
     return columns
 

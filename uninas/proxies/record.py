@@ -180,7 +180,10 @@ def _shaped(op: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         nothing = _shaped(aten.new_empty.default, (args[0], [0]), {})
         return _shaped(aten.empty_like.default, (args[0],), {}), nothing, nothing
     fakes: list[FakeTensor] = []
-    key = (op, _key((args, kwargs), fakes)) if _makes_one_tensor(op) else None
+    try:
+        key = (op, _key((args, tuple(kwargs.items())), fakes)) if _makes_one_tensor(op) else None
+    except TypeError:
+        key = None
     if key is None or not fakes:
         return op(*args, **kwargs)
     if key in _FORMS:
@@ -209,15 +212,15 @@ _LOOKING = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
 
 
 def _key(value: Any, fakes: list[FakeTensor]) -> Any:
-    """What decides what comes out, hashable; a key of its own for what is not known. `fakes` gains the tensors."""
+    """What decides what comes out, hashable; `fakes` gains the tensors. TypeError where something else may decide."""
     if type(value) is FakeTensor and value.constant is None and value.layout is torch.strided:
         fakes.append(value)
         return tuple(value.size()), value.stride(), value.dtype, value.fake_device
     if isinstance(value, (list, tuple)):
         return tuple([_key(part, fakes) for part in value])
-    if isinstance(value, dict):
-        return tuple([(name, _key(part, fakes)) for name, part in value.items()])
-    return (type(value), value) if isinstance(value, _PLAIN) else object()
+    if isinstance(value, _PLAIN):
+        return type(value), value
+    raise TypeError
 
 
 _PLAIN = (bool, int, float, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)

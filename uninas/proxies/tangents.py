@@ -289,7 +289,7 @@ def bmm(call: Call, slot: int, stack: Tensor) -> Tensor:
 
 
 def products(stack: Tensor, factor: Tensor, slot: int) -> Tensor:
-    """Each of the stack times the factor that they share, from the left (slot 0) or from the right.
+    """Each of the stack times the factor that they share, which is on the right (slot 0) or on the left.
 
     One after the other, as a broadcast product would copy the factor for all.
     """
