@@ -6,8 +6,9 @@
     python benchmarks/bench_gpu.py candidates          # vkdnw_agg of members of the MobileNetV2 space
     python benchmarks/bench_gpu.py reverse             # ours against vmap(jacrev) at 100 classes, 60 tensors, 64 px
 
-Times are of the clock, of networks those of the second of two calls in one process (in the first, cuDNN plans), of
-candidates those of the only one, of cells those of as many processes as -j says. Without a GPU it says so and measures nothing; `--device cpu` is for trying the script.
+Times are of the clock: of networks those of the second of two calls in one process (in the first, cuDNN plans), of
+candidates those of the only call, of cells those of as many processes as -j says. Without a GPU it says so and measures
+nothing; `--device cpu` is for trying the script.
 """
 
 from __future__ import annotations
