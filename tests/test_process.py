@@ -1,11 +1,15 @@
-"""Processes that score keep their memory."""
+"""Processes that score keep their memory, and what they have loaded."""
 
+import gc
 import os
 import platform
 import subprocess
 import sys
+import weakref
 
 import pytest
+
+from uninas.process import settle
 
 FREED = """
 import ctypes
@@ -33,3 +37,24 @@ def test_memory_that_was_used_is_kept_unless_the_environment_decides(setting, ke
     own = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     result = subprocess.run([sys.executable, "-c", FREED], env=own | setting, capture_output=True, text=True)
     assert int(result.stdout) == pytest.approx(kept, abs=16), result.stderr
+
+
+def test_what_is_loaded_is_not_looked_at_again_but_new_garbage_is_collected():
+    class Node:
+        pass
+
+    def circle() -> weakref.ref:
+        node = Node()
+        node.itself = node
+        return weakref.ref(node)
+
+    old = [Node() for _ in range(3)]
+    try:
+        settle()
+        assert gc.get_freeze_count() > len(old)
+        assert not any(thing is old for thing in gc.get_objects())
+        new = circle()
+        gc.collect()
+        assert new() is None
+    finally:
+        gc.unfreeze()
