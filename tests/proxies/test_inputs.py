@@ -177,6 +177,75 @@ def test_a_score_draws_its_own_batch(tmp_path: Path):
     assert 0 < result.spread < result.value
 
 
+# -- labels --------------------------------------------------------------------------------------------------
+
+
+def labelled(text: object, count: int = 4) -> tuple[list[int], list[int]]:
+    """The greys of pictures, and their labels."""
+    batch = source(str(text), [SHAPE], count)(torch.Generator().manual_seed(0))
+    assert batch.labels is not None and batch.labels.dtype == torch.int64
+    return greys(batch[0]), batch.labels.tolist()
+
+
+def test_folders_are_classes(tmp_path: Path):
+    for grey, place in ((0, "cat"), (40, "dog/old"), (80, "cat"), (120, "ant"), (160, "dog")):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (6, 4), (grey,) * 3).save(tmp_path / place / f"{grey}.png")
+    found, labels = labelled(tmp_path, 5)
+    assert dict(zip(found, labels, strict=True)) == {120: 0, 0: 1, 80: 1, 40: 2, 160: 2}
+
+
+def test_folders_that_are_no_classes(folder: Path, tmp_path: Path):
+    generator = torch.Generator()
+    assert source(str(folder), [SHAPE], 2)(generator).labels is None  # some pictures are in none
+    assert source(str(folder / "b"), [SHAPE], 2)(generator).labels is None  # all are
+    for picture in folder.glob("*.*"):
+        picture.unlink()
+    assert source(str(folder), [SHAPE], 2)(generator).labels is None  # one class
+
+
+@pytest.mark.parametrize("name", inputs.LABELS)
+def test_arrays_of_classes(tmp_path: Path, name: str):
+    numbers = np.arange(4, dtype=np.uint8)
+    plain = (numbers[:, None, None, None] * 40 * np.ones((1, *SHAPE))).astype(np.uint8)
+    for arrays in ({"x": plain}, encoded(*(jpeg(40 * number) for number in numbers))):
+        found, labels = labelled(save(tmp_path / "x.npz", **arrays, **{name: numbers}))
+        assert [40 * label for label in labels] == found
+
+
+@pytest.mark.parametrize("labels", [np.zeros(3, int), np.zeros(4), np.zeros((4, 1), int), np.array(["a"] * 4)])
+def test_arrays_that_are_no_classes(tmp_path: Path, labels: np.ndarray):
+    path = save(tmp_path / "x.npz", x=np.zeros((4, *SHAPE)), label=labels)
+    assert source(str(path), [SHAPE], 2)(torch.Generator()).labels is None
+
+
+@pytest.mark.parametrize("proxy", ["epe_nas", "fisher", "grad_norm", "grad_sign", "grasp", "plain", "snip", "zico"])
+def test_a_score_takes_the_labels_of_its_batch(tmp_path: Path, proxy: str):
+    rng = np.random.default_rng(0)
+    path = save(tmp_path / "x.npz", x=rng.normal(size=(50, *SHAPE)), y=rng.integers(3, size=50))
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3))
+
+    def value(batch: object, **options: object) -> float:
+        return score(proxy, module, batch, torch.Generator().manual_seed(1), **options).value
+
+    drawn = source(str(path), [SHAPE], 8)
+    batch = drawn(torch.Generator().manual_seed(1))
+    assert batch.labels is not None
+    expected = value(tuple(batch), labels=batch.labels)
+    assert value(drawn) == value(batch) == value(batch, labels=batch.labels) == expected
+    assert value(batch, labels="random") == value(tuple(batch)) != expected
+
+
+def test_labels_beyond_the_classes_have_a_way_out(tmp_path: Path):
+    path = save(tmp_path / "x.npz", x=np.zeros((4, *SHAPE)) + np.arange(4)[:, None, None, None], y=np.arange(4) + 3)
+    module, drawn = nn.Sequential(nn.Flatten(), nn.Linear(72, 5)), source(str(path), [SHAPE], 4)
+    with pytest.raises(ProxyError, match=r"expected labels from 0 to 4, but got 3 to 6\n.*labels=random"):
+        score("snip", module, drawn)
+    assert score("snip", module, drawn, labels="random").value > 0
+    assert score("trainable_layers", module, drawn).value == 2  # asks for none
+
+
 # -- mistakes ------------------------------------------------------------------------------------------------
 
 

@@ -142,6 +142,18 @@ def test_a_proxy_may_have_images_of_its_own(tmp_path, settings):
         finished(tmp_path / "file", dataclasses.replace(one, images={"jacov": f"{tmp_path}/x.npy"}))
 
 
+def test_pictures_bring_their_labels(tmp_path, space):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", x=rng.normal(size=(9, 3, 8, 8)), y=rng.integers(2, size=9))
+    scorer = Scorer(str(space), space.parent, (dataset("easy"),), 9, "kaiming_normal_fan_in",
+                    images={"snip": f"{tmp_path}/x.npz"})  # fmt: skip
+    job = Job(0, "[1, 0]", "easy", ((0, "snip"),))
+    (known,), (drawn,) = (
+        one(job).scores for one in (scorer, dataclasses.replace(scorer, options={"snip": {"labels": "random"}}))
+    )
+    assert known.failure is drawn.failure is None and known.value != drawn.value
+
+
 def test_a_network_that_cannot_be_built_or_scored_is_recorded_with_the_reason(tmp_path, settings):
     @proxies.proxy("fails_on_large")
     def fails(module, inputs, generator):

@@ -12,6 +12,7 @@ import types
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -230,6 +231,17 @@ def test_images_of_another_source_give_other_scores(space_file, folder):
             assert store.settings["images"] == {"": images}
             scores.append([candidate.score for candidate in store])
     assert all(one != other for one, other in zip(*scores, strict=True))
+
+
+def test_pictures_bring_their_labels(make, tmp_path):
+    start = make().start
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", x=rng.normal(size=(8, *start.inputs[0])), y=rng.integers(2, size=8))
+    images = {"snip": str(tmp_path / "x.npz")}
+    known, drawn = (
+        scoring.ModuleScore(["snip"], 8, images=images, options=options) for options in ({}, {"labels": "random"})
+    )
+    assert known(start, 1)["score"] != drawn(start, 1)["score"]
 
 
 def test_further_objectives_are_measured_on_the_same_module(make):

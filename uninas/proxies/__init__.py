@@ -26,6 +26,7 @@ from uninas.proxies import (  # noqa: F401  (importing them registers their prox
     zico,
 )
 from uninas.proxies.base import (
+    Batch,
     Proxy,
     ProxyError,
     Score,
@@ -48,6 +49,7 @@ from uninas.proxies.jacobian import Jacobian, Weight, logit_jacobian
 __all__ = [
     "OWN",
     "SCHEMES",
+    "Batch",
     "Jacobian",
     "Proxy",
     "ProxyError",

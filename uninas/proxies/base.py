@@ -15,14 +15,14 @@ import inspect
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from numbers import Integral, Real
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,8 +36,25 @@ Direction = Literal["higher", "lower"]
 Inputs = tuple[Tensor, ...]
 Measured = tuple[float, Mapping[str, float]]
 
+
+class Batch(Inputs):
+    """Inputs of a module and, where it is known, the class of each sample: `labels` (N,) are integers, or None."""
+
+    labels: Tensor | None
+
+    def __new__(cls, parts: Iterable[Tensor], labels: Tensor | None = None) -> Self:
+        """These inputs, with these labels."""
+        made = super().__new__(cls, parts)
+        made.labels = labels
+        return made
+
+    def to(self, device: torch.device | str, copy: bool = False) -> Batch:
+        """The same on a device; with `copy` also where it is there already. Labels stay, for whoever uses them."""
+        return Batch((part.to(device, copy=copy) for part in self), self.labels)
+
+
 Source = Callable[[torch.Generator], Inputs]
-"""Draws a batch, on the device of the generator."""
+"""Draws a batch, on the device of the generator. A `Batch` brings labels, of which proxies of the loss make use."""
 
 Initial = Callable[[nn.Module, torch.Generator], None]
 """Gives a module new weights."""
@@ -259,8 +276,9 @@ def _once(
         else:
             init(module, generator)
         inputs = _inputs(module, batch, generator)
+        options = _labelled(chosen, options, inputs)
         start = time.perf_counter()
-        value, components = chosen.measure(module, inputs, generator, **options)
+        value, components = chosen.measure(module, tuple(inputs), generator, **options)
         seconds = time.perf_counter() - start
     for label, number in {"score": value, **components}.items():
         if not math.isfinite(number):
@@ -297,23 +315,30 @@ def _spawned(generator: torch.Generator, count: int) -> list[torch.Generator]:
     return [torch.Generator(generator.device).manual_seed(seed) for seed in seeds]
 
 
-def _inputs(module: nn.Module, batch: Tensor | Inputs | Source, generator: torch.Generator) -> Inputs:
+def _inputs(module: nn.Module, batch: Tensor | Inputs | Source, generator: torch.Generator) -> Batch:
     """The batch as a tuple; a drawn one goes to where the module is."""
-    if isinstance(batch, Tensor):
-        inputs: Inputs = (batch,)
-    elif callable(batch):
+    given: Any = batch
+    if callable(given):
         device = next((parameter.device for parameter in module.parameters()), generator.device)
-        drawn: Any = batch(generator)
-        inputs = tuple(part.to(device) for part in ((drawn,) if isinstance(drawn, Tensor) else drawn))
-    else:
-        given: Any = batch
-        inputs = tuple(given) if isinstance(given, Sequence) else (given,)
-    parts: Sequence[Any] = inputs
+        given = given(generator)
+        given = given.to(device) if isinstance(given, Tensor | Batch) else tuple(part.to(device) for part in given)
+    parts = given if isinstance(given, Sequence) else (given,)
     if not parts or not all(isinstance(part, Tensor) and part.ndim and len(part) for part in parts):
         raise ProxyError("expected a batch of at least one sample: a tensor (N, ...) or a tuple of such tensors")
-    if not all(part.is_meta or part.isfinite().all() for part in inputs):
+    if not all(part.is_meta or part.isfinite().all() for part in parts):
         raise ProxyError("the batch has numbers that are not finite")
-    return tuple(part.clone() if part.is_inference() else part for part in inputs)
+    return Batch((part.clone() if part.is_inference() else part for part in parts), getattr(given, "labels", None))
+
+
+def _labelled(chosen: Proxy, options: Mapping[str, Any], batch: Batch) -> Mapping[str, Any]:
+    """The options, with the labels of the batch for a proxy that takes some and was given none.
+
+    The word 'random' asks for drawn ones, as there are where nothing is known.
+    """
+    given = options.get("labels")
+    if "labels" not in chosen.options or not (given is None or (isinstance(given, str) and given == "random")):
+        return options
+    return {**options, "labels": batch.labels if given is None else None}
 
 
 def usable_device(name: str) -> torch.device:

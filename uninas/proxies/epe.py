@@ -25,9 +25,10 @@ MANY = 100  # classes, from where on differences count
 def epe_nas(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, labels: Labels = None) -> Measured:
     """Correlation of the input gradients within each class, EPE-NAS (Lopes et al., ICANN 2021).
 
-    One forward and one backward pass. Samples are of the class that `labels` say, by default of one drawn uniformly
-    from the generator. Batch norms use the statistics of the batch; dropout is off. A module of several inputs is
-    differentiated by all that are floating-point.
+    One forward and one backward pass. Samples are of the class that `labels` say, by default those that came with the
+    images, or else drawn uniformly from the generator; labels=random draws them in any case. Batch norms use the
+    statistics of the batch; dropout is off. A module of several inputs is differentiated by all that are
+    floating-point.
 
     Scores grow with the batch, so compare them for batches of one size. Components: `classes`, how many occur. Raises
     ProxyError unless the output is finite logits (N, K), K > 1, and where a gradient is zero or constant.

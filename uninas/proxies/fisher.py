@@ -42,7 +42,7 @@ def fisher(
     function is called; the projections inside `nn.MultiheadAttention` are out of sight. Channels are the second axis
     after a convolution and the last after a linear layer.
 
-    Loss, `labels` (random by default) and mode are those of `snip`. Components: `channels`, their number. Raises
+    Loss, `labels` and mode are those of `snip`. Components: `channels`, their number. Raises
     ProxyError where there is nothing to observe.
     """
     if at not in ("layers", "activations"):

@@ -25,7 +25,7 @@ def grad_sign(
 
     One forward and backward pass per sample. Batch norms normalise by the statistics of the whole batch as by
     constants, so that samples stay independent; the published code normalises each sample by itself, which networks
-    that pool before a norm cannot. Loss, `labels` (random by default) and weights (`min_ndim`) are those of `snip`.
+    that pool before a norm cannot. Loss, `labels` and weights (`min_ndim`) are those of `snip`.
 
     Components: `agreement`, the score per weight and sample, from 0 to 1. Scores grow with the batch.
     """

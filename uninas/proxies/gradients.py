@@ -1,7 +1,8 @@
 """What proxies of gradients share: the classification loss of a batch, and its derivatives by the weights.
 
-The loss is the mean cross-entropy of the module's logits (N, K). Its labels are those given, or one drawn uniformly
-from the K classes for each sample: before training, gradients hardly depend on which they are.
+The loss is the mean cross-entropy of the module's logits (N, K). Its labels are those given, or those that came with
+the images (see `inputs`), or else one drawn uniformly from the K classes for each sample: before training, gradients
+hardly depend on which they are.
 
 Weights are the trainable parameters of at least `min_ndim` axes, each once however often it is used. The default 2 is
 the convention of the literature: filters and matrices count, biases and the scales of norms do not.
@@ -53,7 +54,10 @@ def targets(logits: Tensor, generator: torch.Generator, labels: Labels = None) -
         return torch.randint(classes, (samples,), generator=generator, device=generator.device).to(logits.device)
     given = integers(labels, samples)
     if not 0 <= int(given.min()) <= int(given.max()) < classes:
-        raise ProxyError(f"expected labels from 0 to {classes - 1}, but got {int(given.min())} to {int(given.max())}")
+        raise ProxyError(
+            f"expected labels from 0 to {classes - 1}, but got {int(given.min())} to {int(given.max())}",
+            "the option labels=random draws some",
+        )
     return given.to(logits.device)
 
 

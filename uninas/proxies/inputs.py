@@ -7,6 +7,10 @@ A source is a function from a generator to the inputs of a module, so that repea
     >>> draw(torch.Generator().manual_seed(0))[0].shape
     torch.Size([4, 3, 8, 8])
 
+Where classes are known, the batch brings labels. Pictures are of the class of the folder, below the given one, that
+they are in, if all are in one and there are at least two; these are numbered in alphabetical order, as torchvision's
+ImageFolder does. Arrays of an .npz file have an array of N integers beside them: label, labels, target, targets or y.
+
 Pictures, and arrays of integers from 0 to 255, are scaled to 0..1, then to about mean 0 and deviation 1 by the
 statistics of ImageNet; arrays of floating-point numbers are taken as they are. Of pictures of another size the
 largest middle part of the right proportions is resized.
@@ -17,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -29,9 +33,10 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from uninas.errors import shown
-from uninas.proxies.base import Inputs, ProxyError, Source
+from uninas.proxies.base import Batch, ProxyError
 
 Shape = Sequence[int]
+Draw = Callable[[torch.Generator], Batch]
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp")
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
@@ -39,12 +44,15 @@ FORMATS = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the red, green and blue of ImageNet; pictures that are not of three channels get their averages."""
 
+LABELS = ("label", "labels", "target", "targets", "y")
+"""What an array of classes is called."""
+
 MOST_IMAGES = 10_000_000
 MOST_PIXELS = 2**26
 MOST_BYTES = 2**32
 
 
-def source(text: str, shapes: Sequence[Shape], count: int) -> Source:
+def source(text: str, shapes: Sequence[Shape], count: int) -> Draw:
     """The source that a word names, of `count` samples for inputs of these shapes (each without the batch axis).
 
     "normal", "pink", a folder of pictures, a .npy or .npz file, or file.npz:KEY; files are looked at when a batch is
@@ -102,14 +110,14 @@ def listed(folder: Path) -> list[Path]:
     return sorted(islice(files, MOST_IMAGES + 1))
 
 
-def normal(shapes: Sequence[Shape], count: int) -> Source:
+def normal(shapes: Sequence[Shape], count: int) -> Draw:
     """Independent standard normal numbers."""
-    return lambda generator: tuple(
+    return lambda generator: Batch(
         torch.randn(count, *shape, generator=generator, device=generator.device) for shape in shapes
     )
 
 
-def pink(shapes: Sequence[Shape], count: int) -> Source:
+def pink(shapes: Sequence[Shape], count: int) -> Draw:
     """Noise with the spectrum of natural pictures: amplitudes fall with the spatial frequency, as 1 / f (Field 1987).
 
     Neighbours are alike, channels independent; mean 0 and variance 1. For images C x H x W.
@@ -118,8 +126,8 @@ def pink(shapes: Sequence[Shape], count: int) -> Source:
         if len(shape) != 3:
             raise ProxyError(f"expected inputs C x H x W, to draw pink noise, but got shape {tuple(shape)}")
 
-    def draw(generator: torch.Generator) -> Inputs:
-        return tuple(coloured(white) for white in normal(shapes, count)(generator))
+    def draw(generator: torch.Generator) -> Batch:
+        return Batch(coloured(white) for white in normal(shapes, count)(generator))
 
     return draw
 
@@ -139,38 +147,55 @@ NOISES = {"normal": normal, "pink": pink}
 """Sources that need no file."""
 
 
-def pictures(folder: Path, shape: Shape, count: int) -> Source:
+def pictures(folder: Path, shape: Shape, count: int) -> Draw:
     """Pictures drawn without repetition from all in a folder and the folders below it, for C x H x W with C 1 or 3.
 
     They are numbered by their sorted paths, so equal generators draw equal pictures. Needs Pillow.
     """
 
-    def draw(generator: torch.Generator) -> Inputs:
+    def draw(generator: torch.Generator) -> Batch:
         found = listed(folder)
         chosen = [found[number] for number in some(len(found), count, f"pictures in {folder}", generator)]
-        return (torch.stack([prepared(file, shape, file) for file in chosen]),)
+        images = torch.stack([prepared(file, shape, file) for file in chosen])
+        return Batch([images], classes(found, chosen, folder))
 
     return draw
 
 
-def array(path: Path, shape: Shape, count: int, key: str | None = None) -> Source:
+def classes(found: Sequence[Path], chosen: Sequence[Path], folder: Path) -> Tensor | None:
+    """The numbers of the folders that the chosen ones of all pictures are in; None where that says nothing."""
+    names = sorted({file.relative_to(folder).parts[0] for file in found if file.parent != folder})
+    if len(names) < 2 or any(file.parent == folder for file in found):
+        return None
+    return torch.tensor([names.index(file.relative_to(folder).parts[0]) for file in chosen])
+
+
+def array(path: Path, shape: Shape, count: int, key: str | None = None) -> Draw:
     """Samples drawn without repetition from an array (N, ...), channels first or last, in a .npy or .npz file.
 
     An .npz file of several arrays needs a `key`, unless only one has the right number of axes. Pictures may also be
     stored encoded: an array `jpeg` of all their bytes, and an array `offset` (N + 1) of where each begins.
     """
 
-    def draw(generator: torch.Generator) -> Inputs:
-        arrays = opened(path, key, len(shape) + 1)
+    def draw(generator: torch.Generator) -> Batch:
+        arrays, labels = opened(path, key, len(shape) + 1)
         what = f"samples in {path}"
         if len(arrays) > 1:
-            chosen = some(len(offsets_of(arrays, path)) - 1, count, what, generator)
+            total = len(offsets_of(arrays, path)) - 1
+            chosen = some(total, count, what, generator)
             files = encoded(arrays, path, chosen)
-            return (torch.stack([prepared(file, shape, f"{n} in {path}") for n, file in files]),)
-        (stored,) = arrays.values()
-        if stored.dtype.kind not in "iuf" or not stored.ndim:
-            raise ProxyError(f"expected an array of numbers in {path}, but got {stored.dtype} of {stored.ndim} axes")
-        return (as_samples(stored[some(len(stored), count, what, generator)], shape, path),)
+            images = torch.stack([prepared(file, shape, f"{n} in {path}") for n, file in files])
+        else:
+            (stored,) = arrays.values()
+            if stored.dtype.kind not in "iuf" or not stored.ndim:
+                raise ProxyError(
+                    f"expected an array of numbers in {path}, but got {stored.dtype} of {stored.ndim} axes"
+                )
+            total = len(stored)
+            chosen = some(total, count, what, generator)
+            images = as_samples(stored[chosen], shape, path)
+        known = labels is not None and labels.shape == (total,) and labels.dtype.kind in "iu"
+        return Batch([images], torch.from_numpy(labels[chosen].astype(np.int64)) if known else None)
 
     return draw
 
@@ -233,15 +258,19 @@ def normalised(image: Tensor) -> Tensor:
 # ---- arrays ----------------------------------------------------------------------------------------------------------
 
 
-def opened(path: Path, key: str | None, axes: int) -> Mapping[str, Any]:
-    """The array to read from a file, by name; or the two of encoded pictures. Nothing in it is unpickled."""
+def opened(path: Path, key: str | None, axes: int) -> tuple[Mapping[str, Any], Any]:
+    """The array to read from a file, by name, or the two of encoded pictures; and what is called labels, or None.
+
+    Nothing in it is unpickled.
+    """
     try:
         if path.suffix == ".npy":
-            return {path.name: np.load(path, mmap_mode="r", allow_pickle=False)}
+            return {path.name: np.load(path, mmap_mode="r", allow_pickle=False)}, None
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             headers = {name: header(archive, name) for name in archive.files[:1000]}
             chosen = chosen_keys(headers, key, axes, path)
-            return {name: archive[name] for name in chosen}
+            named = next((name for name in LABELS if len(headers.get(name, ())) == 1), None)
+            return {name: archive[name] for name in chosen}, archive[named] if named else None
     except ProxyError:
         raise
     except Exception as problem:  # whatever a damaged file makes numpy and zipfile say

@@ -40,7 +40,7 @@ def grad_norm(
 ) -> Measured:
     """Sum over the weight tensors of the Euclidean norms of the loss gradient (Abdelfattah et al. 2021).
 
-    Loss, `labels` (random by default), weights (`min_ndim`) and mode are those of `snip`.
+    Loss, `labels`, weights (`min_ndim`) and mode are those of `snip`.
     """
     _, gradients = _pairs(module, inputs, generator, labels, min_ndim)
     return sum(float(gradient.norm()) for gradient in gradients), {}
@@ -52,7 +52,7 @@ def plain(
 ) -> Measured:
     """Sum of weight times loss gradient (Mozer & Smolensky, NeurIPS 1988; Abdelfattah et al. 2021).
 
-    Loss, `labels` (random by default), weights (`min_ndim`) and mode are those of `snip`. Where the function does not
+    Loss, `labels`, weights (`min_ndim`) and mode are those of `snip`. Where the function does not
     change with the scale of its weights, as before a batch norm, the sum over them is zero: what remains comes from
     the last layers, and most of that from the choice of the labels. Lower is better in the published scores of
     NAS-Bench-201 (Spearman -0.35 with the accuracies on CIFAR-10 over 9 445 cells, -0.34 on ImageNet16-120).
@@ -67,9 +67,10 @@ def snip(
 ) -> Measured:
     """Sum of the magnitudes of weight times loss gradient, the connection sensitivity (Lee et al., ICLR 2019).
 
-    The loss is the mean cross-entropy against `labels` (N integers), by default drawn uniformly from the generator.
-    Weights are trainable parameters of at least `min_ndim` axes. Batch norms use the statistics of the batch, as in
-    training; dropout is off. Raises ProxyError unless the output is finite logits (N, K), K > 1.
+    The loss is the mean cross-entropy against `labels` (N integers), by default those that come with the images, or
+    else drawn uniformly from the generator; labels=random draws them in any case. Weights are trainable parameters of
+    at least `min_ndim` axes. Batch norms use the statistics of the batch, as in training; dropout is off. Raises
+    ProxyError unless the output is finite logits (N, K), K > 1.
     """
     pairs = zip(*_pairs(module, inputs, generator, labels, min_ndim), strict=True)
     return sum(float((weight * gradient).abs().sum()) for weight, gradient in pairs), {}
@@ -82,7 +83,7 @@ def grasp(
     """Sum of -w (H g): how much removing the weights would change the flow of gradients (Wang et al., ICLR 2020).
 
     H g is the derivative of g . stop(g), a second backward pass; logits are not divided by a temperature. Loss,
-    `labels` (random by default), weights (`min_ndim`) and mode are those of `snip`. Raises ProxyError also where an
+    `labels`, weights (`min_ndim`) and mode are those of `snip`. Raises ProxyError also where an
     operation of the module has no second derivative.
     """
     weights = weights_of(module, min_ndim)

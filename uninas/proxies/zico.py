@@ -33,7 +33,7 @@ def zico(
     The batch is cut into `batches` equal mini-batches, 2 as published; what is left over is not used. A layer is a
     weight tensor; weights whose gradient is the same in all mini-batches have no ratio and are left out. With
     `absolute` the variance is that of |g|, as the paper writes it, instead of g, as its code has it. Batch norms use
-    the statistics of a mini-batch. Loss, `labels` (random by default) and weights (`min_ndim`) are those of `snip`.
+    the statistics of a mini-batch. Loss, `labels` and weights (`min_ndim`) are those of `snip`.
     """
     if not 2 <= batches <= len(inputs[0]):
         raise ProxyError(f"expected batches from 2 to the {len(inputs[0])} samples, but got {batches}")

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from uninas import layers, proxies
 from uninas.emit import compile
@@ -125,7 +124,7 @@ class Scorer:
         began = time.perf_counter()
         try:
             images = self._images(proxy, seed, dataset, graph)
-            batch = tuple(part.to(self.device, copy=True) for part in images)  # a module may write into its input
+            batch = images.to(self.device, copy=True)  # a module may write into its input
             found = proxies.score(proxy, model, batch, _generator(seed, proxy), **self.options.get(proxy, {}))
         except Exception as problem:  # a network may fail in any way whatever; the others go on
             return Scored(seed, proxy, None, {}, reason(problem), time.perf_counter() - began)
@@ -140,14 +139,14 @@ class Scorer:
         proxies.initialise(model, self.init, _generator(seed, "weights"))
         model.to(self.device, non_blocking=True)
 
-    def _images(self, proxy: str, seed: int, dataset: Dataset, graph: Graph) -> tuple[Tensor, ...]:
+    def _images(self, proxy: str, seed: int, dataset: Dataset, graph: Graph) -> proxies.Batch:
         """The images of a proxy, the same for all networks with the same inputs."""
         source = self.images.get(proxy, NORMAL)
         return _drawn(source, graph.inputs, self.batch_size, seed, f"images of {dataset.name}")
 
 
 @lru_cache(maxsize=16)
-def _drawn(source: str, shapes: tuple[Shape, ...], count: int, seed: int, purpose: str) -> tuple[Tensor, ...]:
+def _drawn(source: str, shapes: tuple[Shape, ...], count: int, seed: int, purpose: str) -> proxies.Batch:
     return proxies.source(source, shapes, count)(_generator(seed, purpose))
 
 

@@ -88,13 +88,11 @@ class ModuleScore:
             found[name if position else "score"] = value
         return found
 
-    def _batches(self, graph: Graph, generator: torch.Generator) -> dict[str, tuple[torch.Tensor, ...]]:
+    def _batches(self, graph: Graph, generator: torch.Generator) -> dict[str, proxies.Batch]:
         """A batch from every source."""
-        batches = {}
-        for source in dict.fromkeys(self.images.get(name, NORMAL) for name in self.names):
-            batch = proxies.source(source, graph.inputs, self.batch_size)(generator)
-            batches[source] = tuple(part.to(self.device) for part in batch)
-        return batches
+        wanted = dict.fromkeys(self.images.get(name, NORMAL) for name in self.names)
+        return {source: proxies.source(source, graph.inputs, self.batch_size)(generator).to(self.device)
+                for source in wanted}  # fmt: skip
 
 
 def _check_names(names: Sequence[str]) -> None:
