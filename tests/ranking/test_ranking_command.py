@@ -41,7 +41,7 @@ def test_a_ranking_prints_tables_and_leaves_files(arguments, folder):
     lines = run(*arguments).splitlines()
     assert lines[0].startswith("scoring 10 networks (easy, hard) by params, trainable_layers, l2_norm with 1 seed in ")
     assert sum(line.startswith(("easy: 5 networks", "hard: 5 networks")) for line in lines) == 2
-    assert "params failed 1 times (ranked last): expected an answer to b, but got 7" in lines
+    assert "params failed 1 times (ranked last): expected an answer to b, but got 7; options: Small, Large" in lines
     assert {path.name for path in folder.iterdir()} == FILES
     assert (folder / "scores_easy.png").read_bytes().startswith(b"\x89PNG")
 

@@ -118,6 +118,7 @@ def test_a_member_by_numbers_and_by_names(space):
         ('{"a": "Huge", "b": 0}', "expected an answer to a, but got Huge"),
         ('{"a": 0}', "expected an answer to b, but got None"),
         ("Small", "expected answers as a JSON list or object, but got Small"),
+        ("|skip_connect~0|", "strings of cells are for the shipped nasbench201"),
         ("[" * 100_000, "expected answers as a JSON list or object"),
     ],
 )

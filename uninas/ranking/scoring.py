@@ -181,7 +181,8 @@ def _generator(seed: int, purpose: str) -> torch.Generator:
 
 
 def reason(problem: Exception) -> str:
-    """Why there is no score, in one line."""
+    """Why there is no score, and what to do, in one line."""
     if isinstance(problem, UninasError):
-        return shown(problem.diagnostics[0].message, 300)
+        first = problem.diagnostics[0]
+        return shown("; ".join((first.message, *first.notes)), 300)
     return "out of memory" if out_of_memory(problem) else shown(f"{type(problem).__name__}: {problem}", 300)
