@@ -213,7 +213,9 @@ def test_arrays_of_classes(tmp_path: Path, name: str):
         assert [40 * label for label in labels] == found
 
 
-@pytest.mark.parametrize("labels", [np.zeros(3, int), np.zeros(4), np.zeros((4, 1), int), np.array(["a"] * 4)])
+@pytest.mark.parametrize(
+    "labels", [np.zeros(3, int), np.zeros(4), np.zeros((4, 1), int), np.array(["a"] * 4), np.array(["a"] * 4, object)]
+)
 def test_arrays_that_are_no_classes(tmp_path: Path, labels: np.ndarray):
     path = save(tmp_path / "x.npz", x=np.zeros((4, *SHAPE)), label=labels)
     assert source(str(path), [SHAPE], 2)(torch.Generator()).labels is None

@@ -269,12 +269,20 @@ def opened(path: Path, key: str | None, axes: int) -> tuple[Mapping[str, Any], A
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             headers = {name: header(archive, name) for name in archive.files[:1000]}
             chosen = chosen_keys(headers, key, axes, path)
-            named = next((name for name in LABELS if len(headers.get(name, ())) == 1), None)
-            return {name: archive[name] for name in chosen}, archive[named] if named else None
+            return {name: archive[name] for name in chosen}, labels_in(archive, headers)
     except ProxyError:
         raise
     except Exception as problem:  # whatever a damaged file makes numpy and zipfile say
         raise ProxyError(f"cannot read {path}: {problem}") from None
+
+
+def labels_in(archive: Any, headers: Mapping[str, tuple[int, ...]]) -> Any:
+    """The array that is called labels; None without one, and for objects, which would have to be unpickled."""
+    named = next((name for name in LABELS if len(headers.get(name, ())) == 1), None)
+    try:
+        return archive[named] if named else None
+    except ValueError:
+        return None
 
 
 def header(archive: Any, name: str) -> tuple[int, ...]:
