@@ -55,7 +55,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
 def settle() -> None:
     """What this process has loaded by now stays, so that looking for garbage need not look at it again and again.
 
-    Torch alone makes half a million objects; a worker that scores small networks spends an eighth of its time on them.
+    With torch there are 300 000 objects; a worker that scores small networks spends an eighth of its time on them.
     """
     gc.collect()
     gc.freeze()

@@ -78,6 +78,7 @@ def convolved(x: Tensor, filters: Tensor, bias: Tensor | None, *settings: Any, p
 
 
 def _is_planned(x: Tensor) -> bool:
+    """Whether convolutions of it wait for a plan: on a GPU."""
     return x.is_cuda
 
 

@@ -21,6 +21,8 @@ from uninas.proxies.base import Inputs, ProxyError
 
 Labels = Sequence[int] | Tensor | None
 
+_WAY_OUT = "the option labels=random draws some"
+
 
 def weights_of(module: nn.Module, min_ndim: int = 2) -> list[nn.Parameter]:
     """The weights that count. ProxyError if there is none."""
@@ -56,7 +58,7 @@ def targets(logits: Tensor, generator: torch.Generator, labels: Labels = None) -
     if not 0 <= int(given.min()) <= int(given.max()) < classes:
         raise ProxyError(
             f"expected labels from 0 to {classes - 1}, but got {int(given.min())} to {int(given.max())}",
-            "the option labels=random draws some",
+            _WAY_OUT,
         )
     return given.to(logits.device)
 
@@ -66,9 +68,11 @@ def integers(labels: Sequence[int] | Tensor, samples: int) -> Tensor:
     try:
         given = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError):
-        raise ProxyError(f"expected {samples} integers as labels, but got {type(labels).__name__}") from None
+        raise ProxyError(f"expected {samples} integers as labels, but got {type(labels).__name__}", _WAY_OUT) from None
     if given.shape != (samples,) or given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
-        raise ProxyError(f"expected {samples} integers as labels, but got {given.dtype} of shape {tuple(given.shape)}")
+        raise ProxyError(
+            f"expected {samples} integers as labels, but got {given.dtype} of shape {tuple(given.shape)}", _WAY_OUT
+        )
     return given.long()
 
 

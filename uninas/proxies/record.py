@@ -128,7 +128,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Called for every operation, by torch."""
-        if op is torch.ops.prim.device.default:  # more than half of all calls; what torch does asks for it
+        if op is torch.ops.prim.device.default:  # a quarter to a half of all calls: torch itself asks
             return args[0].fake_device
         kwargs = kwargs or {}
         if op is aten._weight_norm_interface.default:
@@ -137,7 +137,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = _shaped(op, args, kwargs)
         leaves = [out] if isinstance(out, Tensor) else pytree.tree_leaves(out)
         if any(isinstance(leaf, Tensor) for leaf in leaves):
-            given: Any = map_aggregate((args, kwargs), self._argument)  # several times as fast as pytree's
+            given: Any = map_aggregate((args, kwargs), self._argument)  # faster than pytree's
             node = self.graph.call_function(op, *given)
             if isinstance(out, Tensor):
                 self.keep(out, node)
@@ -173,8 +173,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _shaped(op: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """What an operation makes of tensors without data.
 
-    Networks repeat themselves, so what comes out is remembered. Torch does that, too, but takes four times as long to
-    find it; and for a batch norm in use it takes ten times as long.
+    Networks repeat themselves, so what comes out is remembered. Torch does that, too, but takes longer to find it; and
+    for a batch norm in use it takes ten times as long.
     """
     if op is aten.native_batch_norm.default and not args[5]:
         nothing = _shaped(aten.new_empty.default, (args[0], [0]), {})

@@ -111,8 +111,8 @@ def _answers(text: str, choices: tuple[Choice, ...]) -> Decide:
             raise error("UNI042", f"expected {len(choices)} answers, but got {len(given)}")
         given = dict(zip((choice.path for choice in choices), given, strict=True))
     if not isinstance(given, dict):
-        cell = "strings of cells are for the shipped nasbench201, not for a changed copy" if text[:1] == "|" else ""
-        raise error("UNI042", f"expected answers as a JSON list or object, but got {shown(text)}", None, cell)
+        hint = "strings of cells are for the shipped nasbench201, not for a changed copy" if text[:1] == "|" else ""
+        raise error("UNI042", f"expected answers as a JSON list or object, but got {shown(text)}", None, hint)
 
     def decide(choice: Choice) -> int:
         answer = given.get(choice.path)

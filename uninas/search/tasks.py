@@ -88,7 +88,7 @@ def cost_score(*metrics: str) -> ScoreFunction:
 def warm_up(functions: Iterable[ScoreFunction]) -> None:
     """Score something tiny in a worker, so that what torch loads and sets up for a first score is no candidate's time.
 
-    Whatever goes wrong will go wrong with candidates, too, and is told there.
+    Whatever goes wrong will go wrong with candidates, too, and is told there. What is loaded by then stays (`settle`).
     """
     graph = build(load_text(_TINY), "Tiny")
     for score in functions:
