@@ -6,9 +6,9 @@
     python benchmarks/bench_gpu.py candidates          # vkdnw_agg of members of the MobileNetV2 space
     python benchmarks/bench_gpu.py reverse             # ours against vmap(jacrev) at 100 classes, 60 tensors, 64 px
 
-Times are of the clock: of networks those of the second of two calls in one process (in the first, cuDNN plans), of
-candidates those of the only call, of cells those of as many processes as -j says. Without a GPU it says so and measures
-nothing; `--device cpu` is for trying the script.
+Times are of the clock: of networks the median and the range of three calls that follow a first one in the same process
+(there, cuDNN plans), of candidates those of the only call, of cells those of as many processes as -j says. Without a
+GPU it says so and measures nothing; `--device cpu` is for trying the script.
 """
 
 from __future__ import annotations
@@ -58,10 +58,11 @@ def networks(options: argparse.Namespace) -> None:
             f"  {name}{' --fold' if fold else ''}, {millions:.1f} M parameters, a forward pass {forward * 1e3:.1f} ms"
         )
         for label, how in HOW.items():
-            first, _, _ = _score(module, x, "vkdnw", **how)
-            seconds, memory, value = _score(module, x, "vkdnw", **how)
-            print(f"    {label:<9} {seconds:6.2f} s   {seconds / forward / 128:.2f} passes per tensor"
-                  f"   {memory:5.1f} GiB   VKDNW {value:.5f}   (the first call {first:.2f} s)", flush=True)  # fmt: skip
+            first, *later = (_score(module, x, "vkdnw", **how) for _ in range(4))
+            seconds, memory, value = sorted(later)[1]
+            print(f"    {label:<9} {seconds:6.2f} s [{min(later)[0]:.2f}, {max(later)[0]:.2f}]"
+                  f"   {seconds / forward / 128:.2f} passes per tensor   {memory:5.1f} GiB   VKDNW {value:.5f}"
+                  f"   (the first call {first[0]:.2f} s)", flush=True)  # fmt: skip
 
 
 def candidates(options: argparse.Namespace) -> None:

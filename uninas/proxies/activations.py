@@ -150,16 +150,16 @@ class Agreement:
 
 def agreement(module: nn.Module, inputs: Inputs) -> Agreement:
     """The activation codes of a batch, compared pairwise. ProxyError if the network has no SWITCHES."""
-    counts = torch.zeros(len(inputs[0]), len(inputs[0]), dtype=torch.float64)
+    counts = inputs[0].new_zeros(len(inputs[0]), len(inputs[0]), dtype=torch.float64)
 
     def compare(on: Tensor) -> None:
         """With signs s = +1 or -1, two samples agree in (units + s_i . s_j) / 2 units."""
         for start in range(0, on.shape[1], 2**22):  # sums of fewer than 2^24 ones are exact in float32
             signs = on[:, start : start + 2**22].float().mul_(2).sub_(1)
-            counts.add_((signs @ signs.T).cpu().double().add_(signs.shape[1]) / 2)
+            counts.add_((signs @ signs.T).double().add_(signs.shape[1]) / 2)
 
     units = watch_switches(module, inputs, compare)
-    return Agreement(counts, units)
+    return Agreement(counts.cpu(), units)
 
 
 @contextmanager

@@ -69,8 +69,14 @@ def transport(before: Tensor, after: Tensor, generator: torch.Generator) -> floa
         g_in, g_out = g_in.flatten(1, -2), g_out.flatten(1, -2)
     sizes = [min(pair) for pair in zip(g_in.shape[1:-1], g_out.shape[1:-1], strict=True)]
     g_in, g_out = gathered(g_in, sizes).flatten(0, -2), gathered(g_out, sizes).flatten(0, -2)
-    t = float(torch.linalg.matrix_norm(_product(g_in, g_out), 2))
+    t = largest_singular_value(_product(g_in, g_out))
     return 2 - t - 1 / (t + 1e-6)
+
+
+def largest_singular_value(matrix: Tensor) -> float:
+    """As the root of the largest eigenvalue of its smaller Gram matrix: as exact, and many times as fast as all."""
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    return float(torch.linalg.eigvalsh(wide @ wide.T)[-1].clamp(min=0).sqrt())
 
 
 def gathered(x: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from uninas.proxies.activations import prepare
 from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
-from uninas.proxies.gradients import Labels, derivatives, loss, weights_of
+from uninas.proxies.gradients import Labels, added, derivatives, loss, weights_of
 
 CONVOLUTIONS = frozenset(f"conv{'_transpose' * t}{n}d" for t in (0, 1) for n in (1, 2, 3))
 ACTIVATIONS = frozenset(
@@ -54,7 +54,7 @@ def fisher(
     if not seen.channels:
         raise ProxyError(f"no {at} were seen in the module")
     derivatives(entropy, weights)
-    return seen.total, {"channels": float(seen.channels)}
+    return added(seen.parts), {"channels": float(seen.channels)}
 
 
 def potential(values: Tensor, gradients: Tensor, axis: int) -> Tensor:
@@ -71,7 +71,7 @@ class Watch(TorchFunctionMode):
         self.layers = layers
         self.axis = 1
         self.channels = 0
-        self.total = 0.0
+        self.parts: list[Tensor] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -94,6 +94,6 @@ class Watch(TorchFunctionMode):
         values = out.detach().clone()
 
         def came_back(gradient: Tensor) -> None:
-            self.total += share * float(potential(values, gradient, axis).sum())
+            self.parts.append(potential(values, gradient, axis).sum().double() * share)
 
         out.register_hook(came_back)  # type: ignore[no-untyped-call]

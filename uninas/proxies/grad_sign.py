@@ -14,7 +14,7 @@ from torch import nn
 
 from uninas.proxies.activations import prepare, stored_statistics
 from uninas.proxies.base import Inputs, Measured, proxy
-from uninas.proxies.gradients import Labels, derivatives, logits_of, loss, targets, weights_of
+from uninas.proxies.gradients import Labels, added, derivatives, logits_of, loss, targets, weights_of
 
 
 @proxy("grad_sign")
@@ -40,5 +40,5 @@ def grad_sign(
         gradients = derivatives(loss(module, sample, generator, label[None]), weights)
         for total, gradient in zip(signs, gradients, strict=True):
             total += gradient.sign()
-    value = sum(float(total.abs().double().sum()) for total in signs)
+    value = added(total.abs().double().sum() for total in signs)
     return value, {"agreement": value / len(chosen) / sum(weight.numel() for weight in weights)}

@@ -10,7 +10,7 @@ the convention of the literature: filters and matrices count, biases and the sca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -86,6 +86,12 @@ def leaves_of(inputs: Inputs) -> tuple[Inputs, list[Tensor]]:
     if not wanted:
         raise ProxyError("expected an input of floating-point numbers, to differentiate by, but got integers")
     return leaves, wanted
+
+
+def added(parts: Iterable[Tensor]) -> float:
+    """The sum of scalars, in float64. A GPU is waited for once, not once for each."""
+    wide = [part.double() for part in parts]
+    return float(torch.stack(wide).sum()) if wide else 0.0
 
 
 def derivatives(value: Tensor, by: Sequence[Tensor], *, differentiable: bool = False) -> tuple[Tensor, ...]:

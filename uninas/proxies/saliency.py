@@ -25,13 +25,13 @@ from torch.overrides import TorchFunctionMode
 
 from uninas.proxies.activations import prepare
 from uninas.proxies.base import Inputs, Measured, proxy
-from uninas.proxies.gradients import Labels, derivatives, loss, weights_of
+from uninas.proxies.gradients import Labels, added, derivatives, loss, weights_of
 
 
 @proxy("l2_norm")
 def l2_norm(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, min_ndim: int = 2) -> Measured:
     """Sum over the weight tensors of their Euclidean norms (Abdelfattah et al. 2021); the batch is not used."""
-    return sum(float(weight.detach().double().norm()) for weight in weights_of(module, min_ndim)), {}
+    return added(weight.detach().double().norm() for weight in weights_of(module, min_ndim)), {}
 
 
 @proxy("grad_norm")
@@ -43,7 +43,7 @@ def grad_norm(
     Loss, `labels`, weights (`min_ndim`) and mode are those of `snip`.
     """
     _, gradients = _pairs(module, inputs, generator, labels, min_ndim)
-    return sum(float(gradient.norm()) for gradient in gradients), {}
+    return added(gradient.norm() for gradient in gradients), {}
 
 
 @proxy("plain", direction="lower")
@@ -58,7 +58,7 @@ def plain(
     NAS-Bench-201 (Spearman -0.35 with the accuracies on CIFAR-10 over 9 445 cells, -0.34 on ImageNet16-120).
     """
     pairs = zip(*_pairs(module, inputs, generator, labels, min_ndim), strict=True)
-    return sum(float((weight * gradient).sum()) for weight, gradient in pairs), {}
+    return added((weight * gradient).sum() for weight, gradient in pairs), {}
 
 
 @proxy("snip")
@@ -73,7 +73,7 @@ def snip(
     ProxyError unless the output is finite logits (N, K), K > 1.
     """
     pairs = zip(*_pairs(module, inputs, generator, labels, min_ndim), strict=True)
-    return sum(float((weight * gradient).abs().sum()) for weight, gradient in pairs), {}
+    return added((weight * gradient).abs().sum() for weight, gradient in pairs), {}
 
 
 @proxy("grasp")
@@ -92,7 +92,7 @@ def grasp(
         gradients = derivatives(entropy, weights, differentiable=True)
     flow = torch.stack([(gradient * gradient.detach()).sum() for gradient in gradients]).sum()
     products = derivatives(flow, weights)
-    return -sum(float((w.detach() * product).sum()) for w, product in zip(weights, products, strict=True)), {}
+    return -added((w.detach() * product).sum() for w, product in zip(weights, products, strict=True)), {}
 
 
 class _TwiceDifferentiable(TorchFunctionMode):

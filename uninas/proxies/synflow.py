@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from uninas.proxies.activations import run
 from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
-from uninas.proxies.gradients import derivatives, weights_of
+from uninas.proxies.gradients import added, derivatives, weights_of
 
 
 @proxy("synflow")
@@ -42,7 +42,7 @@ def _flow(module: nn.Module, inputs: Inputs, min_ndim: int, dtype: torch.dtype) 
             _neutral(layer, weights[0])
     ones = tuple(torch.ones_like(part[:1]).to(dtype) if part.is_floating_point() else part[:1] for part in inputs)
     flows = derivatives(run(module, ones).sum(), weights)
-    return sum(float((w.detach() * flow).abs().sum()) for w, flow in zip(weights, flows, strict=True))
+    return added((w.detach() * flow).abs().sum() for w, flow in zip(weights, flows, strict=True))
 
 
 def _absolute(module: nn.Module, dtype: torch.dtype) -> None:

@@ -25,13 +25,13 @@ def tangent_kernel(module: nn.Module, inputs: Inputs, memory: int = 2**30) -> Te
     bounds the bytes of the gradients held at once: more weights than that take several rounds of passes.
     """
     samples = [tuple(part[n : n + 1] for part in inputs) for n in range(len(inputs[0]))]
-    kernel = torch.zeros(len(samples), len(samples), dtype=torch.float64)
+    kernel = inputs[0].new_zeros(len(samples), len(samples), dtype=torch.float64)
     for weights in _portions([p for p in module.parameters() if p.requires_grad], memory // len(samples)):
         rows = torch.stack([_gradient(module, sample, weights) for sample in samples])
         for start in range(0, rows.shape[1], 2**18):
             part = rows[:, start : start + 2**18].double()
-            kernel += (part @ part.T).cpu()
-    return kernel
+            kernel += part @ part.T
+    return kernel.cpu()
 
 
 def _portions(weights: Sequence[nn.Parameter], size: int) -> Iterator[list[nn.Parameter]]:

@@ -58,7 +58,7 @@ def zen(
         module.eval()
         with stored_statistics(module) as variances:
             clean = _features(module, prepared)
-        spreads = [float(variance.mean()) for variance in variances]
+        spreads = torch.stack([variance.mean() for variance in variances]).tolist() if variances else []
         if published:
             spreads = [0.81 + 0.19 * spread for spread in spreads]
         scale = sum(math.log(spread) / 2 for spread in spreads if spread != 0)

@@ -47,15 +47,15 @@ def zico(
         batch = tuple(value[part] for value in prepared)
         entropy = loss(module, batch, generator, None if given is None else given[part])
         runs.append(derivatives(entropy, weights))
-    ratios = [ratio(torch.stack(gradients), absolute) for gradients in zip(*runs, strict=True)]
-    layers = [math.log(number) for number in ratios if number > 0]
+    ratios = torch.stack([ratio(torch.stack(gradients), absolute) for gradients in zip(*runs, strict=True)])
+    layers = [math.log(number) for number in ratios.tolist() if number > 0]
     if not layers:
         raise ProxyError("the gradients of no weight differ between the mini-batches", "are all samples equal?")
     return sum(layers), {"layers": float(len(layers))}
 
 
-def ratio(gradients: Tensor, absolute: bool = False) -> float:
+def ratio(gradients: Tensor, absolute: bool = False) -> Tensor:
     """Sum over the weights of mean |g| over deviation, of the gradients (B x ...) of a layer; 0 if none differs."""
     magnitudes = gradients.abs()
     deviation = (magnitudes if absolute else gradients).std(0, correction=0)
-    return float((magnitudes.mean(0) / deviation)[deviation > 0].sum(dtype=torch.float64))
+    return (magnitudes.mean(0) / deviation).where(deviation > 0, 0.0).sum(dtype=torch.float64)
