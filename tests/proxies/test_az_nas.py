@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from uninas.proxies import ProxyError, score
-from uninas.proxies.az_nas import NO_GRADIENT, gathered, spectral_entropy, transport, vectors
+from uninas.proxies.az_nas import (
+    NO_GRADIENT,
+    gathered,
+    largest_singular_value,
+    random_signs,
+    spectral_entropy,
+    transport,
+    vectors,
+)
 
 
 def noise(*shape: int) -> Tensor:
@@ -63,6 +71,24 @@ def test_mixing_channels_has_the_norm_of_the_matrix():
     assert transport(x, mixed, generator()) == pytest.approx(2 - t - 1 / t, abs=0.05)
     tokens = x.flatten(2).mT
     assert transport(tokens, tokens @ weight.T, generator()) == pytest.approx(2 - t - 1 / t, abs=0.05)
+
+
+def test_signs_are_fair_and_know_nothing_of_each_other():
+    signs = random_signs(torch.empty(3, 5, 7, 11, 13, dtype=torch.float64), generator())
+    assert signs.shape == (3, 5, 7, 11, 13)
+    assert signs.dtype == torch.float64
+    assert set(signs.unique().tolist()) == {-1, 1}
+    flat, deviation = signs.flatten(), signs.numel() ** -0.5
+    assert abs(flat.mean()) < 4 * deviation
+    for distance in range(1, 17):  # eight come from one number
+        assert abs((flat[distance:] * flat[:-distance]).mean()) < 4 * deviation
+
+
+@pytest.mark.parametrize("shape", [(4, 9), (9, 4), (1, 1)])
+def test_the_largest_singular_value_is_found_without_the_others(shape: tuple[int, int]):
+    matrix = noise(*shape)
+    assert largest_singular_value(matrix) == pytest.approx(torch.linalg.matrix_norm(matrix, 2).item(), rel=1e-14)
+    assert largest_singular_value(0 * matrix) == 0
 
 
 def test_a_block_without_gradient_or_without_effect_is_the_worst():

@@ -60,7 +60,7 @@ def transport(before: Tensor, after: Tensor, generator: torch.Generator) -> floa
     """
     if not (before.requires_grad and after.requires_grad):
         return NO_GRADIENT
-    signs = 2.0 * torch.randint(2, after.shape, generator=generator, device=generator.device).to(after) - 1
+    signs = random_signs(after, generator)
     (gradient,) = torch.autograd.grad(after, before, signs, allow_unused=True, materialize_grads=True)
     if gradient.shape == signs.shape and torch.equal(gradient, signs):
         return NO_GRADIENT
@@ -71,6 +71,15 @@ def transport(before: Tensor, after: Tensor, generator: torch.Generator) -> floa
     g_in, g_out = gathered(g_in, sizes).flatten(0, -2), gathered(g_out, sizes).flatten(0, -2)
     t = largest_singular_value(_product(g_in, g_out))
     return 2 - t - 1 / (t + 1e-6)
+
+
+def random_signs(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Numbers +1 and -1 in the shape of another tensor, eight from every number drawn."""
+    count = like.numel()
+    drawn = torch.randint(256, (ceil(count / 8),), generator=generator, device=generator.device, dtype=torch.uint8)
+    places = torch.arange(8, dtype=torch.uint8, device=like.device)
+    bits = drawn.to(like.device)[:, None].bitwise_right_shift(places).bitwise_and(1)
+    return bits.flatten()[:count].view(like.shape).to(like.dtype).mul_(2).sub_(1)
 
 
 def largest_singular_value(matrix: Tensor) -> float:
