@@ -154,6 +154,14 @@ def out_of_memory(problem: BaseException) -> bool:
     return any(words in str(problem) for words in ("allocate memory", "not enough memory", "STATUS_ALLOC_FAILED"))
 
 
+def in_a_line(problem: Exception) -> str:
+    """What went wrong and, where that is known, what to do: for where there is room for one line."""
+    if isinstance(problem, UninasError):
+        first = problem.diagnostics[0]
+        return "; ".join((first.message, *first.notes))
+    return f"{type(problem).__name__}: {problem}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """'did you mean ...?' for the nearest of `known`, or ''."""
     names: Sequence[str] = sorted(set(known))

@@ -82,7 +82,7 @@ def test_the_best_candidate_follows_the_direction_of_the_score(strategy, tmp_pat
     [
         (MemoryError(), "out of memory"),
         (RuntimeError("x" * 900), "RuntimeError: xxx"),
-        (error("UNI060", "expected more"), "expected more"),
+        (error("UNI060", "expected more", None, "take more"), "expected more; take more"),
         ({"score": math.nan}, "the score is nan"),
         ({"score": -math.inf, "part": 2.0}, "the score is -inf"),
         ({"part": 1.0}, "KeyError: 'score'"),

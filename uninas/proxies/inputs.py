@@ -67,7 +67,7 @@ def source(text: str, shapes: Sequence[Shape], count: int) -> Draw:
     path, key = located(text)
     if path.is_dir():
         return pictures(path, shapes[0], count)
-    if path.suffix in (".npy", ".npz"):
+    if path.suffix in (".npy", ".npz") and path.exists():
         return array(path, shapes[0], count, key)
     raise ProxyError(
         f"expected an input 'normal' or 'pink', a folder of pictures, or a .npy or .npz file, but got {shown(text)}",

@@ -23,7 +23,7 @@ import torch
 
 from uninas import layers, proxies
 from uninas.emit import compile
-from uninas.errors import UninasError, did_you_mean, error, out_of_memory, shown
+from uninas.errors import did_you_mean, error, in_a_line, out_of_memory, shown
 from uninas.graph import Graph
 from uninas.images import NORMAL
 from uninas.model import Model
@@ -110,7 +110,7 @@ class Scorer:
                 graph = builder(self.space, self.folder)(job.text, dataset)
                 model = compile(graph).eval()
             except Exception as problem:
-                return failed(job, reason(problem), time.perf_counter() - began)
+                return failed(job, _reason(problem), time.perf_counter() - began)
             scores = list(self._scores(job, dataset, graph, model))
         return Outcome(job, graph.cost.params, graph.cost.macs, scores)
 
@@ -127,7 +127,7 @@ class Scorer:
             batch = images.to(self.device, copy=True)  # a module may write into its input
             found = proxies.score(proxy, model, batch, _generator(seed, proxy), **self.options.get(proxy, {}))
         except Exception as problem:  # a network may fail in any way whatever; the others go on
-            return Scored(seed, proxy, None, {}, reason(problem), time.perf_counter() - began)
+            return Scored(seed, proxy, None, {}, _reason(problem), time.perf_counter() - began)
         components = {name: float(number) for name, number in found.components.items() if math.isfinite(number)}
         return Scored(seed, proxy, found.value, components, None, found.seconds)
 
@@ -180,9 +180,5 @@ def _generator(seed: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
 
 
-def reason(problem: Exception) -> str:
-    """Why there is no score, and what to do, in one line."""
-    if isinstance(problem, UninasError):
-        first = problem.diagnostics[0]
-        return shown("; ".join((first.message, *first.notes)), 300)
-    return "out of memory" if out_of_memory(problem) else shown(f"{type(problem).__name__}: {problem}", 300)
+def _reason(problem: Exception) -> str:
+    return "out of memory" if out_of_memory(problem) else shown(in_a_line(problem), 300)

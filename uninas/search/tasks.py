@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uninas.elaborate import build
-from uninas.errors import UninasError, error, out_of_memory, shown
+from uninas.errors import error, in_a_line, out_of_memory, shown
 from uninas.graph import Graph
 from uninas.library import load_text
 from uninas.process import settle
@@ -121,13 +121,10 @@ def _measured(task: Task, score: ScoreFunction, required: Sequence[str]) -> _Mea
         found: dict[str, Any] = dict(score(graph, task.seed))
         value = float(found.pop("score"))
         numbers = {name: float(number) for name, number in found.items()}
-    except UninasError as problem:
-        return None, {}, "error", shown(problem.diagnostics[0].message, 500)
     except Exception as problem:  # a candidate may fail in any way whatever; the run goes on
         if isinstance(problem, MemoryError):  # which says nothing
             return None, {}, "memory", "out of memory"
-        reason = "memory" if out_of_memory(problem) else "error"
-        return None, {}, reason, shown(f"{type(problem).__name__}: {problem}", 500)
+        return None, {}, "memory" if out_of_memory(problem) else "error", shown(in_a_line(problem), 500)
     components = {name: number for name, number in numbers.items() if math.isfinite(number)}
     for name, number in {"score": value, **{name: numbers.get(name, math.nan) for name in required}}.items():
         if not math.isfinite(number):
