@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from uninas.proxies import ProxyError, score
-from uninas.proxies.activations import LastMap, run
+from uninas.proxies.activations import LastMap, run, stored_statistics
 
 
 def images(n: int = 4, channels: int = 3, size: int = 8) -> Tensor:
@@ -52,6 +52,27 @@ def test_a_batch_norm_without_signal_is_left_out():
     dead = nn.Sequential(nn.Threshold(1000, 0.0), nn.BatchNorm2d(3))
     model = nn.Sequential(nn.Conv2d(3, 3, 1), Sum(nn.BatchNorm2d(3), dead)).double()
     assert score("zen", model, images()).value == score("zen", nn.Sequential(model[0], model[1].a), images()).value
+
+
+@pytest.mark.parametrize(
+    ("norm", "x"),
+    [
+        (nn.BatchNorm2d(5), images(7, 5) + 100),
+        (nn.BatchNorm2d(5), (images(7, 5) + 100).contiguous(memory_format=torch.channels_last)),
+        (nn.BatchNorm1d(5), images(7, 5)[..., 0]),
+        (nn.BatchNorm1d(5), images(7, 5)[..., 0, 0]),
+    ],
+)
+def test_statistics_are_those_of_the_batch_and_zero_where_nothing_varies(norm: nn.Module, x: Tensor):
+    x = x.clone(memory_format=torch.preserve_format).float()
+    x[:, 3] = 0.1  # of which sums are rounded
+    with stored_statistics(norm.eval()) as variances:
+        norm(x)
+    variance, mean = torch.var_mean(x.double(), [axis for axis in range(x.ndim) if axis != 1], correction=0)
+    torch.testing.assert_close(norm.running_mean, mean.float(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(norm.running_var, variance.float(), rtol=1e-6, atol=0)
+    assert variances[0] is norm.running_var
+    assert norm.running_var[3] == 0
 
 
 def test_the_published_variant_takes_running_variances_and_sums():
