@@ -114,7 +114,10 @@ class Switches(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.overloadpacket in SWITCHES and args[0].ndim and len(args[0]) == self.samples:
-            self.see(args[0].detach().reshape(self.samples, -1) > 0)  # before the call, which may write into its input
+            on = args[0].detach() > 0  # before the call, which may write into its input
+            if on.ndim == 4 and on.is_contiguous(memory_format=torch.channels_last):
+                on = on.movedim(1, -1)  # units in the order of memory, as any will do
+            self.see(on.reshape(self.samples, -1))
         return func(*args, **(kwargs or {}))
 
 

@@ -74,12 +74,12 @@ def transport(before: Tensor, after: Tensor, generator: torch.Generator) -> floa
 
 
 def random_signs(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Numbers +1 and -1 in the shape of another tensor, eight from every number drawn."""
+    """Numbers +1 and -1 in the shape and layout of another tensor, eight from every number drawn."""
     count = like.numel()
     drawn = torch.randint(256, (ceil(count / 8),), generator=generator, device=generator.device, dtype=torch.uint8)
     places = torch.arange(8, dtype=torch.uint8, device=like.device)
     bits = drawn.to(like.device)[:, None].bitwise_right_shift(places).bitwise_and(1)
-    return bits.flatten()[:count].view(like.shape).to(like.dtype).mul_(2).sub_(1)
+    return torch.empty_like(like).copy_(bits.flatten()[:count].view(like.shape)).mul_(2).sub_(1)
 
 
 def largest_singular_value(matrix: Tensor) -> float:
