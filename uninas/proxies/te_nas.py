@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uninas.proxies.activations import agreement, prepare, run, stored_statistics
+from uninas.proxies.activations import prepare, run, stored_statistics, watch_switches
 from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
 
 
@@ -105,9 +106,15 @@ def linear_regions(
         raise ProxyError(f"expected samples and size of at least 0, but got {samples} and {size}")
     if samples:
         inputs = tuple(_drawn(part, samples, size, generator) for part in inputs)
-    seen = agreement(module, prepare(module, inputs))
-    alike = (seen.counts == seen.units).sum(1)
-    return float((1 / alike.double()).sum().round()), {"units": float(seen.units)}
+    code = np.zeros(len(inputs[0]), dtype=np.int64)  # equal for samples that are alike in all units so far
+
+    def split(on: Tensor) -> None:
+        nonlocal code
+        rows = np.hstack([np.packbits(on.cpu().numpy(), axis=1), code[:, None].view(np.uint8)])
+        _, code = np.unique(rows.view(f"V{rows.shape[1]}")[:, 0], return_inverse=True)
+
+    units = watch_switches(module, prepare(module, inputs), split)
+    return float(code.max() + 1), {"units": float(units)}
 
 
 def _drawn(part: Tensor, samples: int, size: int, generator: torch.Generator) -> Tensor:
