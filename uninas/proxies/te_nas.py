@@ -97,7 +97,8 @@ def linear_regions(
 
     Samples of usual size nearly always have different codes, and the score is their number. The paper looks at many
     tiny ones: `samples` draws so many standard normal inputs, in the batch's shape but with the last two axes of length
-    `size` (0: as they are); it takes 3 000 of size 3. Without `samples` the batch itself is counted.
+    `size` (0: as they are). It takes 3 000 of size 3, and a copy of the network with one channel, as wider ones tell
+    all samples apart. Without `samples` the batch itself is counted.
 
     Units are those of `naswot`; batch norms use the statistics of the samples. Components: `units`. Raises ProxyError
     for a network without such units and where it cannot take inputs of that size.
