@@ -11,7 +11,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
@@ -141,6 +143,12 @@ def watch_switches(module: nn.Module, inputs: Inputs, see: Callable[[Tensor], No
             "those counted are ReLU, its leaky and smooth relatives (GELU, SiLU, ELU, ...) and ReLU6",
         )
     return units
+
+
+def packed(rows: Tensor) -> NDArray[np.void]:
+    """Rows of booleans, each as one value that can be compared and sorted, of a bit for every element."""
+    bits = np.ascontiguousarray(np.packbits(rows.cpu().numpy(), axis=1))
+    return bits.view(f"V{bits.shape[1]}")[:, 0]
 
 
 @dataclass(frozen=True)

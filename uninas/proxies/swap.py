@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from uninas.proxies.activations import prepare, watch_switches
+from uninas.proxies.activations import packed, prepare, watch_switches
 from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
 
 
@@ -33,8 +33,7 @@ def swap(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, sampl
     found: list[NDArray[np.void]] = []
 
     def collect(on: Tensor) -> None:
-        packed = np.packbits(on.T.cpu().numpy(), axis=1)  # one bit for each sample
-        found.append(np.unique(np.ascontiguousarray(packed).view(f"V{packed.shape[1]}")))
+        found.append(np.unique(packed(on.T)))
 
     few = tuple(part[:samples] for part in inputs)
     units = watch_switches(module, prepare(module, few), collect)

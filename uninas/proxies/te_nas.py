@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uninas.proxies.activations import prepare, run, stored_statistics, watch_switches
+from uninas.proxies.activations import packed, prepare, run, stored_statistics, watch_switches
 from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
 
 
@@ -111,8 +111,8 @@ def linear_regions(
 
     def split(on: Tensor) -> None:
         nonlocal code
-        rows = np.hstack([np.packbits(on.cpu().numpy(), axis=1), code[:, None].view(np.uint8)])
-        _, code = np.unique(rows.view(f"V{rows.shape[1]}")[:, 0], return_inverse=True)
+        _, here = np.unique(packed(on), return_inverse=True)
+        _, code = np.unique(code * len(here) + here, return_inverse=True)
 
     units = watch_switches(module, prepare(module, inputs), split)
     return float(code.max() + 1), {"units": float(units)}
