@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -149,28 +148,6 @@ def packed(rows: Tensor) -> NDArray[np.void]:
     """Rows of booleans, each as one value that can be compared and sorted, of a bit for every element."""
     bits = np.ascontiguousarray(np.packbits(rows.cpu().numpy(), axis=1))
     return bits.view(f"V{bits.shape[1]}")[:, 0]
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """For every two of N samples the number of units that are on in both or off in both (N x N), and of all units."""
-
-    counts: Tensor
-    units: int
-
-
-def agreement(module: nn.Module, inputs: Inputs) -> Agreement:
-    """The activation codes of a batch, compared pairwise. ProxyError if the network has no SWITCHES."""
-    counts = inputs[0].new_zeros(len(inputs[0]), len(inputs[0]), dtype=torch.float64)
-
-    def compare(on: Tensor) -> None:
-        """With signs s = +1 or -1, two samples agree in (units + s_i . s_j) / 2 units."""
-        for start in range(0, on.shape[1], 2**22):  # sums of fewer than 2^24 ones are exact in float32
-            signs = on[:, start : start + 2**22].float().mul_(2).sub_(1)
-            counts.add_((signs @ signs.T).double().add_(signs.shape[1]) / 2)
-
-    units = watch_switches(module, inputs, compare)
-    return Agreement(counts.cpu(), units)
 
 
 def _var_mean(x: Tensor) -> tuple[Tensor, Tensor]:
