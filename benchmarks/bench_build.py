@@ -12,8 +12,8 @@ from collections.abc import Callable
 import timm
 
 import uninas
-from uninas.elaborate import build
-from uninas.library import load_text
+from uninas.language.elaborate import build
+from uninas.language.library import load_text
 
 
 def medians(rounds: int, *tasks: Callable[[], object]) -> list[float]:

@@ -28,16 +28,16 @@ from torch import nn
 
 import uninas
 from uninas import proxies
-from uninas.aggregate import parts_of
-from uninas.elaborate import space
-from uninas.library import find
-from uninas.nasbench201 import official_order, string_of
-from uninas.proxies.base import float32_products
+from uninas.language.elaborate import space
+from uninas.language.library import find
+from uninas.proxies.guard import float32_products
 from uninas.proxies.initial import initialise
 from uninas.proxies.vkdnw import chosen_weights
 from uninas.ranking.members import dataset
+from uninas.ranking.nasbench201 import official_order, string_of
 from uninas.ranking.pool import done
 from uninas.ranking.scoring import Job, Scorer, died
+from uninas.scores.aggregate import parts_of
 
 ALL_CELLS = 15_625
 HOW: dict[str, dict[str, Any]] = {"float32": {}, "TF32": {"tf32": True}}

@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 
 import uninas
-from uninas import nasbench201
-from uninas.elaborate import space
-from uninas.library import find
+from uninas.language.elaborate import space
+from uninas.language.library import find
 from uninas.mutate import Depth, MoveWalk, apply, walk_of
+from uninas.ranking import nasbench201
 from uninas.space import Budget
 
 ROUNDS = 5

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from uninas.printer import dumps
+from uninas.cli.runs import state
+from uninas.language.printer import dumps
 from uninas.search.ask import Search
-from uninas.search.inspect import state
 from uninas.search.store import _COLUMNS, _INSERT, Candidate, Store, _row
 from uninas.search.top import front, merit_rows, top
 

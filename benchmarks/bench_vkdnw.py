@@ -30,10 +30,10 @@ from torch.func import functional_call, jacrev, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 import uninas
-from uninas.nasbench201 import graph_of
+from uninas.proxies.engine.jacobian import Weight, logit_jacobian
 from uninas.proxies.initial import initialise
-from uninas.proxies.jacobian import Weight, logit_jacobian
 from uninas.proxies.vkdnw import SMOOTHING, chosen_weights, fisher_spectrum, spectrum_entropy
+from uninas.ranking.nasbench201 import graph_of
 
 CELL = "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
 

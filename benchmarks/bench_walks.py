@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from uninas.elaborate import space
 from uninas.graph import Graph
-from uninas.library import find
+from uninas.language.elaborate import space
+from uninas.language.library import find
 from uninas.mutate import walk_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "mutate"))

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from uninas import nasbench201
 from uninas.graph import Graph
 from uninas.mutate import ChoiceWalk
+from uninas.ranking import nasbench201
 from uninas.search.ask import Draft, Search
 from uninas.search.plan import Plan, Settings, make_plan
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from uninas.highlight import UniLexer
+from uninas.language.highlight import UniLexer
 from uninas.version import __version__
 
 project = "UniNAS toolkit"

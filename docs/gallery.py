@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import uninas
-from uninas.elaborate import build, check, space
 from uninas.graph import Block, Graph
-from uninas.library import find, load_file, load_text, shipped
-from uninas.reference import sentence
+from uninas.language.elaborate import build, check, space
+from uninas.language.library import find, load_file, load_text, shipped
+from uninas.language.resources import library_root
+from uninas.ops.reference import sentence
 from uninas.render import Difference, Film, Step, Subject, render, svg
-from uninas.resources import library_root
 
 DOCS = Path(__file__).resolve().parent
 PICTURES = DOCS / "pictures" / "gallery"

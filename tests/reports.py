@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 
 from click.testing import CliRunner
 
-from uninas.search.command import search
+from uninas.cli.search import search
 from uninas.search.store import FILE, Candidate, Store
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{x}}${y}$$z$$&lt;"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uninas.aggregate import AGGREGATES, Aggregate, ranked
+from uninas.scores.aggregate import AGGREGATES, Aggregate, ranked
 
 TWO = Aggregate("two", {"a": "higher", "b": "lower"})
 LISTS = st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=20)

@@ -5,15 +5,14 @@ import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
 import uninas
-from uninas.aggregate import AGGREGATES
-from uninas.cli import LAZY, cli
+from uninas.cli.main import LAZY, cli
+from uninas.scores.aggregate import AGGREGATES
 from uninas.version import __version__
 
 GOOD = """
@@ -362,7 +361,6 @@ def test_export_to_dot(good):
     assert succeed("export", good, "--to", "dot").startswith("digraph")
 
 
-@pytest.mark.skipif(find_spec("uninas.export") is None, reason="uninas.export is not written yet")
 @pytest.mark.parametrize("form", ["py", "onnx"])
 def test_export_to_torch_and_onnx(good, tmp_path, form):
     target = tmp_path / f"net.{form}"
@@ -378,7 +376,7 @@ def test_files_that_cannot_be_written_are_named(good, tmp_path):
 
 LISTS_MODULES = """
 import sys
-from uninas.cli import main
+from uninas.cli.main import main
 try:
     main()
 finally:

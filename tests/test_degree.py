@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import uninas
-from uninas.degree import MAX_DEGREE, degree
-from uninas.elaborate import build
-from uninas.library import load_text
-from uninas.resources import library_root
+from uninas.graph.degree import MAX_DEGREE, degree
+from uninas.language.elaborate import build
+from uninas.language.library import load_text
+from uninas.language.resources import library_root
 from uninas.space import METRICS, Budget, Limit
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from uninas import UninasError
-from uninas.elaborate import check
-from uninas.library import load_file
+from uninas.language.elaborate import check
+from uninas.language.library import load_file
 
 FOLDER = Path(__file__).parent / "diagnostics"
 MISTAKES = sorted(FOLDER.glob("*.uni"))

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_architecture import GRAPH, HOUSE, TEXT, TORCH, VIEWS
 
-from uninas.elaborate import check
 from uninas.errors import CODES, UninasError
-from uninas.formatter import format_text
-from uninas.library import load_text
+from uninas.language.elaborate import check
+from uninas.language.formatter import format_text
+from uninas.language.library import load_text
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -64,21 +63,9 @@ def test_a_link_leads_somewhere(page: Path) -> None:
         assert re.match(r"https?://", target) or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_the_table_of_the_architecture_is_the_house() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    groups = {"*hub*": GRAPH, "*text*": TEXT, "*torch*": TORCH, "*views*": VIEWS, "nothing": ""}
-    rows: dict[str, set[str]] = {}
-    for name, row in re.findall(r"^\| `(\w+)` \| .* \| ([^|]*) \|$", page, re.MULTILINE):
-        rows[name] = {word for part in row.split(", ") for word in groups.get(part, part.strip("`")).split()}
-        assert rows[name] <= rows.keys(), f"{name} imports what stands below it"
-    assert rows == {name: set(row.split()) for name, row in HOUSE.items()}
-    for group in (GRAPH, TEXT, TORCH, VIEWS):
-        assert ", ".join(f"`{name}`" for name in group.split()) in " ".join(page.split())
-
-
 def test_the_operation_that_a_page_adds_works() -> None:
     card, function, trial = (text for _, text in fenced("python", [ROOT / "docs" / "adding-an-op.md"]))
-    listed = "from uninas import layers\nlayers.squared_relu = squared_relu\n"
+    listed = "from uninas.backend import layers\nlayers.squared_relu = squared_relu\n"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", card + function + listed + trial],
         capture_output=True,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import uninas
-from uninas.export import to_onnx, to_python
+from uninas.backend.export import to_onnx, to_python
 
 NETWORKS = [
     "coatnet",

@@ -7,9 +7,9 @@ from hypothesis import example, given, settings
 from texts import texts
 
 from uninas.errors import Source, UninasError
-from uninas.formatter import format_text
-from uninas.resources import library_root
-from uninas.syntax import parse
+from uninas.language.formatter import format_text
+from uninas.language.parser import parse
+from uninas.language.resources import library_root
 
 FILES = sorted(library_root().rglob("*.uni"))
 

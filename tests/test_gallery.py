@@ -9,12 +9,12 @@ from xml.etree import ElementTree
 import pytest
 
 import uninas
-from uninas.library import load_file, shipped
+from uninas.language.library import load_file, shipped
+from uninas.language.resources import library_root
 from uninas.render import Options
 from uninas.render.files import scene
-from uninas.render.scene import Scene
-from uninas.render.style import MAX_TEXT
-from uninas.resources import library_root
+from uninas.render.formats.style import MAX_TEXT
+from uninas.render.scenes.scene import Scene
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from texts import texts
 
-from uninas.resources import grammar_text, library_root
+from uninas.language.resources import grammar_text, library_root
 
 pytest.importorskip("pygments")
 
 from pygments.lexers import get_lexer_by_name, get_lexer_for_filename
 from pygments.token import Comment, Error, Keyword, Name, Number, Operator, Text
 
-from uninas.highlight import KEYWORDS, UniLexer
+from uninas.language.highlight import KEYWORDS, UniLexer
 
 FILES = sorted(library_root().rglob("*.uni"))
 WORDS = set(re.findall(r'"([a-z]+)"', re.sub(r"//.*", "", grammar_text())))

@@ -15,14 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from texts import NAMES, NUMBERS, texts
 
-from uninas import library, resources
-from uninas.elaborate import build, check, core
-from uninas.elaborate.definitions import Elaborator
 from uninas.errors import UninasError
-from uninas.formatter import format_text
 from uninas.graph import Graph
-from uninas.library import MAX_CHARACTERS, load_file, load_text, shipped
-from uninas.syntax import MAX_FILE_BYTES, MAX_TOKENS, read_source
+from uninas.language import library, resources
+from uninas.language.elaborate import build, check, core
+from uninas.language.elaborate.definitions import Elaborator
+from uninas.language.formatter import format_text
+from uninas.language.library import MAX_CHARACTERS, load_file, load_text, shipped
+from uninas.language.parser import MAX_FILE_BYTES, MAX_TOKENS, read_source
 
 MEMORY = 1 << 30  # bytes that all hostile texts together may take
 
@@ -212,7 +212,7 @@ def outcomes() -> dict[str, str | None]:
         [sys.executable, __file__],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(resources.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(resources.__file__).parents[2])},
     )
     assert done.returncode == 0, done.stderr[-3_000:]
     return json.loads(done.stdout)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import uninas
-from uninas.elaborate import build
 from uninas.errors import UninasError
 from uninas.interop import published_names, read_json, state_dict_from_published, write_json
-from uninas.library import load_text
+from uninas.language.elaborate import build
+from uninas.language.library import load_text
 
 SMALL = {
     "img_size": 64, "num_classes": 10, "drop_rate": 0.0, "embed_dim": [32, 64], "depths": [1, 2],

@@ -4,9 +4,9 @@ import pytest
 
 import uninas
 from uninas import UninasError, dumps, load
-from uninas.elaborate import build, check
-from uninas.library import find, load_file, load_text
-from uninas.resources import library_root
+from uninas.language.elaborate import build, check
+from uninas.language.library import find, load_file, load_text
+from uninas.language.resources import library_root
 
 SHIPPED = sorted(library_root().rglob("*.uni"))
 

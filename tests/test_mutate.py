@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import uninas
-from uninas.elaborate import build, space
 from uninas.errors import UninasError
 from uninas.graph import Block, Wire
-from uninas.library import find, load_text
+from uninas.language.elaborate import build, space
+from uninas.language.library import find, load_text
+from uninas.language.printer import dumps
 from uninas.mutate import (
     Insert,
     Moves,
@@ -28,7 +29,6 @@ from uninas.mutate import (
     region,
     walk_of,
 )
-from uninas.printer import dumps
 from uninas.space import Budget, Limit, MoveRule
 
 NETWORKS = ["coatnet", "efficientnet", "transformer", "resnet"]

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from uninas import UninasError, dumps, nasbench201
-from uninas.elaborate import build, space
-from uninas.library import load_file, load_text, shipped_file
-from uninas.nasbench201 import DATASETS, answers_in, answers_of, graph_of, index_of, official_order, string_of
+from uninas import UninasError, dumps
+from uninas.language.elaborate import build, space
+from uninas.language.library import load_file, load_text, shipped_file
+from uninas.ranking import nasbench201
+from uninas.ranking.nasbench201 import DATASETS, answers_in, answers_of, graph_of, index_of, official_order, string_of
 
 SIZE = 5**6
 COLUMNS = {"cifar10": "c10", "cifar100": "c100", "imagenet16": "in16"}

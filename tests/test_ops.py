@@ -19,15 +19,16 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from uninas import layers, ops
+from uninas import ops
+from uninas.backend import layers
 from uninas.errors import UninasError
-from uninas.op import FAMILIES, MAX_PORTS, MAX_SIZE, REGISTRY, Op, Shape, ShapeError
 from uninas.ops.activation import Gelu, LeakyRelu, Softmax
 from uninas.ops.attention import Mask, Matmul1, Matmul2, RelPosBias, WindowMask
 from uninas.ops.conv import Conv, DepthwiseConv, window_steps
 from uninas.ops.linear import Linear
 from uninas.ops.merge import Add, Maximum, Multiply, Subtract
 from uninas.ops.norm import BatchNorm, GroupNorm, LayerNorm
+from uninas.ops.op import FAMILIES, MAX_PORTS, MAX_SIZE, REGISTRY, Op, Shape, ShapeError
 from uninas.ops.pool import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool, Upsample
 from uninas.ops.regulariser import Dropout, DropPath, LayerScale
 from uninas.ops.shape import (
@@ -216,6 +217,7 @@ def test_a_card_fits_a_screen():
     cards = {
         node.name: node.end_lineno - node.lineno
         for path in Path(ops.__file__).parent.glob("*.py")
+        if path.stem not in ("op", "reference")  # what all cards share
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.ClassDef)
     }

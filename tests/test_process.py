@@ -9,12 +9,12 @@ import weakref
 
 import pytest
 
-from uninas.process import settle
+from uninas.runs.process import settle
 
 FREED = """
 import ctypes
 
-from uninas.process import keep_memory
+from uninas.runs.process import keep_memory
 
 def resident():
     with open("/proc/self/statm") as numbers:

@@ -5,13 +5,13 @@ import json
 import pytest
 
 from uninas.errors import UninasError
-from uninas.op import REGISTRY
-from uninas.reference import entry, listing, markdown, sentence
+from uninas.ops.op import REGISTRY
+from uninas.ops.reference import entry, listing, markdown, sentence
 
 
 def test_the_page_is_up_to_date(root):
     written = (root / "docs" / "ops.md").read_text(encoding="utf-8")
-    assert written == markdown(), "run: python -m uninas.reference > docs/ops.md"
+    assert written == markdown(), "run: python -m uninas.ops.reference > docs/ops.md"
 
 
 def test_every_operation_has_a_section(root):

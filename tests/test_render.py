@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uninas.elaborate import build
-from uninas.elaborate import space as read_space
 from uninas.errors import UninasError
 from uninas.graph import INPUT, Block, Graph, Node, Wire
-from uninas.library import find, load_text, shipped
-from uninas.op import FAMILIES, REGISTRY
+from uninas.language.elaborate import build
+from uninas.language.elaborate import space as read_space
+from uninas.language.library import find, load_text, shipped
 from uninas.ops.activation import Gelu, Relu
 from uninas.ops.conv import Conv
 from uninas.ops.merge import Add
+from uninas.ops.op import FAMILIES, REGISTRY
 from uninas.render import (
     DIRECTIONS,
     LEVELS,
@@ -39,11 +39,11 @@ from uninas.render import (
     svg,
 )  # fmt: skip
 from uninas.render.files import scene
-from uninas.render.layout import MAX_LAID, lay_out
-from uninas.render.letters import Letters
-from uninas.render.sections import periods
-from uninas.render.simplify import simplified, skips
-from uninas.render.spaces import limit_text
+from uninas.render.formats.layout import MAX_LAID, lay_out
+from uninas.render.scenes.letters import Letters
+from uninas.render.scenes.sections import periods
+from uninas.render.scenes.simplify import simplified, skips
+from uninas.render.scenes.spaces import limit_text
 from uninas.space import Limit, Space
 
 TEXT = """

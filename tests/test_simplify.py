@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import uninas
-from uninas.elaborate import build
-from uninas.library import load_text
-from uninas.simplify import is_dead, redundant, simplified
+from uninas.graph.simplify import is_dead, redundant, simplified
+from uninas.language.elaborate import build
+from uninas.language.library import load_text
 from uninas.space import METRICS
 
 

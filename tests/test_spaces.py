@@ -9,20 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import uninas
-from uninas.elaborate import build, check, space
 from uninas.graph import INPUT, Block, Each, Graph, GraphError, Node, Wire, live
-from uninas.library import load_file, load_text, shipped_file
-from uninas.op import Op
+from uninas.language.elaborate import build, check, space
+from uninas.language.library import load_file, load_text, shipped_file
+from uninas.language.resources import library_root
 from uninas.ops.activation import Gelu, Relu, Sigmoid, Softmax
 from uninas.ops.attention import Matmul1
 from uninas.ops.conv import Conv, DepthwiseConv
 from uninas.ops.merge import Add, Concat, Multiply, Subtract
 from uninas.ops.norm import BatchNorm, LayerNorm
+from uninas.ops.op import Op
 from uninas.ops.pool import AvgPool, GlobalAvgPool, MaxPool
 from uninas.ops.regulariser import Dropout
 from uninas.ops.shape import Pad, Zero
 from uninas.ops.split import Chunk, Copy, Slice, Split
-from uninas.resources import library_root
 from uninas.space import Space
 
 FILES = sorted(library_root().rglob("*.uni"))

@@ -5,10 +5,10 @@ import json
 import pytest
 
 import uninas
-from uninas.elaborate import build
-from uninas.library import load_text, shipped
-from uninas.summary import human, runs, summarize
-from uninas.tables import columns, summary_text
+from uninas.cli.tables import columns, summary_text
+from uninas.graph.summary import human, runs, summarize
+from uninas.language.elaborate import build
+from uninas.language.library import load_text, shipped
 
 TEXT = """
 block Mlp(expand = 4) { out = in -> conv(expand * C, 1) -> gelu -> conv(C, 1) }

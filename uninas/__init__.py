@@ -15,25 +15,25 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uninas.elaborate import sized
 from uninas.errors import UninasError
 from uninas.graph import Block, Each, Graph, Node, Wire
-from uninas.library import find, shipped
-from uninas.op import Cost, Op
-from uninas.printer import dumps
+from uninas.language.elaborate import sized
+from uninas.language.library import find, shipped
+from uninas.language.printer import dumps
+from uninas.ops.op import Cost, Op
 from uninas.space import Space
 from uninas.version import __version__
 
 if TYPE_CHECKING:
-    from uninas.create import create_model
-    from uninas.emit import compile
+    from uninas.backend.create import create_model
+    from uninas.backend.emit import compile
 
 __all__ = [
     "Block", "Cost", "Each", "Graph", "Node", "Op", "UninasError", "Wire", "__version__", "compile", "create_model",
     "dumps", "list_models", "load",
 ]  # fmt: skip
 
-_NEEDS_TORCH = {"create_model": "uninas.create", "compile": "uninas.emit"}
+_NEEDS_TORCH = {"create_model": "uninas.backend.create", "compile": "uninas.backend.emit"}
 
 
 def load(

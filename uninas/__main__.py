@@ -1,6 +1,6 @@
 """`python -m uninas` is the `uninas` command."""
 
-from uninas.cli import main
+from uninas.cli.main import main
 
 if __name__ == "__main__":
     main()

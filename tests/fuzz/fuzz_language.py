@@ -12,12 +12,12 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["uninas", "lark"]):
-    from uninas.elaborate import build, check
     from uninas.errors import UninasError
-    from uninas.formatter import format_text
     from uninas.graph import Graph
-    from uninas.library import load_text
-    from uninas.printer import dumps
+    from uninas.language.elaborate import build, check
+    from uninas.language.formatter import format_text
+    from uninas.language.library import load_text
+    from uninas.language.printer import dumps
 
 
 def read(data: bytes) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from uninas.elaborate import build, space
-from uninas.library import find, load_text
+from uninas.language.elaborate import build, space
+from uninas.language.library import find, load_text
 from uninas.mutate import Moves, walk_of
 
 

@@ -7,15 +7,15 @@ import random
 import pytest
 from click.testing import CliRunner
 
-from uninas import nasbench201
-from uninas.elaborate import build, space
+from uninas.cli.walk import mutate
 from uninas.errors import UninasError
 from uninas.graph import Graph, Node, Wire
-from uninas.library import find, load_text
+from uninas.language.elaborate import build, space
+from uninas.language.library import find, load_text
+from uninas.language.printer import dumps
 from uninas.mutate import ChoiceWalk, Choose, Insert, MoveWalk, member_of, read_edit, record, walk_of
-from uninas.mutate.command import mutate
 from uninas.ops.activation import Relu
-from uninas.printer import dumps
+from uninas.ranking import nasbench201
 from uninas.space import Budget, Limit
 
 NESTED = """
@@ -204,6 +204,6 @@ def test_the_members_of_a_flat_space_are_its_assignments():
 
 
 def test_a_space_that_would_take_too_long_to_count_is_told(monkeypatch):
-    monkeypatch.setattr("uninas.elaborate.counting.MAX_TRIED", 10)
+    monkeypatch.setattr("uninas.language.elaborate.counting.MAX_TRIED", 10)
     with pytest.raises(UninasError, match="UNI030"):
         space(load_text(NESTED), "N").count()

@@ -6,9 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 import uninas
-from uninas.cli import cli
-from uninas.elaborate import space
-from uninas.library import find
+from uninas.cli.main import cli
+from uninas.language.elaborate import space
+from uninas.language.library import find
 from uninas.mutate import member_of, read_edit, walk_of
 
 

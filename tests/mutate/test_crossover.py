@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
-from uninas.elaborate import build
 from uninas.errors import UninasError
 from uninas.graph import Wire
-from uninas.library import find, load_text
+from uninas.language.elaborate import build
+from uninas.language.library import find, load_text
+from uninas.language.printer import dumps
 from uninas.mutate import Graft, MoveWalk, Refusal, apply, attempt, read_edit, record
-from uninas.printer import dumps
 from uninas.space import Budget, Limit
 
 

@@ -5,11 +5,11 @@ import random
 import pytest
 
 import uninas
-from uninas.elaborate import build, space
 from uninas.graph import Wire
-from uninas.library import find
+from uninas.graph.diff import align, diff
+from uninas.language.elaborate import build, space
+from uninas.language.library import find
 from uninas.mutate import Insert, MoveWalk, Refusal, Remove, SetAttribute, Skip, apply, walk_of
-from uninas.mutate.diff import align, diff
 from uninas.mutate.distance import edit_distance, embedding, embedding_distance
 from uninas.mutate.path import Step, edit_path, lineage, replayed, unreachable
 from uninas.space import Budget, Limit

@@ -7,10 +7,12 @@ from collections import Counter
 
 import pytest
 
-from uninas.elaborate import build, space
 from uninas.errors import UninasError
 from uninas.graph import Each, Wire
-from uninas.library import find, load_text
+from uninas.graph.simplify import is_dead, redundant
+from uninas.language.elaborate import build, space
+from uninas.language.library import find, load_text
+from uninas.language.printer import dumps
 from uninas.mutate import (
     KINDS,
     Delete,
@@ -36,8 +38,6 @@ from uninas.mutate import (
     read_edit,
     record,
 )
-from uninas.printer import dumps
-from uninas.simplify import is_dead, redundant
 from uninas.space import MOVES, Budget, Limit
 
 RESIDUAL = "block Residual(body: block) { out = in + (in -> body) }"
@@ -315,7 +315,7 @@ def test_an_edit_beyond_the_budget_is_refused_before_the_network_is_built(tiny, 
     edit = Insert(("stages.1", "blocks.1"), "conv(C, 7)", Wire("in"))
     budget = Budget((Limit("params", high=tiny.cost.params + 1000),))
     built = []
-    monkeypatch.setattr("uninas.graph.Graph.with_op", lambda *_: built.append(1))
+    monkeypatch.setattr("uninas.graph.graph.Graph.with_op", lambda *_: built.append(1))
     outcome = attempt(tiny, edit, known, None, budget)
     assert isinstance(outcome, Refusal) and outcome.reason == "budget" and not built
     exact = tiny.cost.params + 64 * 64 * 49 + 64

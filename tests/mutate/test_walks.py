@@ -12,10 +12,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import uninas
-from uninas.elaborate import build, space
-from uninas.library import find, load_text
+from uninas.language.elaborate import build, space
+from uninas.language.library import find, load_text
+from uninas.language.printer import dumps
 from uninas.mutate import MoveWalk, read_edit, record, walk_of
-from uninas.printer import dumps
 from uninas.space import Budget, Limit
 
 

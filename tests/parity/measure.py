@@ -10,7 +10,7 @@ from renaming import transferred, without_constants
 from torch.utils.flop_counter import FlopCounterMode
 
 import uninas
-from uninas.library import Module, load_file, shipped_file
+from uninas.language.library import Module, load_file, shipped_file
 
 
 @dataclass(frozen=True)

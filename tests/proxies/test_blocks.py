@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import uninas
 from uninas.proxies import ProxyError, score
-from uninas.proxies.blocks import _blocks, block_features
+from uninas.proxies.observe.blocks import _blocks, block_features
 
 
 def names(module: nn.Module) -> dict[int, list[str]]:

@@ -12,10 +12,11 @@ from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-from uninas.proxies import ProxyError, convolutions, jacobian, record, score, sweep, tangents, waists
-from uninas.proxies.jacobian import Weight, logit_jacobian
-from uninas.proxies.program import lower
-from uninas.proxies.tangents import RULES
+from uninas.proxies import ProxyError, score
+from uninas.proxies.engine import convolutions, jacobian, record, sweep, tangents, waists
+from uninas.proxies.engine.jacobian import Weight, logit_jacobian
+from uninas.proxies.engine.program import lower
+from uninas.proxies.engine.tangents import RULES
 
 
 class Net(nn.Module):

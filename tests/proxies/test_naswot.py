@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uninas.proxies import ProxyError, score
-from uninas.proxies.activations import prepare
 from uninas.proxies.naswot import agreement
+from uninas.proxies.observe.activations import prepare
 
 
 class Lambda(nn.Module):

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 import uninas
-from uninas.nasbench201 import graph_of
 from uninas.proxies import ProxyError, score
 from uninas.proxies.paths import regions
+from uninas.ranking.nasbench201 import graph_of
 
 IMAGE = torch.zeros(1, 4, 8, 8)
 CELLS = 15  # of a NAS-Bench-201 network, which has a stem, a classifier and two blocks of its own beside them

@@ -15,8 +15,8 @@ import torch
 from scipy.stats import spearmanr
 
 import uninas
-from uninas.nasbench201 import answers_of, graph_of
 from uninas.proxies import score, source
+from uninas.ranking.nasbench201 import answers_of, graph_of
 
 pytestmark = pytest.mark.slow
 

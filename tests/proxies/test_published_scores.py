@@ -8,9 +8,9 @@ import torch
 from scipy.stats import kendalltau, spearmanr
 
 import uninas
-from uninas.aggregate import AGGREGATES
-from uninas.nasbench201 import graph_of
 from uninas.proxies import score
+from uninas.ranking.nasbench201 import graph_of
+from uninas.scores.aggregate import AGGREGATES
 
 pytestmark = pytest.mark.slow
 

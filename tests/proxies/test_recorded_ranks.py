@@ -12,8 +12,8 @@ import torch
 from scipy.stats import spearmanr
 
 import uninas
-from uninas.elaborate import space
-from uninas.library import load_file
+from uninas.language.elaborate import space
+from uninas.language.library import load_file
 from uninas.proxies import proxies, score
 
 NETWORKS, IMAGES, SIZE = 10, 16, 16

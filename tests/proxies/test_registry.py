@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import uninas
 from uninas.proxies import ProxyError, get, proxies, score
-from uninas.proxies.base import float32_products
+from uninas.proxies.guard import float32_products
 
 SMALL = """
 network small {

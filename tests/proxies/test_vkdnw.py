@@ -11,7 +11,7 @@ from torch.func import functional_call, jacrev
 
 import uninas
 from uninas.proxies import ProxyError, score
-from uninas.proxies.jacobian import Weight, logit_jacobian
+from uninas.proxies.engine.jacobian import Weight, logit_jacobian
 from uninas.proxies.vkdnw import chosen_weights, fisher, fisher_spectrum, multinomial_cholesky, spectrum_entropy
 
 TEXT = """

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from uninas.proxies import ProxyError, score
-from uninas.proxies.activations import LastMap, run, stored_statistics
+from uninas.proxies.observe.activations import LastMap, run, stored_statistics
 
 
 def images(n: int = 4, channels: int = 3, size: int = 8) -> Tensor:

@@ -11,7 +11,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from uninas.cli import cli
+from uninas.cli.main import cli
 from uninas.ranking.scoring import Scorer
 from uninas.ranking.store import Store
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from uninas import UninasError, proxies
-from uninas.aggregate import AGGREGATES, parts_of
 from uninas.ranking import report
 from uninas.ranking.members import builder, dataset
 from uninas.ranking.run import Ranking, Settings
 from uninas.ranking.scoring import Job, Scorer, died, failed
 from uninas.ranking.store import FILE, Store
+from uninas.scores.aggregate import AGGREGATES, parts_of
 
 PROXIES = ("vkdnw", "params", "naswot")
 

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from uninas import UninasError, load, nasbench201
+from uninas import UninasError, load
+from uninas.ranking import nasbench201
 from uninas.ranking.members import Dataset, builder, dataset
 from uninas.ranking.table import read_table
 

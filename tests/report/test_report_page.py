@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reports import HOSTILE, Markup, applied, copied_run, data, hostile_run, made, part, texts_of
 
+from uninas.cli.search import search
 from uninas.errors import UninasError
 from uninas.report import page as pages
 from uninas.report import reading, write_page
 from uninas.report.content import ASKED, FLAGS, Content, changed, command, limits, objectives, ranked, rungs
 from uninas.report.diagrams import chosen, lineage
 from uninas.search import store
-from uninas.search.command import search
 from uninas.search.plan import Settings
 from uninas.search.store import Store
 

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 from reports import Markup, copied_run, data, searched, texts_of
 
+from uninas.cli.report import report, view
 from uninas.errors import UninasError
 from uninas.report import write_page
-from uninas.report.command import report, view
 from uninas.report.server import Server
 
 

@@ -18,12 +18,13 @@ import yaml
 from click.testing import CliRunner
 
 import uninas
-from uninas.elaborate import build
+from uninas.cli.config import read_config
+from uninas.cli.options import count
+from uninas.cli.search import resume, search
 from uninas.errors import UninasError
-from uninas.library import load_file
-from uninas.search import scoring
-from uninas.search.command import count, resume, search
-from uninas.search.config import read_config
+from uninas.language.elaborate import build
+from uninas.language.library import load_file
+from uninas.runs import scorer as scoring
 from uninas.search.store import Store
 
 REPORT = {
@@ -129,7 +130,7 @@ def test_interrupting_writes_the_report_and_says_how_to_go_on(arguments, folder,
 TERMINATED = """
 import os, signal, sys
 import uninas.search.tasks as tasks
-from uninas.search.command import search
+from uninas.cli.search import search
 
 def cost_score(metric):
     def score(graph, seed):
@@ -259,7 +260,7 @@ def test_further_objectives_are_measured_on_the_same_module(make):
 @pytest.fixture
 def quick(monkeypatch):
     """No pictures."""
-    monkeypatch.setattr("uninas.search.report.write_report", lambda run: iter(()))
+    monkeypatch.setattr("uninas.report.files.write_report", lambda run: iter(()))
 
 
 def stored(folder):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from uninas.elaborate import build
+from uninas.cli.runs import compare, status, top
 from uninas.errors import UninasError
-from uninas.library import load_file
+from uninas.language.elaborate import build
+from uninas.language.library import load_file
 from uninas.search.executor import Inline
-from uninas.search.inspect import compare, status, top
 from uninas.search.run import Run
 from uninas.search.store import FILE, Store
 from uninas.search.tasks import cost_score

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
+from uninas.scores.objectives import Recipe
 from uninas.search.executor import Inline
-from uninas.search.objectives import Recipe
 from uninas.search.run import Run
 from uninas.search.store import Store
 from uninas.search.tasks import Task, cost_score

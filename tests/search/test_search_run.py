@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from uninas.elaborate import build
 from uninas.errors import UninasError, error
-from uninas.library import load_text
+from uninas.language.elaborate import build
+from uninas.language.library import load_text
+from uninas.report.files import write_report
 from uninas.search.executor import Inline
 from uninas.search.plan import Settings, make_plan
-from uninas.search.report import write_report
 from uninas.search.run import Run
 from uninas.search.store import FILE, Store
 from uninas.search.strategies import STRATEGIES

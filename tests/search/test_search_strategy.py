@@ -8,8 +8,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from uninas.aggregate import log_rank_sum
 from uninas.errors import UninasError, error
+from uninas.scores.aggregate import log_rank_sum
 from uninas.search import pool as pools
 from uninas.search.ask import Search
 from uninas.search.pool import Birth, Pool

@@ -1,6 +1,6 @@
 """Columns of numbers and words in terminals of any width."""
 
-from uninas.search.tables import table
+from uninas.cli.tables import table
 
 HEADS = ["score", "params", "origin"]
 ROWS = [["0.5", "12,000", "insert conv(C, 3) after stages.1.blocks.0"], ["0.25", "9", "the start"]]

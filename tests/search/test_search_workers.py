@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from uninas.errors import UninasError
-from uninas.printer import dumps
-from uninas.process import own_device
+from uninas.language.printer import dumps
+from uninas.runs.process import own_device
+from uninas.scores.objectives import Recipe
 from uninas.search import tasks, workers
 from uninas.search.executor import Execution, Inline, make_executor
-from uninas.search.objectives import Recipe
 from uninas.search.run import Run
 from uninas.search.store import Store
 from uninas.search.tasks import Task
@@ -27,7 +27,8 @@ COSTS = Recipe((("params", "flops"),))
 ODD = """
 import os, signal, sys, time
 from pathlib import Path
-from uninas.search import tasks, workers
+from uninas.search import tasks
+from uninas.search import workers
 
 def score(graph, seed):
     if seed == 1:
@@ -49,9 +50,9 @@ tasks.cost_score = lambda *names: score  # here, and in every worker, which impo
 
 if __name__ == "__main__":
     import dataclasses, json
-    from uninas.search.objectives import Recipe
+    from uninas.scores.objectives import Recipe
     from uninas.search.plan import Settings, make_plan
-    from uninas.printer import dumps
+    from uninas.language.printer import dumps
     plan = make_plan(Settings(space=sys.argv[1], proxy="params"))
     pool = workers.Workers(Recipe((("params",),)), 2, time_limit=float(sys.argv[2]), memory_limit=1 << 33)
     for number in range(1, 9):
@@ -193,7 +194,7 @@ def rows(folder):
 
 SEARCH = """
 import sys
-from uninas.search.command import search
+from uninas.cli.search import search
 if __name__ == "__main__":
     search.main(sys.argv[1:])
 """

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uninas.errors import Source, Span, UninasError, did_you_mean, error, shown
-from uninas.op import Op, Shape, ShapeError, show_shape
 from uninas.ops.activation import Gelu, Sigmoid, Softmax
 from uninas.ops.attention import Mask, RelPosBias
 from uninas.ops.conv import Conv, DepthwiseConv
 from uninas.ops.norm import BatchNorm, LayerNorm
+from uninas.ops.op import Op, Shape, ShapeError, show_shape
 from uninas.ops.pool import MaxPool
 from uninas.ops.regulariser import Dropout
 from uninas.ops.shape import Zero

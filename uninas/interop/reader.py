@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from uninas.builder import Builder, Wires, snake_case
 from uninas.errors import Source, Span
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
+from uninas.graph.builder import Builder, Wires, snake_case
 from uninas.interop.published import (
     CONVS,
     FFN,
@@ -30,13 +30,13 @@ from uninas.interop.published import (
     StageBlock,
     resized,
 )  # fmt: skip
-from uninas.op import Op, Shape
 from uninas.ops.activation import Gelu, Sigmoid
 from uninas.ops.attention import Matmul1, Matmul2, RelPosBias
 from uninas.ops.conv import Conv
 from uninas.ops.linear import Linear
 from uninas.ops.merge import Add, Concat, Multiply
 from uninas.ops.norm import BatchNorm, LayerNorm
+from uninas.ops.op import Op, Shape
 from uninas.ops.pool import AvgPool, GlobalAvgPool, Upsample
 from uninas.ops.regulariser import Dropout
 from uninas.ops.split import Chunk, Split

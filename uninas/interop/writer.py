@@ -28,13 +28,13 @@ from uninas.interop.published import (
     StageBlock,
 )  # fmt: skip
 from uninas.interop.reader import DOWN
-from uninas.op import Op, Shape, show_shape
 from uninas.ops.activation import Gelu, Sigmoid
 from uninas.ops.attention import Matmul1, Matmul2, RelPosBias
 from uninas.ops.conv import Conv, DepthwiseConv
 from uninas.ops.linear import Linear
 from uninas.ops.merge import Add, Concat, Multiply
 from uninas.ops.norm import BatchNorm, LayerNorm
+from uninas.ops.op import Op, Shape, show_shape
 from uninas.ops.pool import AvgPool, GlobalAvgPool, MaxPool, Upsample
 from uninas.ops.regulariser import Dropout
 from uninas.ops.shape import Identity

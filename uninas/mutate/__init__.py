@@ -1,8 +1,8 @@
 """Moves: small typed edits of a graph, as records that print as a sentence and can be replayed.
 
     >>> import random
-    >>> from uninas.elaborate import build, space
-    >>> from uninas.library import find
+    >>> from uninas.language.elaborate import build, space
+    >>> from uninas.language.library import find
     >>> module, name = find("UniNAS")
     >>> moves, start = Moves(space(module, name).moves), build(find("resnet")[0], "resnet")
     >>> proposal = propose(start, moves, Budget(), random.Random(3), seen={start.key})
@@ -15,18 +15,18 @@ graph is made) and `resolve` (channels for other shapes). `walk` is the face tha
 
 from uninas.mutate.choices import ChoiceWalk, Choose, member_of
 from uninas.mutate.edits import KINDS, Edit, read_edit, record
-from uninas.mutate.graft import Graft
-from uninas.mutate.heads import Own, Share
-from uninas.mutate.insert import Insert, Remove
+from uninas.mutate.kinds.graft import Graft
+from uninas.mutate.kinds.heads import Own, Share
+from uninas.mutate.kinds.insert import Insert, Remove
+from uninas.mutate.kinds.replace import Replace, SetAttribute
+from uninas.mutate.kinds.rows import Delete, Depth, Duplicate, Move, Swap
+from uninas.mutate.kinds.skip import Skip, Unskip
+from uninas.mutate.kinds.stages import Resolution, Strides, Width
+from uninas.mutate.kinds.wrap import Wrap
 from uninas.mutate.moves import Moves
 from uninas.mutate.propose import Proposal, apply, attempt, propose
-from uninas.mutate.replace import Replace, SetAttribute
-from uninas.mutate.rows import Delete, Depth, Duplicate, Move, Swap
 from uninas.mutate.sites import Port, Reason, Refusal, Site, blocks, places, region, sites, transparent
-from uninas.mutate.skip import Skip, Unskip
-from uninas.mutate.stages import Resolution, Strides, Width
 from uninas.mutate.walk import MoveWalk, Walk, walk_of
-from uninas.mutate.wrap import Wrap
 from uninas.space import Budget
 
 __all__ = [

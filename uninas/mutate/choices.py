@@ -12,7 +12,7 @@ from uninas.graph import Graph
 from uninas.mutate.edits import Bodies, Edit
 from uninas.mutate.propose import Proposal, allowed, first_allowed
 from uninas.mutate.sites import Refusal
-from uninas.op import Op
+from uninas.ops.op import Op
 from uninas.space import Budget, Member, Space
 
 KEPT = 4096  # architectures whose answers are remembered

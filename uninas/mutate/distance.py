@@ -10,9 +10,9 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from uninas.graph import INPUT, Graph, Node, Wire, subgraphs
-from uninas.mutate.diff import Change, diff
+from uninas.graph.diff import Change, diff
 from uninas.mutate.sites import OUTPUT
-from uninas.op import Op
+from uninas.ops.op import Op
 
 SMALL = 40  # nodes of a block that networkx is asked about
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from uninas.errors import error, shown
 from uninas.graph import Graph, Wire
 from uninas.mutate.sites import Level, Port, Refusal, Site
-from uninas.op import Shape
+from uninas.ops.op import Shape
 from uninas.space import MoveRule
 
 Value = int | float | bool | str

@@ -10,7 +10,7 @@ from uninas.errors import UninasError, error, shown
 from uninas.graph import Graph
 from uninas.mutate.edits import KINDS, Edit
 from uninas.mutate.sites import Refusal, Site, draw_site, sites, transparent
-from uninas.op import Shape, show_shape
+from uninas.ops.op import Shape, show_shape
 from uninas.space import MoveOption, MoveRule
 
 EVEN = ("rules", "moves")

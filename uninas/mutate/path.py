@@ -8,8 +8,8 @@ from itertools import count
 from typing import NamedTuple
 
 from uninas.graph import Graph
+from uninas.graph.diff import Change, diff
 from uninas.mutate.choices import ChoiceWalk
-from uninas.mutate.diff import Change, diff
 from uninas.mutate.distance import embedding_distance
 from uninas.mutate.edits import Edit
 from uninas.mutate.propose import Proposal, allowed, attempt

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from uninas.errors import error
 from uninas.graph import Graph
+from uninas.graph.simplify import influence, is_dead
 from uninas.mutate.edits import Edit
-from uninas.mutate.graft import Graft
+from uninas.mutate.kinds.graft import Graft
 from uninas.mutate.moves import Moves
 from uninas.mutate.rebuild import changed
 from uninas.mutate.sites import Refusal
-from uninas.simplify import influence, is_dead
 from uninas.space import PATIENCE, Budget
 
 MAX_OPERATIONS = 200_000  # of one architecture; its text could not be read otherwise

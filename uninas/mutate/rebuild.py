@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from uninas.builder import snake_case
 from uninas.graph import INPUT, Block, Each, Graph, GraphError, Node, Operator, Wire, subgraphs
+from uninas.graph.builder import snake_case
 from uninas.mutate.edits import Edit
 from uninas.mutate.sites import OUTPUT, Port, Refusal, fixed_depth, is_stage, stages, transparent
-from uninas.op import Op, ShapeError
+from uninas.ops.op import Op, ShapeError
 from uninas.ops.shape import Identity
 
 INLINED = "inserted"  # what elaboration calls a chain of several steps; a chain of one block is that block

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from uninas.graph import INPUT, Block, Each, Graph, GraphError, Node, Operator, Wire
-from uninas.op import Attr, Op, Shape, ShapeError
+from uninas.ops.op import Attr, Op, Shape, ShapeError
 
 SPATIAL = {"height": 1, "width": 2}  # attributes that speak of the height and width of a map, and the axes
 

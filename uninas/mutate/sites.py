@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from uninas.graph import INPUT, Block, Graph, Node, Operator, Wire, subgraphs
-from uninas.op import Op, show_shape
+from uninas.ops.op import Op, show_shape
 from uninas.ops.shape import Identity
 from uninas.space import Facts
 

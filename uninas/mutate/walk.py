@@ -19,13 +19,13 @@ from typing import Protocol
 
 from uninas.errors import error
 from uninas.graph import Graph
+from uninas.graph.simplify import redundant
 from uninas.mutate.choices import ChoiceWalk
 from uninas.mutate.edits import Edit
-from uninas.mutate.graft import draw_graft
+from uninas.mutate.kinds.graft import draw_graft
 from uninas.mutate.moves import Moves
 from uninas.mutate.propose import Proposal, allowed, apply, attempt, first_allowed, propose
 from uninas.mutate.sites import Refusal
-from uninas.simplify import redundant
 from uninas.space import PATIENCE, Budget, Space
 
 

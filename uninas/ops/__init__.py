@@ -1,4 +1,4 @@
-"""The catalogue of elementary operations. Importing this package fills `uninas.op.REGISTRY`; it loads no torch."""
+"""The catalogue of elementary operations. Importing this package fills `uninas.ops.op.REGISTRY`; it loads no torch."""
 
 from uninas.ops import activation, attention, conv, linear, merge, norm, pool, regulariser, shape, split
 

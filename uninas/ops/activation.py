@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from uninas.op import Op, Shape, ShapeError, attr, show_shape, size
+from uninas.ops.op import Op, Shape, ShapeError, attr, show_shape, size
 
 
 class Pointwise:

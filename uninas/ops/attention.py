@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import isqrt
 from typing import Any
 
-from uninas.op import Op, Shape, ShapeError, attr, image, show_shape, size
+from uninas.ops.op import Op, Shape, ShapeError, attr, image, show_shape, size
 
 
 def sequences(x: Shape, row_wise: bool) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from uninas.op import Op, Shape, ShapeError, attr, image, size
+from uninas.ops.op import Op, Shape, ShapeError, attr, image, size
 
 
 def window_padding(padding: int, kernel: int, dilation: int = 1) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from uninas.op import Op, Shape, ShapeError, attr, show_shape
+from uninas.ops.op import Op, Shape, ShapeError, attr, show_shape
 
 
 class Linear(Op, name="linear", family="linear"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from uninas.op import MAX_PORTS, Op, Shape, ShapeError, image, show_shape, size
+from uninas.ops.op import MAX_PORTS, Op, Shape, ShapeError, image, show_shape, size
 
 
 def broadcast(*x: Shape) -> Shape:

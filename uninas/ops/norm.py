@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from uninas.op import Op, Shape, ShapeError, attr, image, size
+from uninas.ops.op import Op, Shape, ShapeError, attr, image, size
 
 
 class BatchNorm(Op, name="batch_norm", family="norm"):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from uninas.op import Op, Shape, ShapeError, attr, image, size
 from uninas.ops.conv import window_padding, window_steps
+from uninas.ops.op import Op, Shape, ShapeError, attr, image, size
 
 
 def pooled(x: Shape, kernel: int, stride: int, padding: int, ceil: bool) -> Shape:

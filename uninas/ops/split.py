@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from uninas.op import MAX_PORTS, Op, Shape, ShapeError, attr
+from uninas.ops.op import MAX_PORTS, Op, Shape, ShapeError, attr
 
 
 class Chunk(Op, name="chunk", family="split"):

@@ -25,26 +25,12 @@ from uninas.proxies import (  # noqa: F401  (importing them registers their prox
     zen,
     zico,
 )
-from uninas.proxies.base import (
-    Batch,
-    Proxy,
-    ProxyError,
-    Score,
-    check_options,
-    entry,
-    get,
-    listing,
-    options_of,
-    proxies,
-    proxy,
-    same_structure,
-    score,
-    untouched,
-    usable_device,
-)
+from uninas.proxies.base import Proxy, check_options, entry, get, listing, options_of, proxies, proxy, score
+from uninas.proxies.engine.jacobian import Jacobian, Weight, logit_jacobian
+from uninas.proxies.guard import same_structure, untouched, usable_device
 from uninas.proxies.initial import OWN, SCHEMES, initialise
 from uninas.proxies.inputs import digest, source
-from uninas.proxies.jacobian import Jacobian, Weight, logit_jacobian
+from uninas.proxies.types import Batch, ProxyError, Score
 
 __all__ = [
     "OWN",

@@ -10,7 +10,7 @@ vectors of C_l channels, one for every sample and position.
     complexity     = floating-point operations.
 
 Trainability is highest, 0, where every block passes gradients on with their size unchanged. AZ-NAS ranks candidates by
-each of the four and adds the logarithms of the ranks: see `uninas.aggregate`.
+each of the four and adds the logarithms of the ranks: see `uninas.scores.aggregate`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from uninas.proxies.activations import prepare
-from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
-from uninas.proxies.blocks import block_features
+from uninas.proxies.base import proxy
 from uninas.proxies.counts import flops
+from uninas.proxies.observe.activations import prepare
+from uninas.proxies.observe.blocks import block_features
+from uninas.proxies.types import Inputs, Measured, ProxyError
 
 NO_GRADIENT = 2 - 1 / 1e-6
 """The trainability of a block that passes no gradient on."""

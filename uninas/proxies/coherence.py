@@ -16,9 +16,10 @@ import math
 import torch
 from torch import nn
 
-from uninas.proxies.activations import prepare
-from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
+from uninas.proxies.base import proxy
 from uninas.proxies.jacov import input_gradients
+from uninas.proxies.observe.activations import prepare
+from uninas.proxies.types import Inputs, Measured, ProxyError
 
 
 @proxy("coherence")

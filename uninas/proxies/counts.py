@@ -6,9 +6,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from uninas.proxies.base import Inputs, Measured, ProxyError, of_structure, proxy
-from uninas.proxies.program import as_function, differentiable_kernels
-from uninas.proxies.record import flops_of
+from uninas.proxies.base import proxy
+from uninas.proxies.engine.program import as_function, differentiable_kernels
+from uninas.proxies.engine.record import flops_of
+from uninas.proxies.guard import of_structure
+from uninas.proxies.types import Inputs, Measured, ProxyError
 from uninas.proxies.vkdnw import trainable_tensors
 
 

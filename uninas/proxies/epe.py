@@ -14,9 +14,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from uninas.proxies.activations import prepare
-from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
-from uninas.proxies.gradients import Labels, derivatives, leaves_of, logits_of, targets
+from uninas.proxies.base import proxy
+from uninas.proxies.observe.activations import prepare
+from uninas.proxies.observe.gradients import Labels, derivatives, leaves_of, logits_of, targets
+from uninas.proxies.types import Inputs, Measured, ProxyError
 
 MANY = 100  # classes, from where on differences count
 

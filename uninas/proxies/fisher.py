@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from uninas.proxies.activations import prepare
-from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
-from uninas.proxies.gradients import Labels, added, derivatives, loss, weights_of
+from uninas.proxies.base import proxy
+from uninas.proxies.observe.activations import prepare
+from uninas.proxies.observe.gradients import Labels, added, derivatives, loss, weights_of
+from uninas.proxies.types import Inputs, Measured, ProxyError
 
 CONVOLUTIONS = frozenset(f"conv{'_transpose' * t}{n}d" for t in (0, 1) for n in (1, 2, 3))
 ACTIVATIONS = frozenset(

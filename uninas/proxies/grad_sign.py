@@ -12,9 +12,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from uninas.proxies.activations import prepare, stored_statistics
-from uninas.proxies.base import Inputs, Measured, proxy
-from uninas.proxies.gradients import Labels, added, derivatives, logits_of, loss, targets, weights_of
+from uninas.proxies.base import proxy
+from uninas.proxies.observe.activations import prepare, stored_statistics
+from uninas.proxies.observe.gradients import Labels, added, derivatives, logits_of, loss, targets, weights_of
+from uninas.proxies.types import Inputs, Measured
 
 
 @proxy("grad_sign")

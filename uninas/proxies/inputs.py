@@ -33,7 +33,7 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from uninas.errors import shown
-from uninas.proxies.base import Batch, ProxyError
+from uninas.proxies.types import Batch, ProxyError
 
 Shape = Sequence[int]
 Draw = Callable[[torch.Generator], Batch]

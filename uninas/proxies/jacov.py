@@ -13,9 +13,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from uninas.proxies.activations import prepare, run
-from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
-from uninas.proxies.gradients import leaves_of
+from uninas.proxies.base import proxy
+from uninas.proxies.observe.activations import prepare, run
+from uninas.proxies.observe.gradients import leaves_of
+from uninas.proxies.types import Inputs, Measured, ProxyError
 
 
 def correlation_score(gradients: Tensor, k: float = 1e-5) -> float:

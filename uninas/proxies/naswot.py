@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from uninas.proxies.activations import prepare, watch_switches
-from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
+from uninas.proxies.base import proxy
+from uninas.proxies.observe.activations import prepare, watch_switches
+from uninas.proxies.types import Inputs, Measured, ProxyError
 
 
 @dataclass(frozen=True)

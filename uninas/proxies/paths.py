@@ -27,9 +27,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
-from uninas.proxies.base import Inputs, Measured, ProxyError, of_structure, proxy
-from uninas.proxies.convolutions import CONVOLUTIONS
-from uninas.proxies.program import Program, differentiable_kernels, lower
+from uninas.proxies.base import proxy
+from uninas.proxies.engine.convolutions import CONVOLUTIONS
+from uninas.proxies.engine.program import Program, differentiable_kernels, lower
+from uninas.proxies.guard import of_structure
+from uninas.proxies.types import Inputs, Measured, ProxyError
 
 aten = torch.ops.aten
 

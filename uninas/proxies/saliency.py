@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from uninas.proxies.activations import prepare
-from uninas.proxies.base import Inputs, Measured, proxy
-from uninas.proxies.gradients import Labels, added, derivatives, loss, weights_of
+from uninas.proxies.base import proxy
+from uninas.proxies.observe.activations import prepare
+from uninas.proxies.observe.gradients import Labels, added, derivatives, loss, weights_of
+from uninas.proxies.types import Inputs, Measured
 
 
 @proxy("l2_norm")

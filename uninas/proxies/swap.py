@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from uninas.proxies.activations import packed, prepare, watch_switches
-from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
+from uninas.proxies.base import proxy
+from uninas.proxies.observe.activations import packed, prepare, watch_switches
+from uninas.proxies.types import Inputs, Measured, ProxyError
 
 
 @proxy("swap")

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from uninas.proxies.activations import run
-from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
-from uninas.proxies.gradients import added, derivatives, weights_of
+from uninas.proxies.base import proxy
+from uninas.proxies.observe.activations import run
+from uninas.proxies.observe.gradients import added, derivatives, weights_of
+from uninas.proxies.types import Inputs, Measured, ProxyError
 
 
 @proxy("synflow")

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uninas.proxies.activations import packed, prepare, run, stored_statistics, watch_switches
-from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
+from uninas.proxies.base import proxy
+from uninas.proxies.observe.activations import packed, prepare, run, stored_statistics, watch_switches
+from uninas.proxies.types import Inputs, Measured, ProxyError
 
 
 def tangent_kernel(module: nn.Module, inputs: Inputs, memory: int = 2**30) -> Tensor:

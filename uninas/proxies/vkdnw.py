@@ -18,8 +18,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
-from uninas.proxies.jacobian import Jacobian, Weight, logit_jacobian
+from uninas.proxies.base import proxy
+from uninas.proxies.engine.jacobian import Jacobian, Weight, logit_jacobian
+from uninas.proxies.types import Inputs, Measured, ProxyError
 
 Variant = Literal["exact", "published"]
 

@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from uninas.proxies.activations import LastMap, prepare, run, stored_statistics
-from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
+from uninas.proxies.base import proxy
 from uninas.proxies.initial import assign
+from uninas.proxies.observe.activations import LastMap, prepare, run, stored_statistics
+from uninas.proxies.types import Inputs, Measured, ProxyError
 
 
 @proxy("zen")

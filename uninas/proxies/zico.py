@@ -12,9 +12,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from uninas.proxies.activations import prepare
-from uninas.proxies.base import Inputs, Measured, ProxyError, proxy
-from uninas.proxies.gradients import Labels, derivatives, integers, loss, weights_of
+from uninas.proxies.base import proxy
+from uninas.proxies.observe.activations import prepare
+from uninas.proxies.observe.gradients import Labels, derivatives, integers, loss, weights_of
+from uninas.proxies.types import Inputs, Measured, ProxyError
 
 
 @proxy("zico")

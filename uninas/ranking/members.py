@@ -10,13 +10,13 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-from uninas import nasbench201
-from uninas.create import with_classes
-from uninas.elaborate import build, space
 from uninas.errors import did_you_mean, error, shown
 from uninas.graph import Graph
-from uninas.library import Module, find, load_file, shipped_file
-from uninas.op import Shape
+from uninas.graph.variants import with_classes
+from uninas.language.elaborate import build, space
+from uninas.language.library import Module, find, load_file, shipped_file
+from uninas.ops.op import Shape
+from uninas.ranking import nasbench201
 from uninas.space import Choice, Decide
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import TypeVar
 
-from uninas.process import keep_memory, settle
+from uninas.runs.process import keep_memory, settle
 
 J = TypeVar("J")
 R = TypeVar("R")

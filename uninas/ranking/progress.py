@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-import click
+from uninas.runs.progress import say
 
 if TYPE_CHECKING:
     from uninas.ranking.run import Ranking
@@ -52,14 +52,14 @@ class JsonEvents:
     @staticmethod
     def say(event: str, **facts: Any) -> None:
         """Print one event."""
-        click.echo(json.dumps({"event": event, **facts}, allow_nan=False))
+        say(json.dumps({"event": event, **facts}, allow_nan=False))
 
 
 class Lines:
     """A line now and then."""
 
     def begin(self, ranking: Ranking) -> None:
-        click.echo(greeting(ranking))
+        say(greeting(ranking))
         self.began = self.said = time.monotonic()
         self.before = ranking.total - len(ranking.jobs)
 
@@ -68,7 +68,7 @@ class Lines:
         if now - self.said >= EVERY or done == ranking.total:
             self.said = now
             left = (now - self.began) / (done - self.before) * (ranking.total - done)
-            click.echo(f"{done}/{ranking.total}  {timedelta(seconds=round(left))} left{failures(ranking)}")
+            say(f"{done}/{ranking.total}  {timedelta(seconds=round(left))} left{failures(ranking)}")
 
     def end(self) -> None:
         pass
@@ -80,7 +80,7 @@ class Bar:
     def begin(self, ranking: Ranking) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        click.echo(greeting(ranking))
+        say(greeting(ranking))
         self.bar = Progress(BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn(),
                             TextColumn("{task.description}"))  # fmt: skip
         before = ranking.total - len(ranking.jobs)

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uninas.aggregate import parts_of, ranked
 from uninas.errors import error
-from uninas.process import written
 from uninas.ranking.metrics import METRICS, Floats, Interval, bootstrap, measured, spearman
 from uninas.ranking.run import Settings, aggregate
 from uninas.ranking.store import Network, Store
 from uninas.ranking.table import Sheet
+from uninas.runs.process import written
+from uninas.scores.aggregate import parts_of, ranked
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

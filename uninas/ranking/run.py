@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from uninas import proxies
-from uninas.aggregate import AGGREGATES, Aggregate, parts_of
 from uninas.errors import error
-from uninas.images import NORMAL, from_files, sources
 from uninas.ranking.members import dataset, fingerprint
 from uninas.ranking.pool import done
 from uninas.ranking.scoring import DIED, Job, Outcome, Scorer, died
 from uninas.ranking.store import Store
 from uninas.ranking.table import read_table
+from uninas.scores.aggregate import AGGREGATES, Aggregate, parts_of
+from uninas.scores.images import NORMAL, from_files, sources
 
 
 @dataclass(frozen=True)

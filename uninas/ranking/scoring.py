@@ -21,15 +21,16 @@ from typing import Any
 
 import torch
 
-from uninas import layers, proxies
-from uninas.emit import compile
+from uninas import proxies
+from uninas.backend import layers
+from uninas.backend.emit import compile
+from uninas.backend.model import Model
 from uninas.errors import did_you_mean, error, in_a_line, out_of_memory, shown
 from uninas.graph import Graph
-from uninas.images import NORMAL
-from uninas.model import Model
-from uninas.op import Shape
-from uninas.process import own_device
+from uninas.ops.op import Shape
 from uninas.ranking.members import Dataset, builder
+from uninas.runs.process import own_device
+from uninas.scores.images import NORMAL
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from uninas.errors import error
-from uninas.ranking.database import Database
 from uninas.ranking.scoring import Outcome
 from uninas.ranking.table import Row
+from uninas.runs.database import Database
 
 FILE = "ranking.sqlite"
 FORMAT = 1

@@ -2,8 +2,8 @@
 
 No Graphviz needs to be installed: the wheels of `pygraphviz` carry it.
 
->>> from uninas.elaborate import build
->>> from uninas.library import load_text
+>>> from uninas.language.elaborate import build
+>>> from uninas.language.library import load_text
 >>> gate = build(load_text("block Gate { out = in * (in -> conv(C, 1) -> sigmoid) }"), "Gate")
 >>> print(mermaid(gate, title="").split("classDef")[0].rstrip())
 flowchart TB
@@ -21,9 +21,9 @@ flowchart TB
     n4 --> n5
 """
 
-from uninas.render.differences import Step
 from uninas.render.files import FORMATS, Difference, Film, Subject, dot, mermaid, render, svg
-from uninas.render.options import DIRECTIONS, LEVELS, SHOWN, THEMES, Options
+from uninas.render.scenes.differences import Step
+from uninas.render.scenes.options import DIRECTIONS, LEVELS, SHOWN, THEMES, Options
 
 __all__ = [
     "DIRECTIONS", "FORMATS", "LEVELS", "SHOWN", "THEMES", "Difference", "Film", "Options", "Step", "Subject",

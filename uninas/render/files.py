@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 from uninas.errors import did_you_mean, error, shown
 from uninas.graph import Graph
-from uninas.render import style
-from uninas.render.differences import Step, difference_scene, film_scene
-from uninas.render.dot import digraph
-from uninas.render.layout import drawn, lay_out
-from uninas.render.mermaid import mermaid as mermaid_text
-from uninas.render.options import Options
-from uninas.render.pages import scene_of
-from uninas.render.scene import Scene, plain
-from uninas.render.spaces import space_scene
-from uninas.render.vector import clean_svg
+from uninas.render.formats import style
+from uninas.render.formats.dot import digraph
+from uninas.render.formats.layout import drawn, lay_out
+from uninas.render.formats.mermaid import mermaid as mermaid_text
+from uninas.render.formats.vector import clean_svg
+from uninas.render.scenes.differences import Step, difference_scene, film_scene
+from uninas.render.scenes.options import Options
+from uninas.render.scenes.pages import scene_of
+from uninas.render.scenes.scene import Scene, plain
+from uninas.render.scenes.spaces import space_scene
 from uninas.space import Space
 
 FORMATS = ("svg", "png", "pdf", "dot", "mmd")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from uninas.elaborate import build
 from uninas.errors import UninasError
-from uninas.library import load_text
+from uninas.language.elaborate import build
+from uninas.language.library import load_text
 from uninas.render import svg
 from uninas.report.content import ranked
 from uninas.report.reading import Row, Texts

@@ -27,11 +27,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from uninas.aggregate import AGGREGATES, log_rank_sum
 from uninas.errors import UninasError, error, shown
 from uninas.graph import Graph
 from uninas.mutate import Edit
-from uninas.search.objectives import Objective, merits
+from uninas.scores.aggregate import AGGREGATES, log_rank_sum
+from uninas.scores.objectives import Objective, merits
 from uninas.search.plan import Plan, Settings, make_plan
 from uninas.search.pool import CHANGED, Birth, Origin, Pool
 from uninas.search.store import Candidate

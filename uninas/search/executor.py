@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from uninas.errors import error, shown
-from uninas.search.objectives import Recipe
+from uninas.scores.objectives import Recipe
 from uninas.search.tasks import Result, ScoreFunction, Task, evaluated, score_functions
 
 

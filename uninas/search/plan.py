@@ -11,15 +11,15 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
-from uninas import syntax as ast
-from uninas.aggregate import parts_of
-from uninas.elaborate import image_of, sized, space
 from uninas.errors import error
 from uninas.graph import Graph
-from uninas.images import from_files, sources
-from uninas.library import Module, find
+from uninas.language import tree as ast
+from uninas.language.elaborate import image_of, sized, space
+from uninas.language.library import Module, find
 from uninas.mutate import Walk, walk_of
-from uninas.search.objectives import Objective, Recipe, ladder, weights
+from uninas.scores.aggregate import parts_of
+from uninas.scores.images import from_files, sources
+from uninas.scores.objectives import Objective, Recipe, ladder, weights
 from uninas.space import Budget, Limit, Space
 
 
@@ -151,7 +151,7 @@ def _moved(settings: Settings, module: Module, definition: ast.Network) -> Plan:
         found = dataclasses.replace(found, moves=tuple(rule for rule in found.moves if rule.name != "resolution"))
     start = _start(settings, module, definition)
     if settings.classes is not None:
-        from uninas.search.scoring import with_classes  # here, because it loads torch
+        from uninas.runs.scorer import with_classes  # here, because it loads torch
 
         start = with_classes(start, settings.classes)
     walk = walk_of(found, start, _budget(found.budget, settings.limits), settings.even or "rules")

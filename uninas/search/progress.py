@@ -8,12 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import click
-
 from uninas.mutate import record
+from uninas.runs.progress import duration, number, say
 from uninas.search.run import Run
 from uninas.search.store import Candidate
-from uninas.search.tables import duration, number
 
 
 class Watcher(Protocol):
@@ -96,7 +94,7 @@ class JsonEvents:
 
     @staticmethod
     def say(event: str, **values: Any) -> None:
-        click.echo(json.dumps({"event": event, **values}))
+        say(json.dumps({"event": event, **values}))
 
 
 class Lines:
@@ -104,19 +102,19 @@ class Lines:
 
     def begin(self, run: Run, iterations: int) -> None:
         self.clock, self.iterations = Clock(run, iterations), iterations
-        click.echo(_greeting(run, iterations))
+        say(_greeting(run, iterations))
 
     def candidate(self, run: Run, candidate: Candidate) -> None:
         left = self.clock.left(run)
         place = str(candidate.number).rjust(len(str(self.iterations)))
-        click.echo(
+        say(
             f"{place}/{self.iterations}  score {_shown(candidate)}  {_state(run)}"
             f"  {candidate.params / 1e6:.2f} M params  {candidate.flops / 1e9:.2f} GFLOPs  {candidate.seconds:.1f} s"
             f"  left {duration(left)}  {candidate.edit or 'the start'}"
         )
 
     def end(self, run: Run, stopped: str) -> None:
-        click.echo(_farewell(run, stopped))
+        say(_farewell(run, stopped))
 
 
 class Bar:
@@ -125,7 +123,7 @@ class Bar:
     def begin(self, run: Run, iterations: int) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        click.echo(_greeting(run, iterations))
+        say(_greeting(run, iterations))
         self.bar = Progress(
             BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"), TextColumn("left"),
             TimeRemainingColumn(),
@@ -140,7 +138,7 @@ class Bar:
 
     def end(self, run: Run, stopped: str) -> None:
         self.bar.stop()
-        click.echo(_farewell(run, stopped))
+        say(_farewell(run, stopped))
 
 
 @contextmanager

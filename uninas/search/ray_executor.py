@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import Any
 
 from uninas.errors import UninasError, error, shown
-from uninas.process import manage_memory
-from uninas.search.objectives import Recipe
+from uninas.runs.process import manage_memory
+from uninas.scores.objectives import Recipe
 from uninas.search.tasks import Result, ScoreFunction, Task, evaluated, failed, score_functions, warm_up
 
 RETRIES = 3  # times that Ray gives out a task whose worker or node died

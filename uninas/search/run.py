@@ -12,11 +12,11 @@ from pathlib import Path
 from platform import python_version
 from typing import Any, Self
 
-from uninas.elaborate import build
 from uninas.errors import error
 from uninas.graph import Graph
-from uninas.library import find
-from uninas.printer import dumps
+from uninas.language.elaborate import build
+from uninas.language.library import find
+from uninas.language.printer import dumps
 from uninas.search.ask import Draft, Search
 from uninas.search.executor import Executor
 from uninas.search.plan import Plan

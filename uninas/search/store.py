@@ -504,3 +504,15 @@ def _beats(merits: Sequence[float], others: Sequence[float]) -> bool:
 def _path(name: str) -> str:
     """Where SQLite finds a component in the JSON object of all."""
     return f'$."{name}"'
+
+
+def origin(candidate: Candidate) -> str:
+    """Where a candidate came from, in words."""
+    if candidate.number == 0:
+        return "the start"
+    if candidate.promoted:
+        return f"number {candidate.parent}, scored at rung {candidate.rung}"
+    of = "" if candidate.parent is None else f" (of {candidate.parent}" + (
+        ")" if candidate.mate is None else f" and {candidate.mate})"
+    )  # fmt: skip
+    return f"{candidate.edit}{of}"

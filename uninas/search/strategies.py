@@ -22,8 +22,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from uninas.aggregate import log_rank_sum
 from uninas.errors import did_you_mean, error, shown
+from uninas.scores.aggregate import log_rank_sum
 from uninas.search.pool import Birth, Pool
 from uninas.search.strategy import Option, Outcome, Strategy, checked_options
 

@@ -12,12 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from uninas.elaborate import build
 from uninas.errors import error, in_a_line, out_of_memory, shown
 from uninas.graph import Graph
-from uninas.library import load_text
-from uninas.process import settle
-from uninas.search.objectives import Recipe
+from uninas.language.elaborate import build
+from uninas.language.library import load_text
+from uninas.runs.process import settle
+from uninas.scores.objectives import Recipe
 from uninas.space import METRICS
 
 ScoreFunction = Callable[[Graph, int], Mapping[str, float]]
@@ -65,7 +65,7 @@ def score_functions(recipe: Recipe) -> tuple[list[ScoreFunction], dict[str, str]
             option, name = next(iter(recipe.options)), recipe.rungs[-1][0]
             raise error("UNI010", f"{name} is a cost, and has no option {shown(option)}")
         return [cost_score(*names) for names in recipe.rungs], {}
-    from uninas.search.scoring import ModuleScore
+    from uninas.runs.scorer import ModuleScore
 
     scores = [
         ModuleScore(names, recipe.batch_size, images=recipe.images, fold=recipe.fold,

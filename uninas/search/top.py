@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from uninas.aggregate import log_rank_sum
-from uninas.search.objectives import weights
+from uninas.scores.aggregate import log_rank_sum
+from uninas.scores.objectives import weights
 from uninas.search.store import Candidate, Store
 
 

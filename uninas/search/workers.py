@@ -22,8 +22,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from uninas.errors import UninasError, error
-from uninas.process import manage_memory, own_device
-from uninas.search.objectives import Recipe
+from uninas.runs.process import manage_memory, own_device
+from uninas.scores.objectives import Recipe
 from uninas.search.tasks import Result, Task, evaluated, failed, score_functions, warm_up
 
 ATTEMPTS = 2  # that a candidate may end a worker before it has failed

@@ -1,0 +1,1 @@
+"""The torch side: layers, emission of modules, `create_model`, exports."""

@@ -1,0 +1,217 @@
+"""Networks for people who will not install us: one plain Python file of `nn.Module`s, or an ONNX model.
+
+The file holds a class for every distinct block, in the words of the source, and the few layers of ours that it needs.
+Its state dict has the same names as that of `uninas.compile(graph)`.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from uninas.backend import layers
+from uninas.backend.emit import compile
+from uninas.errors import error
+from uninas.graph import INPUT, Block, Each, Graph, Node, Wire, subgraphs
+from uninas.ops.op import Op, show_shape
+
+# How our own layers are constructed; torch's print themselves as their constructor.
+_CONSTRUCTORS: dict[type, Callable[[Any, Any], str]] = {
+    layers.RelPosBias: lambda module, op: f"RelPosBias({module.bias.height}, {module.bias.width})",
+    layers.DropPath: lambda module, op: f"DropPath({module.p})",
+    layers.LayerScale: lambda module, op: f"LayerScale({tuple(module.weight.shape)}, {module.init})",
+    layers.PosEmbed: lambda module, op: f"PosEmbed({tuple(module.weight.shape)})",
+    layers.ClassToken: lambda module, op: f"ClassToken({len(module.weight)})",
+    layers.WindowMask: lambda module, op: f"WindowMask({op.height}, {op.width}, {op.window}, {op.shift})",
+}
+# Outside, a linear layer draws its own weights.
+_TEXT = inspect.getsource(layers).replace("class FlatLinear(_RawLinear)", "class FlatLinear(nn.Linear)")
+
+
+def to_python(graph: Graph) -> str:
+    """The text of a Python module that needs torch alone; its last class is the network.
+
+    Weights begin as torch's own layers begin; load a state dict of `uninas.compile(graph)` to have ours.
+    """
+    writer = _Writer()
+    network = writer.define(graph)
+    if "Learned" in _needed(writer.used):
+        writer.used |= {"Generator"}
+        writer.classes.append(_RESET.format(network=network))
+    head = (
+        f'"""{network}: {show_shape(graph.inputs[0])}, {graph.cost.params:,} parameters, '
+        f'{graph.cost.flops:,} FLOPs (2 x MACs) for one sample."""\n'
+    )
+    library = "\n\n\n".join(_library(writer.used))
+    return "\n".join([head, *_imports(writer.used), "\n", library, "\n", "\n\n\n".join(writer.classes), ""])
+
+
+def to_onnx(graph: Graph, *, generator: torch.Generator | None = None) -> bytes:
+    """An ONNX model in evaluation mode with fresh weights and a free batch size. Needs onnx and onnxscript."""
+    model = compile(graph, generator=generator).eval()
+    examples = tuple(torch.zeros(2, *shape) for shape in graph.inputs)
+    shapes = tuple({0: torch.export.Dim("batch")} for _ in graph.inputs)
+    try:
+        program = torch.onnx.export(model, examples, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    except ImportError as problem:
+        raise error("UNI060", f"cannot write ONNX: {problem}", None, "pip install onnx onnxscript") from None
+    assert program is not None
+    return bytes(program.model_proto.SerializeToString())
+
+
+_RESET = """@torch.no_grad()
+def reset(model: nn.Module, generator: Generator) -> nn.Module:
+    \"\"\"Draw the weights that torch does not draw by itself.\"\"\"
+    for layer in model.modules():
+        if isinstance(layer, Learned):
+            layer.reset(generator)
+    return model
+
+
+def create(seed: int = 0) -> {network}:
+    \"\"\"The network with fresh weights.\"\"\"
+    torch.manual_seed(seed)
+    return reset({network}(), Generator().manual_seed(seed))"""
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.graphs: dict[Graph, str] = {}
+        self.classes: list[str] = []
+        self.used: set[str] = {"nn", "torch", "Tensor"}
+
+    def define(self, graph: Graph) -> str:
+        """The class of a graph, written after those of the blocks inside it; equal graphs share one."""
+        if graph not in self.graphs:
+            for node in graph.nodes:
+                for inner, _ in subgraphs(node):
+                    self.define(inner)
+            name = self.fresh(graph.name)
+            self.graphs[graph] = name
+            self.classes.append(self.text(graph, name))
+        return self.graphs[graph]
+
+    def fresh(self, label: str) -> str:
+        base = "".join(part[:1].upper() + part[1:] for part in label.split("_")) if label.isidentifier() else "Block"
+        name, number = base, 2
+        while name in self.graphs.values() or hasattr(layers, name):
+            name, number = f"{base}{number}", number + 1
+        return name
+
+    def text(self, graph: Graph, name: str) -> str:
+        rows: dict[str, list[str]] = {}
+        for attribute, constructor in self.members(graph):
+            rows.setdefault(attribute.split(".")[0], []).append(constructor)
+        members = [
+            f"self.{name} = " + (made[0] if name in graph.by_name else "nn.ModuleList([" + ", ".join(made) + "])")
+            for name, made in rows.items()
+        ]
+        inputs = ["x"] if len(graph.inputs) == 1 else [f"x{n}" for n in range(len(graph.inputs))]
+        lines = [f"class {name}(nn.Module):", "    def __init__(self) -> None:", "        super().__init__()"]
+        lines += [f"        {member}" for member in members]
+        lines += ["", f"    def forward(self, {', '.join(f'{x}: Tensor' for x in inputs)}):"]
+        lines += [f"        {line}" for line in self.statements(graph, inputs)]
+        return "\n".join(lines)
+
+    def members(self, graph: Graph) -> Iterator[tuple[str, str]]:
+        """Every attribute that holds a module, and its constructor."""
+        for node in graph.nodes:
+            if isinstance(node.op, Block):
+                yield node.name, f"{self.define(node.op.graph)}()"
+            elif isinstance(node.op, Each):
+                body = self.define(node.op.body)
+                yield node.name, f"nn.ModuleList([{body}() for _ in range({len(node.inputs)})])"
+            else:
+                emitted = node.op.emit(layers, *graph.input_shapes(node))
+                if isinstance(emitted, torch.nn.Module):
+                    yield node.name, self.constructor(emitted, node.op)
+
+    def constructor(self, module: torch.nn.Module, op: Op) -> str:
+        kind = type(module)
+        if kind.__module__.startswith("torch."):
+            return f"nn.{module!r}"
+        self.used.add(kind.__name__)
+        return _CONSTRUCTORS[kind](module, op) if kind in _CONSTRUCTORS else repr(module)
+
+    def statements(self, graph: Graph, inputs: list[str]) -> Iterator[str]:
+        values = {Wire(INPUT, port): name for port, name in enumerate(inputs)}
+        for node in graph.nodes:
+            local = node.name.replace(".", "_")
+            # A name that the file uses for something else would hide it.
+            local = f"{local}_" if local in inputs or local == "self" or hasattr(layers, local) else local
+            shapes = graph.shapes(node.name)
+            arguments = [values[wire] for wire in node.inputs]
+            several = isinstance(node.op, Each) or len(shapes) > 1 or self.is_tuple(node, graph)
+            yield f"{local} = {self.call(node, graph, arguments)}"
+            for port in range(len(shapes)):
+                values[Wire(node.name, port)] = f"{local}[{port}]" if several else local
+        outputs = ", ".join(values[wire] for wire in graph.outputs)
+        yield f"return {outputs}"
+
+    @staticmethod
+    def is_tuple(node: Node, graph: Graph) -> bool:
+        return isinstance(node.op, Op) and isinstance(node.op.shape(*graph.input_shapes(node)), list)
+
+    def call(self, node: Node, graph: Graph, arguments: list[str]) -> str:
+        place = f"self.{node.name}" if "." not in node.name else "self.{}[{}]".format(*node.name.split("."))
+        if isinstance(node.op, Each):
+            parts = f"[{', '.join(arguments)}]"
+            return f"[body(part) for body, part in zip({place}, {parts})]"
+        if isinstance(node.op, Block):
+            return f"{place}({', '.join(arguments)})"
+        emitted = node.op.emit(layers, *graph.input_shapes(node))
+        if isinstance(emitted, torch.nn.Module):
+            return f"{place}({', '.join(arguments)})"
+        function, extra = emitted, list[str]()
+        if isinstance(emitted, layers.Call):
+            function = emitted.function
+            extra = [repr(a) for a in emitted.arguments] + [f"{name}={a!r}" for name, a in emitted.keywords]
+        name = next(name for name, value in vars(layers).items() if value is function)
+        self.used.add(name)
+        return f"{name}({', '.join([*arguments, *extra])})"
+
+
+# ---- the layers that a file needs, cut out of uninas.backend.layers --------------------------------------------------
+
+_SOURCE = ast.parse(_TEXT)
+_DEFINITIONS = {node.name: node for node in _SOURCE.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+
+
+def _needed(used: set[str]) -> set[str]:
+    """All names of the source that these names lead to."""
+    found: set[str] = set()
+    waiting = set(used)
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        if name in _DEFINITIONS:
+            inside = {node.id for node in ast.walk(_DEFINITIONS[name]) if isinstance(node, ast.Name)}
+            waiting |= inside - found
+    return found
+
+
+def _library(used: set[str]) -> Iterator[str]:
+    needed = _needed(used)
+    for name, node in _DEFINITIONS.items():
+        if name in needed:
+            text = ast.get_source_segment(_TEXT, node)
+            decorators = "".join(f"@{ast.unparse(d)}\n" for d in node.decorator_list)
+            yield decorators + str(text)
+
+
+def _imports(used: set[str]) -> Iterator[str]:
+    needed = _needed(used)
+    yield "from __future__ import annotations\n"
+    for node in _SOURCE.body:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if (alias.asname or alias.name) in needed:
+                    yield ast.unparse(ast.Import([alias]))
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.module.startswith(("uninas", "__future__")):
+            kept = [alias for alias in node.names if (alias.asname or alias.name) in needed]
+            if kept:
+                yield ast.unparse(ast.ImportFrom(node.module, kept, 0))

@@ -1,0 +1,193 @@
+"""The commands that draw: `uninas render` and `uninas diff`. Options, one call, one print."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from uninas.errors import error
+
+if TYPE_CHECKING:
+    from uninas.graph import Graph
+    from uninas.render import Step, Subject
+
+
+def _length(context: click.Context, parameter: click.Parameter, given: str | None) -> float | None:
+    """'88mm', '8.8cm', '3.5in' or '88' -> millimetres"""
+    if given is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(mm|cm|in)?", given.strip())
+    if not found:
+        raise click.BadParameter(f"expected a length like 88mm, 8.8cm or 3.5in, but got {given!r}")
+    return float(found[1]) * {"mm": 1.0, "cm": 10.0, "in": 25.4}[found[2] or "mm"]
+
+
+def _words(context: click.Context, parameter: click.Parameter, given: str) -> tuple[str, ...]:
+    """'shape,flops' -> ('shape', 'flops')"""
+    return tuple(word.strip() for word in given.split(",") if word.strip())
+
+
+PICTURE = (
+    click.option("--direction", default="TB", show_default=True, help="TB (downwards) or LR (to the right)."),
+    click.option("--theme", default="light", show_default=True, help="light or dark."),
+    click.option("--title", help="What stands above, instead of the name; '' for nothing."),
+    click.option("--caption", default="", help="What stands below."),
+    click.option("--width", callback=_length, help="Width of the picture: 88mm for one column, 178mm for two."),
+)
+
+
+def picture_options(command: Any) -> Any:
+    """The options that every picture has."""
+    for option in reversed(PICTURE):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("net")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A .svg, .png, .pdf, .dot or .mmd (Mermaid) file.",
+)
+@click.option("--level", default="network", show_default=True, help="network, stage, block (each once) or full.")
+@click.option("--depth", type=click.IntRange(0, 100), help="Levels of blocks to open, instead of what --level says.")
+@click.option(
+    "--expand", multiple=True, metavar="NAME", help="A block (or the path of a node) to open; may be repeated."
+)
+@click.option(
+    "--show", default="", callback=_words, help="What nodes say: name,attributes,shape,params,flops,share (heat)."
+)
+@click.option("--candidate", type=click.IntRange(0), help="Number of a candidate, where NET is the folder of a run.")
+@click.option("--lineage", is_flag=True, help="Draw how a candidate came about, edit by edit.")
+@picture_options
+def render(net: str, output: Path, candidate: int | None, lineage: bool, **options: Any) -> None:
+    """Draw NET: a network, a block, a search space or a candidate of a run.
+
+    A candidate is named by RUN:NUMBER (runs/first:12) or by --candidate.
+    """
+    from uninas.render import Film
+    from uninas.render import render as draw
+
+    folder, number = _run_of(net, candidate)
+    subject: Subject
+    if lineage:
+        if folder is None:
+            raise error("UNI070", f"expected a candidate of a run, but got {net}", None, "name one: runs/first:12")
+        subject = Film(list(_steps(folder, number)))
+    else:
+        subject = _subject(net) if folder is None else _candidate(folder, number)
+    click.echo(f"wrote {draw(subject, output, **options)}")
+
+
+@click.command()
+@click.argument("before")
+@click.argument("after")
+@click.option("--render", "output", type=click.Path(path_type=Path), help="Draw both as one into this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+@picture_options
+def diff(before: str, after: str, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Say (and draw) what differs between two networks or blocks, or candidates of runs.
+
+    Names do not matter; what is computed does. Exit status 0 whether they differ or not.
+    """
+    from uninas.graph import Graph
+    from uninas.graph.diff import diff as compared
+    from uninas.render import Difference
+    from uninas.render import render as draw
+
+    graphs = [_subject(net) if folder is None else _candidate(folder, number)
+              for net in (before, after) for folder, number in [_run_of(net, None)]]  # fmt: skip
+    one, two = graphs
+    if not isinstance(one, Graph) or not isinstance(two, Graph):
+        raise error("UNI042", "expected two networks or blocks, but got a search space", None, "draw it: uninas render")
+    found = compared(one, two)
+    click.echo(json.dumps(found.as_dict(), indent=2, ensure_ascii=False) if as_json else found.text())
+    if output:
+        click.echo(f"wrote {draw(Difference(one, two), output, **options)}", err=as_json)
+
+
+# ---- what is meant ---------------------------------------------------------------------------------------------------
+
+
+def _run_of(net: str, candidate: int | None) -> tuple[Path | None, int | None]:
+    """The folder of a run and the number of a candidate, where NET names them."""
+    from uninas.search.store import FILE
+
+    path, colon, number = net.rpartition(":")
+    if colon and number.isdigit() and candidate is None and Path(path).is_dir():
+        return Path(path), int(number)
+    if candidate is not None:
+        return Path(net), candidate
+    # A folder may well be called as a network is.
+    named = net.isidentifier() and not (Path(net) / FILE).exists()
+    if named or "{" in net or not Path(net).is_dir():
+        return None, None
+    return Path(net), None
+
+
+def _subject(net: str) -> Subject:
+    """A graph or a search space, by what NET defines."""
+    from uninas.language.elaborate import build
+    from uninas.language.elaborate import space as read_space
+    from uninas.language.library import find
+
+    module, name = find(net)
+    definition = module.definitions[name]
+    return read_space(module, name) if getattr(definition, "is_space", False) else build(module, name)
+
+
+def _candidate(folder: Path, number: int | None) -> Subject:
+    """A candidate of a run; without a number, the best."""
+    from uninas.search.store import Store
+
+    with Store(folder, read_only=True) as store:
+        return _graph(store, _number(store, number))
+
+
+def _number(store: Any, number: int | None) -> int:
+    from uninas.search.top import top  # here, because it loads numpy
+
+    if number is not None:
+        return number
+    best = top(store, 1)
+    if not best:
+        raise error(
+            "UNI070", f"no candidate in {store.path} has a score", None, "name one by its number: --candidate 3"
+        )
+    return best[0][0].number
+
+
+def _graph(store: Any, number: int) -> Graph:
+    from uninas import load
+
+    return load(store.text(number))
+
+
+def _steps(folder: Path, number: int | None) -> Iterator[Step]:
+    """The ancestors of a candidate and itself, the start first."""
+    from uninas.graph.summary import human
+    from uninas.render import Step
+    from uninas.search.store import Store
+
+    with Store(folder, read_only=True) as store:
+        line = []
+        wanted: int | None = _number(store, number)
+        while wanted is not None:
+            line.append(store[wanted])
+            wanted = line[-1].parent
+        for candidate in reversed(line):
+            if candidate.promoted:  # the same architecture, scored again
+                continue
+            origin = [str(candidate.edit)] if candidate.edit else []
+            score = [] if candidate.score is None else [f"score {candidate.score:.5g}"]
+            costs = f"{human(candidate.params)} parameters, {human(candidate.flops)} FLOPs"
+            title = f"candidate {candidate.number}" if candidate.number else "start"
+            yield Step(_graph(store, candidate.number), title, (*origin, *score, costs))

@@ -1,0 +1,454 @@
+"""The command line: options, one call, one print. Mistakes are printed with their place, never as a traceback.
+
+Imports that a command alone needs stand inside it, so that each starts as fast as it can; only `score`,
+`search` and the exports to PyTorch and ONNX load torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from uninas.cli.options import json_option, named, output_option
+from uninas.errors import UninasError, error
+from uninas.runs.process import keep_memory
+from uninas.version import __version__
+
+if TYPE_CHECKING:
+    from uninas.graph import Graph
+
+LAZY = {
+    "mutate": "uninas.cli.walk",
+    "sample": "uninas.cli.walk",
+    "diff": "uninas.cli.draw",
+    "rank": "uninas.cli.rank",
+    "render": "uninas.cli.draw",
+    "resume": "uninas.cli.search",
+    "search": "uninas.cli.search",
+    "status": "uninas.cli.runs",
+    "top": "uninas.cli.runs",
+    "compare": "uninas.cli.runs",
+    "report": "uninas.cli.report",
+    "view": "uninas.cli.report",
+}
+"""Commands that are defined elsewhere, under the same name, and loaded when they are used."""
+
+EXPORTS = ("uninas-json", "py", "onnx", "dot", "mermaid")
+
+
+class Commands(click.Group):
+    """A group that loads some commands late and prints what a user got wrong as a diagnostic."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *LAZY])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in LAZY:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(import_module(LAZY[cmd_name]), cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UninasError as problem:
+            click.echo(problem, err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="uninas-toolkit", prog_name="uninas")
+def cli() -> None:
+    """Write, cost, draw, score and search neural architectures as short readable text.
+
+    NET stands for the name of a shipped network (uninas blocks lists them), a .uni file, or file.uni:NAME.
+    """
+
+
+def main() -> None:
+    """The entry point `uninas`."""
+    keep_memory()
+    cli()
+
+
+files_argument = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+
+
+# ---- texts -----------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@files_argument
+def check(files: Sequence[Path]) -> None:
+    """Check .uni FILES, or folders of them; print all mistakes."""
+    from uninas.language.elaborate import check as check_module
+    from uninas.language.library import load_file
+
+    def checked(file: Path) -> None:
+        module = load_file(file)
+        check_module(module)
+        click.echo(f"ok {file}: {counted(kind_of(definition) for definition in module.definitions.values())}")
+
+    sys.exit(each_file(files, checked))
+
+
+@cli.command()
+@files_argument
+@click.option("--check", is_flag=True, help="Only say which files would change; exit status 1 if any would.")
+@click.option("--diff", is_flag=True, help="Only show what would change.")
+def fmt(files: Sequence[Path], check: bool, diff: bool) -> None:
+    """Lay out .uni FILES, or folders of them, in the one style.
+
+    Comments and meaning stay.
+    """
+    changed: list[Path] = []
+
+    def formatted(file: Path) -> None:
+        if format_file(file, write=not (check or diff), diff=diff):
+            changed.append(file)
+            click.echo(f"{'would lay out' if check or diff else 'laid out'} {file}", err=diff)
+
+    failed = each_file(files, formatted)
+    sys.exit(failed or int(check and bool(changed)))
+
+
+@cli.command(name="print")
+@click.argument("net")
+@click.option("--explicit", is_flag=True, help="Write every attribute, in numbers.")
+@click.option("--simplify", is_flag=True, help="Leave out what does nothing, such as branches that are zero.")
+@output_option
+def print_(net: str, explicit: bool, simplify: bool, output: Path | None) -> None:
+    """Print NET as text, with everything elaborated."""
+    from uninas import dumps, load
+    from uninas.graph.simplify import simplified
+
+    graph = load(net)
+    write(dumps(simplified(graph) if simplify else graph, explicit=explicit), output)
+
+
+# ---- views of an architecture ----------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("net")
+@click.option("--depth", type=click.IntRange(1, 20), default=1, show_default=True, help="Levels of blocks to list.")
+@click.option("--img-size", type=click.IntRange(1), help="Height and width of the images, instead of the network's.")
+@json_option
+def summary(net: str, depth: int, img_size: int | None, as_json: bool) -> None:
+    """Print shapes and costs of NET, section by section.
+
+    Costs are for one sample; FLOPs are 2 x multiply-accumulates.
+    """
+    from uninas import load
+    from uninas.cli.tables import json_text, summary_text, terminal_width
+    from uninas.graph.summary import summarize
+
+    found = summarize(load(net, img_size=img_size), depth)
+    click.echo(json_text(found.as_dict()) if as_json else summary_text(found, terminal_width()))
+
+
+@cli.command()
+@click.argument("net")
+@click.option("--proxy", default="vkdnw", show_default=True, help="One proxy or several: vkdnw,naswot. See proxies.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of weights, images, labels."
+)
+@click.option("--batch-size", type=click.IntRange(1, 2**20), default=8, show_default=True, help="Number of images.")
+@click.option("--img-size", type=click.IntRange(1), help="Height and width of the images, instead of the network's.")
+@click.option("--classes", type=click.IntRange(1), help="Number of classes, instead of the network's.")
+@click.option("--fold", is_flag=True, help="Equal heads as one batch: faster, but fewer weight tensors.")
+@click.option("--device", default="cpu", show_default=True, help="Where to score: cpu, cuda, cuda:1.")
+@click.option(
+    "--init", default="own", show_default=True, help="Initial weights: own (the network's), xavier_normal, ..."
+)
+@click.option(
+    "--input",
+    "images",
+    default="normal",
+    show_default=True,
+    help="normal (noise), pink (noise like pictures), a folder of pictures, .npy or .npz.",
+)
+@click.option(
+    "--repeats", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Mean over so many draws."
+)
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    callback=named,
+    metavar="NAME=VALUE",
+    help="Option of the proxies, or of one of them: vkdnw.scalars=2.",
+)
+@json_option
+def score(net: str, proxy: str, as_json: bool, **options: Any) -> None:
+    """Score NET without training it.
+
+    Where one of several proxies fails, the others are still printed, and the exit status is 1.
+    """
+    from uninas.cli.tables import json_text, score_text
+
+    names = list(dict.fromkeys(name.strip() for name in proxy.split(",") if name.strip()))
+    if not names:
+        raise click.UsageError("name a proxy: --proxy vkdnw")
+    found = scored(net, names, **options)
+    click.echo(json_text(found) if as_json else score_text(found))
+    if found["failures"]:
+        sys.exit(1)
+
+
+# ---- what there is ---------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("name", required=False)
+@json_option
+def ops(name: str | None, as_json: bool) -> None:
+    """List all operations, or explain the one called NAME."""
+    from uninas.cli.tables import columns, json_text, operation_text, terminal_width
+    from uninas.ops.reference import entry, listing
+
+    if as_json:
+        click.echo(json_text(entry(name) if name else [entry(each["name"]) for each in listing()]))
+    elif name:
+        click.echo(operation_text(entry(name), terminal_width()))
+    else:
+        click.echo(columns(["operation", "family", ""], [list(each.values()) for each in listing()], terminal_width()))
+
+
+@cli.command()
+@json_option
+def blocks(as_json: bool) -> None:
+    """List the shipped networks, spaces and blocks."""
+    from uninas.cli.tables import definitions_text, json_text, terminal_width
+
+    found = shipped_definitions()
+    click.echo(json_text(found) if as_json else definitions_text(found, terminal_width()))
+
+
+@cli.command()
+@click.argument("name", required=False)
+@json_option
+def proxies(name: str | None, as_json: bool) -> None:
+    """List what networks are scored and ranked by, or explain the one called NAME."""
+    from uninas.cli.tables import json_text, proxies_text, proxy_text, terminal_width
+    from uninas.proxies import entry, listing
+
+    if as_json:
+        click.echo(json_text(entry(name) if name else listing()))
+    else:
+        click.echo(proxy_text(entry(name), terminal_width()) if name else proxies_text(listing(), terminal_width()))
+
+
+# ---- other formats ---------------------------------------------------------------------------------------------------
+
+
+@cli.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path))
+@output_option
+def import_(file: Path, output: Path | None) -> None:
+    """Turn a model JSON of the published UniNAS into text."""
+    from uninas import dumps
+    from uninas.interop import read_json
+
+    write(dumps(read_json(file)), output)
+
+
+@cli.command()
+@click.argument("net")
+@click.option("--to", "form", type=click.Choice(EXPORTS), required=True, help="The format to write.")
+@output_option
+def export(net: str, form: str, output: Path | None) -> None:
+    """Write NET for other programs.
+
+    uninas-json is the model JSON of the published UniNAS toolkit, py a plain PyTorch module, dot a Graphviz text,
+    mermaid a diagram for READMEs.
+    """
+    from uninas import load
+
+    write(exporter(form)(load(net)), output)
+
+
+# ---- what the commands call ------------------------------------------------------------------------------------------
+
+
+def each_file(paths: Iterable[Path], action: Callable[[Path], None]) -> int:
+    """Do something with every file, print the mistakes of all; returns the exit status."""
+    failed = 0
+    for path in paths:
+        files = sorted(path.rglob("*.uni")) if path.is_dir() else [path]
+        if not files:
+            raise error("UNI001", f"there is no .uni file in {path}")
+        for file in files:
+            try:
+                action(file)
+            except UninasError as problem:
+                click.echo("\n" * failed + str(problem), err=True)  # an empty line between files
+                failed = 1
+    return failed
+
+
+def kind_of(definition: object) -> str:
+    """block, network or space"""
+    return type(definition).__name__.lower() if not getattr(definition, "is_space", False) else "space"
+
+
+def counted(kinds: Iterable[str]) -> str:
+    """'3 blocks, 1 network'"""
+    found = list(kinds)
+    numbers = [(kind, found.count(kind)) for kind in dict.fromkeys(found)]
+    return ", ".join(f"{number} {kind}{'s' * (number != 1)}" for kind, number in numbers) or "nothing defined"
+
+
+def format_file(file: Path, *, write: bool, diff: bool) -> bool:
+    """Whether the layout of a file changes. Writes it, or prints the difference, when asked."""
+    from uninas.language.formatter import format_text
+    from uninas.language.parser import read_source
+
+    before = read_source(file).text
+    after = format_text(before, str(file))
+    if diff:
+        lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), str(file), str(file))
+        click.echo("".join(lines), nl=False)
+    if write and after != before:
+        _write(file, after.encode())
+    return after != before
+
+
+def scored(
+    net: str,
+    names: Sequence[str],
+    *,
+    seed: int,
+    batch_size: int,
+    img_size: int | None,
+    classes: int | None,
+    fold: bool,
+    device: str,
+    init: str,
+    images: str,
+    repeats: int,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Scores of a fresh network, with its costs, as plain values.
+
+    Every proxy begins with the seed: its score does not depend on which others are asked for. Raises ProxyError for a
+    proxy alone that fails; of several, those that fail are listed with the reason.
+    """
+    import torch
+
+    from uninas import create_model, proxies
+    from uninas.backend import layers
+
+    proxies.check_options(names, options)
+    place = proxies.usable_device(device)
+    model = create_model(net, img_size=img_size, num_classes=classes, fold=fold).to(place)
+    graph: Graph = model.meta["uninas"]["graph"]
+
+    def own(module: torch.nn.Module, generator: torch.Generator) -> None:
+        layers.initialise(module, graph.init, generator)
+
+    batch = proxies.source(images, graph.inputs, batch_size)
+
+    def score_by(name: str) -> dict[str, Any]:
+        found = proxies.score(
+            name,
+            model,
+            batch,
+            torch.Generator().manual_seed(seed),
+            repeats=repeats,
+            init=own if init == proxies.OWN else init,
+            **proxies.options_of(name, options),
+        )
+        return {
+            "proxy": found.name,
+            "value": found.value,
+            "spread": found.spread,
+            "direction": found.direction,
+            "components": dict(found.components),
+            "seconds": found.seconds,
+        }
+
+    scores, failures = [], []
+    for name in names:
+        try:
+            scores.append(score_by(name))
+        except proxies.ProxyError as problem:
+            if len(names) == 1:
+                raise
+            failures.append({"proxy": name, "failure": problem.diagnostics[0].message})
+    return {
+        "network": graph.name,
+        "scores": scores,
+        "failures": failures,
+        "params": graph.cost.params,
+        "macs": graph.cost.macs,
+        "flops": graph.cost.flops,
+        "seed": seed,
+        "repeats": repeats,
+        "batch_size": batch_size,
+        "fold": fold,
+        "device": device,
+        "init": graph.init if init == proxies.OWN else init,
+        "images": images,
+        "input": list(graph.inputs[0]),
+    }
+
+
+def shipped_definitions() -> list[dict[str, str]]:
+    """Name, kind, module and first sentence of everything in the built-in library."""
+    from uninas.language.library import load_file
+    from uninas.language.resources import library_root
+    from uninas.ops.reference import sentence
+
+    root = library_root()
+    order = {"networks": 0, ".": 1, "blocks": 2}
+    files = sorted(root.rglob("*.uni"), key=lambda file: (order.get(file.parent.relative_to(root).as_posix(), 3), file))
+    return [
+        {
+            "name": definition.name.text,
+            "kind": kind_of(definition),
+            "module": ".".join(file.relative_to(root).with_suffix("").parts),
+            "doc": sentence(definition.doc),
+        }
+        for file in files
+        for definition in load_file(file).definitions.values()
+        if kind_of(definition) != "block" or file.parent.name == "blocks"  # elsewhere blocks serve their own file
+    ]
+
+
+def exporter(form: str) -> Callable[[Graph], str | bytes]:
+    """The function that writes a graph in a format."""
+    module, name = {
+        "uninas-json": ("uninas.interop", "write_json"),
+        "py": ("uninas.backend.export", "to_python"),
+        "onnx": ("uninas.backend.export", "to_onnx"),
+        "dot": ("uninas.render", "dot"),
+        "mermaid": ("uninas.render", "mermaid"),
+    }[form]
+    function: Callable[[Graph], str | bytes] = getattr(import_module(module), name)
+    return function
+
+
+# ---- printing --------------------------------------------------------------------------------------------------------
+
+
+def write(content: str | bytes, output: Path | None) -> None:
+    """To a file, or to standard output."""
+    if output is None:
+        click.echo(content, nl=False)
+    else:
+        _write(output, content.encode() if isinstance(content, str) else content)
+        click.echo(f"wrote {output}")
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as problem:
+        raise error("UNI100", f"cannot write {path}: {problem.strerror or problem}") from None

@@ -1,0 +1,289 @@
+"""`uninas search` and `uninas resume`: options, one call, one print."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from uninas.cli.config import read_config, write_config
+from uninas.cli.options import count, input_option
+from uninas.runs.process import terminable
+
+if TYPE_CHECKING:
+    from uninas.search.executor import Execution
+    from uninas.search.plan import Settings
+    from uninas.search.progress import Watcher
+    from uninas.search.run import Run
+
+ITERATIONS = 50
+BEGAN_IN = "began_in"  # the folder in which a run was begun
+INTERRUPTED = 130  # what a shell reports after Ctrl-C
+STRATEGIES = "walk, random, climb, anneal, evolution, rank, nsga2 or halving"  # named here to start quickly
+
+
+def _options(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """max_tensors=32 -> {'max_tensors': 32}"""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+        if not equals or isinstance(found[name], dict):
+            raise click.BadParameter(f"expected NAME=VALUE, but got {text!r}")
+    return found
+
+
+def _configured(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """The options of a file take the place of the defaults."""
+    if path is not None:
+        names = {each.name for each in context.command.params if each.name} - {"config", "resume"}
+        context.default_map = read_config(path, names)
+    return path
+
+
+def _named(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator, in this order."""
+
+    def decorate(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+_SETTINGS = _named(
+    click.option("--start", default="", help="Network to start from: a name or a path. Default: the space's own."),
+    click.option(
+        "--proxy", default="vkdnw", show_default=True, help="The score: a proxy, a cost like params, or latency."
+    ),
+    click.option(
+        "--objective",
+        "further",
+        multiple=True,
+        metavar="NAME[:higher|lower]",
+        help="Another objective: a proxy, or a cost (less is better). May be given several times.",
+    ),
+    click.option("--cheap", multiple=True, metavar="NAME", help="For halving: a cheaper measure to sort out by first."),
+    click.option("--strategy", default="walk", show_default=True, help=f"{STRATEGIES}."),
+    click.option(
+        "--tune", "tuning", multiple=True, callback=_options, metavar="NAME=VALUE", help="Option of the strategy."
+    ),
+    click.option(
+        "--even",
+        type=click.Choice(["", "rules", "moves"]),
+        default="",
+        metavar="rules|moves",
+        help="Odds within a kind of moves: equal for all sites, or for all moves, so that a site with many has more.",
+    ),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Equal seeds, equal candidates."),
+    click.option("--params-min", type=count, help="Fewest parameters, instead of what the space says."),
+    click.option("--params-max", type=count, help="Most parameters (30M)."),
+    click.option("--flops-min", type=count, help="Fewest FLOPs (2 x MACs) for one sample."),
+    click.option("--flops-max", type=count, help="Most FLOPs (10G)."),
+    click.option("--img-size", type=click.IntRange(1), help="Height and width of all inputs, instead of the start's."),
+    click.option("--classes", type=click.IntRange(1), help="Number of classes, instead of the start's."),
+    click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images for the proxy."),
+    input_option,
+    click.option("--fold", is_flag=True, help="Score equal heads as one batch: faster, but fewer weight tensors."),
+    click.option(
+        "--option", "options", multiple=True, callback=_options, metavar="NAME=VALUE", help="Option of the proxy."
+    ),
+    click.option("--device", default="cpu", show_default=True, help="Where to score: cpu, cuda (all GPUs), cuda:1."),
+    click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of torch, in each worker."),
+    click.option(
+        "--ahead",
+        type=click.IntRange(1),
+        help="Candidates in flight at most, whatever -j; part of what decides the candidates.  [default: 64 for walk "
+        "and random, else 8]",
+    ),
+    click.option(
+        "--async", "asynchronous", is_flag=True, help="Nobody waits; candidates then depend on who is faster."
+    ),
+)
+
+_EXECUTION = _named(
+    click.option(
+        "--iterations", type=click.IntRange(1), help=f"Candidates besides the start.  [default: {ITERATIONS}]"
+    ),
+    click.option("-j", "--jobs", type=click.IntRange(0), help="Worker processes; 0 for none.  [default: 1]"),
+    click.option("--executor", default="local", show_default=True, help="local, or ray."),
+    click.option("--address", default="", help="Of a Ray cluster; default: one on this machine."),
+    click.option("--time-limit", type=click.FloatRange(0, min_open=True), help="Seconds for one candidate."),
+    click.option("--memory-limit", type=count, help="Bytes for one worker (4G)."),
+    click.option("--any-version", is_flag=True, help="Go on with a run of another version of this software."),
+    click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the folder, too."),
+    click.option("--wandb", metavar="PROJECT", help="Log to a project of Weights & Biases, too."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event."),
+)
+
+
+@click.command()
+@click.argument("space", default="")
+@click.option(
+    "--config", type=click.Path(path_type=Path), is_eager=True, callback=_configured, help="Options from a YAML file."
+)
+@_SETTINGS
+@_EXECUTION
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the folder, as it was begun.")
+def search(output: Path, resume: bool, **options: Any) -> None:
+    """Search SPACE (a path or a name) for architectures, starting from a network, within budgets.
+
+    Everything is kept in the folder given by -o. The same command run again goes on where it stopped.
+    """
+    _search(output, resume, options)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@_EXECUTION
+def resume(folder: Path, **options: Any) -> None:
+    """Go on with the run in FOLDER, as it was begun."""
+    with _where_it_began(folder) as there:
+        _search(there, True, options)
+
+
+def _search(output: Path, resume: bool, options: dict[str, Any]) -> None:
+    from uninas.search.progress import watched
+
+    as_json = options["as_json"]
+    settings, execution, goal = _resolved(output, resume, options)
+    with terminable(), _open(output, settings, execution, goal, options) as run:
+        try:
+            with watched(_watchers(run, options), run, goal) as watcher:
+                for candidate in run.candidates(goal):
+                    watcher.candidate(run, candidate)
+        except KeyboardInterrupt:
+            run.executor.close()
+            _report(run, as_json)
+            sys.exit(INTERRUPTED)
+        _report(run, as_json)
+
+
+@contextmanager
+def _where_it_began(folder: Path) -> Iterator[Path]:
+    """Let relative paths mean what they did when the run was begun, if that place is still there; yields the run's."""
+    began = _stored(folder).get(BEGAN_IN, "")
+    if not began or not Path(began).is_dir() or Path.cwd() == Path(began):
+        yield folder
+        return
+    folder = folder.absolute()
+    with chdir(began):
+        yield folder
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    """The settings of the run in a folder; none where there is none."""
+    from uninas.search.store import FILE, Store
+
+    if not (folder / FILE).is_file():
+        return {}
+    with Store(folder, read_only=True) as store:
+        return store.settings
+
+
+def _resolved(output: Path, resume: bool, options: Mapping[str, Any]) -> tuple[Settings, Execution, int]:
+    """What is asked for, or what the run was begun with where nothing else is asked for; and how many candidates."""
+    from uninas.errors import error
+    from uninas.search.executor import Execution
+    from uninas.search.plan import Settings
+
+    stored = _stored(output)
+    if resume and not stored:
+        raise error("UNI070", f"there is no run in {output} to resume", None, "begin one: uninas search SPACE -o ...")
+    if not resume and not options["space"]:
+        raise click.UsageError("name a space: uninas search spaces/uninas.uni -o runs/first")
+    given = _given(options)
+    settings = _merged(Settings, options, given, stored if resume else {})
+    execution = _merged(Execution, options, given, stored.get("execution", {}) if resume else {})
+    return settings, execution, options["iterations"] or (resume and stored.get("iterations")) or ITERATIONS
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that somebody gave, on the command line or in a file."""
+    context = click.get_current_context()
+    sources = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.DEFAULT_MAP)
+    return {name: value for name, value in options.items() if context.get_parameter_source(name) in sources}
+
+
+def _merged(kind: Any, options: Mapping[str, Any], given: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
+    """A dataclass from what was stored, else from the options; what was given counts most."""
+    values = {
+        field.name: given.get(field.name, stored.get(field.name, options.get(field.name)))
+        for field in dataclasses.fields(kind)
+        if field.name in {**stored, **options}
+    }
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+@contextmanager
+def _open(
+    output: Path, settings: Settings, execution: Execution, goal: int, options: Mapping[str, Any]
+) -> Iterator[Run]:
+    """The run in the folder, with somebody to score."""
+    from uninas.search.executor import make_executor
+    from uninas.search.plan import make_plan
+    from uninas.search.run import Run
+    from uninas.search.strategies import strategy_named
+
+    strategy_named(settings.strategy)
+    plan = make_plan(settings)
+    executor = make_executor(plan.recipe, execution)
+    try:
+        with Run(output, plan, executor, any_version=options["any_version"]) as run:
+            place = {BEGAN_IN: str(Path.cwd())} if BEGAN_IN not in run.store.settings else {}
+            run.store.put({"iterations": goal, "execution": dataclasses.asdict(execution), **place})
+            _write_configuration(run, execution, goal, options)
+            jobs = execution.jobs or 0
+            if jobs > run.search.ahead and not settings.asynchronous:
+                click.echo(f"only {run.search.ahead} of {jobs} workers have work: see --ahead", err=True)
+            yield run
+    finally:
+        executor.close()
+
+
+def _write_configuration(run: Run, execution: Execution, goal: int, options: Mapping[str, Any]) -> None:
+    """config.yaml: what was given at first; resolved.yaml: what that came to, last time."""
+    if not (run.folder / "config.yaml").exists():
+        given = {name: value for name, value in _given(options).items() if name not in ("output", "config", "as_json")}
+        write_config(run.folder / "config.yaml", given, "As given. Again: uninas search --config config.yaml -o FOLDER")
+    stored = run.store.settings
+    resolved = {**stored, **dataclasses.asdict(execution), "iterations": goal, "ahead": run.search.ahead}
+    del resolved["execution"], resolved["further"], resolved[BEGAN_IN]
+    write_config(run.folder / "resolved.yaml", resolved, "What config.yaml and the defaults came to.")
+
+
+def _watchers(run: Run, options: Mapping[str, Any]) -> Watcher:
+    from uninas.search.progress import Bar, JsonEvents, Lines, Several
+
+    watchers: list[Watcher] = [JsonEvents() if options["as_json"] else Bar() if sys.stdout.isatty() else Lines()]
+    if options["tensorboard"]:
+        from uninas.search.loggers import TensorBoard
+
+        watchers.append(TensorBoard(run.folder))
+    if options["wandb"]:
+        from uninas.search.loggers import WeightsAndBiases
+
+        watchers.append(WeightsAndBiases(options["wandb"]))
+    return Several(watchers)
+
+
+def _report(run: Run, as_json: bool) -> None:
+    from uninas.report.files import write_report
+    from uninas.search.progress import JsonEvents
+
+    for path in write_report(run):
+        if as_json:
+            JsonEvents.say("file", path=str(path))
+        else:
+            click.echo(f"wrote {path}")

@@ -1,0 +1,182 @@
+"""What the command line shows: values as text, in columns. Pure functions; `width` is the room there is, 0: any."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from uninas.graph.summary import BYTES, MIB, Summary, human
+from uninas.ops.op import show_shape, show_value
+from uninas.ops.reference import facts
+
+LEAST = 16  # characters that a folded column keeps
+LEAST_LAST = 24  # a last column narrower than this is not folded
+
+
+def columns(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], width: int = 0, *, right: int = 0, fold: int = -1
+) -> str:
+    """A table. Its last `right` columns are numbers; column `fold` is folded where the rest leaves no room.
+
+    >>> print(columns(["name", "params"], [["stem", "928"], ["stages.0", "1.2 M"]], right=1))
+    name      params
+    ----------------
+    stem         928
+    stages.0   1.2 M
+    """
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    total = sum(widths) + 2 * (len(widths) - 1)
+    if width and total > width and widths[fold] > LEAST:
+        widths[fold] = max(LEAST, widths[fold] - (total - width))
+        total = sum(widths) + 2 * (len(widths) - 1)
+    lines = [_line(headers, widths, right), "-" * total]
+    for row in rows:
+        for number, part in enumerate(textwrap.wrap(row[fold], widths[fold], break_on_hyphens=False) or [""]):
+            cells = list(row) if number == 0 else [""] * len(row)
+            cells[fold] = part
+            lines.append(_line(cells, widths, right))
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: int) -> str:
+    numbers = len(cells) - right
+    padded = [
+        f"{cell:>{width}}" if position >= numbers else f"{cell:<{width}}"
+        for position, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def pairs(lines: Iterable[tuple[str, str]]) -> str:
+    """Names and values, the values below each other."""
+    known = list(lines)
+    longest = max(len(name) for name, _ in known)
+    return "\n".join(f"{name:<{longest}}  {value}" for name, value in known)
+
+
+def summary_text(found: Summary, width: int = 0) -> str:
+    """The rows and totals of an architecture."""
+    rows = [
+        [
+            "  " * row.depth + row.name,
+            row.what,
+            show_shape(row.output),
+            human(row.cost.params),
+            human(row.cost.flops),
+            f"{row.share:.1%}",
+        ]
+        for row in found.rows
+    ]
+    shapes = " -> ".join(", ".join(map(show_shape, side)) for side in (found.inputs, found.outputs))
+    totals = [
+        (found.name or "architecture", f"{shapes}, {found.operations:,} operation{'s' * (found.operations != 1)}"),
+        ("parameters", f"{found.cost.params:,}"),
+        ("FLOPs", f"{human(found.cost.flops)} (2 x {human(found.cost.macs)} MACs)"),
+        ("element-wise", f"{human(found.cost.elementwise)} operations"),
+        ("activations", f"{human(found.activations)} elements, {found.activations * BYTES / MIB:,.1f} MiB"),
+        ("at one time", f"{human(found.peak)} elements, {found.peak_mib:,.1f} MiB (float32, one sample)"),
+    ]
+    headers = ["name", "consists of", "output", "params", "FLOPs", "share"]
+    return f"{columns(headers, rows, width, right=3, fold=1)}\n\n{pairs(totals)}"
+
+
+def score_text(found: dict[str, Any]) -> str:
+    """Scores and the costs beside them."""
+    lines = []
+    for score in found["scores"]:
+        spread = f" +- {score['spread']:.2g}" if score["spread"] is not None else ""
+        lines.append((score["proxy"], f"{score['value']:.6g}{spread} ({score['direction']} is better)"))
+        lines += [(f"  {name}", f"{value:.6g}") for name, value in score["components"].items()]
+    lines += [(failed["proxy"], f"failed: {failed['failure']}") for failed in found["failures"]]
+    repeats = f", mean of {found['repeats']}" if found["repeats"] > 1 else ""
+    batch = f"{found['batch_size']} of {show_shape(tuple(found['input']))} ({found['images']})"
+    return pairs(
+        [
+            *lines,
+            ("parameters", f"{found['params']:,}"),
+            ("FLOPs", f"{human(found['flops'])} (2 x {human(found['macs'])} MACs, one sample)"),
+            ("batch", f"{batch}, weights {found['init']}, seed {found['seed']}{repeats}"),
+            ("time", f"{sum(score['seconds'] for score in found['scores']):.2f} s"),
+        ]
+    )
+
+
+def proxies_text(found: Sequence[dict[str, Any]], width: int = 0) -> str:
+    """What networks are scored by."""
+    rows = [[one["name"], one["direction"], one["doc"]] for one in found]
+    return columns(["proxy", "better", ""], rows, width)
+
+
+def proxy_text(known: dict[str, Any], width: int = 0) -> str:
+    """One proxy or aggregate, with its options and their defaults."""
+    parts = [f"{known['name']} ({known['direction']} is better)", known["details"]]
+    rows = [[name, show_value(default)] for name, default in known["options"].items()]
+    return "\n\n".join([*parts, *([columns(["option", "default"], rows, width)] if rows else [])])
+
+
+def definitions_text(found: Sequence[dict[str, str]], width: int = 0) -> str:
+    """What is shipped, kind by kind."""
+    parts = []
+    for kind in ("network", "space", "block"):
+        shown = ("name", "module", "doc") if kind == "block" else ("name", "doc")
+        headers = [f"{kind}s", *["import from"] * (len(shown) - 2), ""]
+        rows = [[one[column] for column in shown] for one in found if one["kind"] == kind]
+        parts.append(columns(headers, rows, width))
+    return "\n\n".join(parts)
+
+
+def operation_text(known: dict[str, Any], width: int = 0) -> str:
+    """One entry of the reference of operations."""
+    parts = [f"{known['name']} ({known['family']})", folded(known["doc"], width)]
+    rows = [
+        [a["name"], show_value(a["default"]) if "default" in a else "required", a["domain"], a["doc"]]
+        for a in known["attributes"]
+    ]
+    if rows:
+        parts.append(columns(["attribute", "default", "domain", ""], rows, width))
+    return "\n\n".join([*parts, "\n".join(folded(fact, width, "  ") for fact in facts(known))])
+
+
+def folded(text: str, width: int, indent: str = "") -> str:
+    """Text in lines of at most `width` characters, those after the first indented; 0: in one line."""
+    return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False) if width else text
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int = 0) -> str:
+    """Columns as wide as they must be; the last one flush left, the others flush right.
+
+    Where that is wider than a terminal of `width` characters, a last column of words is folded, and a table of
+    numbers alone is turned on its side.
+    """
+    lines = [heads, *rows]
+    widths = [max(len(row[column]) for row in lines) for column in range(len(heads))]
+    before = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    if width and before + widths[-1] > width:
+        if widths[-1] < LEAST_LAST:
+            return table(*_turned(heads, rows))
+        widths[-1] = max(LEAST_LAST, width - before)
+    shown = []
+    for row in lines:
+        first, *more = textwrap.wrap(row[-1], widths[-1], break_on_hyphens=False) or [""]
+        cells = [cell.rjust(space) for cell, space in zip(row[:-1], widths, strict=False)]
+        shown += ["  ".join([*cells, first]).rstrip(), *(" " * before + part for part in more)]
+    return "\n".join(shown)
+
+
+def _turned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    first, *others = ([head, *(row[column] for row in rows)] for column, head in enumerate(heads))
+    return first, others
+
+
+def terminal_width() -> int:
+    """The width of the terminal; 0 where nobody looks."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
+def json_text(value: object) -> str:
+    """JSON, indented and strict."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

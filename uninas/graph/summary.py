@@ -1,0 +1,238 @@
+"""What an architecture costs, as the rows of a table.
+
+    >>> from uninas.language.elaborate import build
+    >>> from uninas.language.library import load_text
+    >>> gate = build(load_text("block Gate { out = in * (in -> conv(C, 1) -> sigmoid) }"), "Gate")
+    >>> [(row.name, row.what, row.cost.flops) for row in summarize(gate).rows]
+    [('conv', 'conv(out=64, kernel=1)', 25690112), ('sigmoid', 'sigmoid', 0), ('multiply', 'multiply', 0)]
+
+FLOPs are 2 x multiply-accumulates, for one sample. Memory counts the elements of activations at 4 bytes each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from uninas.graph.graph import INPUT, Block, Each, Graph, Node, Operator, Wire, subgraphs
+from uninas.ops.op import Cost, Op, Shape
+
+BYTES = 4  # of one float32
+MIB = 2**20
+
+NAMELESS = ("", "stem", "head", "stage", "block")
+"""What elaboration calls the graph of a chain that is no definition of its own."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A node, or a row of equal blocks that feed each other, drawn and listed as one with a number of repeats."""
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def first(self) -> Node:
+        return self.nodes[0]
+
+    @property
+    def last(self) -> Node:
+        return self.nodes[-1]
+
+    @property
+    def count(self) -> int:
+        return len(self.nodes)
+
+    @property
+    def name(self) -> str:
+        """blocks.1, or blocks.1-4 for a row of equal blocks."""
+        if self.count == 1:
+            return self.first.name
+        stem, _, end = self.last.name.rpartition(".")
+        return f"{self.first.name}-{end if self.first.name.startswith(stem + '.') else self.last.name}"
+
+
+def runs(graph: Graph) -> Iterator[Run]:
+    """The nodes of a graph in order, equal consecutive blocks together."""
+    uses: dict[str, set[str]] = {}
+    for user, wires in [*((node.name, node.inputs) for node in graph.nodes), ("out", graph.outputs)]:
+        for wire in wires:
+            uses.setdefault(wire.node, set()).add(user)
+    run: list[Node] = []
+    for node in graph.nodes:
+        if run and isinstance(node.op, Block) and node.op == run[-1].op:
+            everything = tuple(Wire(run[-1].name, port) for port in range(len(graph.shapes(run[-1].name))))
+            if node.inputs == everything and uses[run[-1].name] == {node.name}:
+                run.append(node)
+                continue
+        if run:
+            yield Run(tuple(run))
+        run = [node]
+    if run:
+        yield Run(tuple(run))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: a section, a block or an operation with everything inside it."""
+
+    path: str
+    name: str
+    depth: int
+    what: str
+    """What it consists of: '5 x Unified', or the operation with its attributes."""
+    repeats: int
+    output: Shape
+    cost: Cost
+    """Of all repeats together."""
+    share: float
+    """Of the whole architecture's FLOPs, from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The rows, and the totals of the whole architecture for one sample."""
+
+    name: str
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    rows: tuple[Row, ...]
+    cost: Cost
+    operations: int
+    activations: int
+    """Elements of all operations' outputs together."""
+    peak: int
+    """Largest number of elements alive at one time."""
+
+    @property
+    def peak_mib(self) -> float:
+        """Peak activation memory in MiB, float32, batch of 1."""
+        return self.peak * BYTES / MIB
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain values, for JSON. Names that end in `_bytes` are in bytes, all others count things."""
+        return {
+            "name": self.name,
+            "inputs": [list(shape) for shape in self.inputs],
+            "outputs": [list(shape) for shape in self.outputs],
+            **_costs(self.cost),
+            "operations": self.operations,
+            "activations": self.activations,
+            "peak_activations": self.peak,
+            "peak_activation_bytes": self.peak * BYTES,
+            "rows": [
+                {
+                    "path": row.path,
+                    "depth": row.depth,
+                    "block": row.what,
+                    "repeats": row.repeats,
+                    "output": list(row.output),
+                    **_costs(row.cost),
+                    "flops_share": row.share,
+                }
+                for row in self.rows
+            ],
+        }
+
+
+def summarize(graph: Graph, depth: int = 1) -> Summary:
+    """The table of a graph: its nodes, and down to `depth` levels what is inside them."""
+    total = graph.cost.flops
+
+    def rows(graph: Graph, prefix: str, level: int, times: int) -> Iterator[Row]:
+        for run in runs(graph):
+            if isinstance(run.first.op, Block) and not run.first.op.graph.nodes:
+                continue  # it hands on what it gets
+            copies = times * run.count
+            cost = graph.costs[run.first.name] * copies
+            op, output = run.first.op, graph.shapes(run.last.name)[0]
+            share = cost.flops / total if total else 0.0
+            path = prefix + run.name
+            yield Row(path, run.name, level, describe(op), run.count, output, cost, share)
+            if level + 1 < depth:
+                for inner, each in subgraphs(run.first):
+                    yield from rows(inner, f"{path}.", level + 1, copies * each)
+
+    return Summary(
+        graph.name,
+        graph.inputs,
+        graph.output_shapes,
+        tuple(rows(graph, "", 0, 1)),
+        graph.cost,
+        graph.operations,
+        graph.activations,
+        graph.peak,
+    )
+
+
+def describe(op: Operator, inner: bool = True) -> str:
+    """What stands in a node: 'conv(out=64)', 'MBConv (SqueezeExcite)', '2 x Unified', 'conv -> batch_norm'."""
+    if isinstance(op, Each):
+        return "each part"
+    if not isinstance(op, Block):
+        return str(op)
+    if is_row(op.graph):
+        return ", ".join(
+            titled(name, inner) if count == 1 else f"{count} x {titled(name, inner)}"
+            for name, count, inner in composition(op.graph)
+        )
+    if op.graph.name in NAMELESS:
+        return " -> ".join(n.op.name if isinstance(n.op, Op) else str(n.op) for n in op.graph.nodes) or "identity"
+    return titled(op.graph.name, named_blocks(op.graph) if inner else ())
+
+
+def titled(name: str, inner: Sequence[str]) -> str:
+    """'MBConv (SqueezeExcite)': a block and the blocks it is made of."""
+    return f"{name} ({', '.join(inner)})" if inner else name
+
+
+def is_row(graph: Graph) -> bool:
+    """Whether the graph is blocks in a row, as a stage is."""
+    previous = INPUT
+    for node in graph.nodes:
+        if not isinstance(node.op, Block) or {wire.node for wire in node.inputs} != {previous}:
+            return False
+        previous = node.name
+    return bool(graph.nodes) and all(wire.node == previous for wire in graph.outputs)
+
+
+def is_network(graph: Graph) -> bool:
+    """Whether the graph is a row of sections: a stem, stages or a head."""
+    named = any(node.name in ("stem", "head") or node.name.startswith("stages.") for node in graph.nodes)
+    return named and is_row(graph) and len(graph.inputs) == len(graph.outputs) == 1
+
+
+def composition(graph: Graph) -> list[tuple[str, int, tuple[str, ...]]]:
+    """The blocks in a row: each name with how often it comes before the next, and the blocks it is made of."""
+    found: list[tuple[str, int, tuple[str, ...]]] = []
+    for node in graph.nodes:
+        assert isinstance(node.op, Block)
+        nameless = node.op.graph.name in NAMELESS
+        name = describe(node.op) if nameless else node.op.graph.name
+        inner = () if nameless else named_blocks(node.op.graph)
+        if found and found[-1][0] == name:
+            _, count, earlier = found[-1]
+            found[-1] = (name, count + 1, tuple(dict.fromkeys([*earlier, *inner])))
+        else:
+            found.append((name, 1, inner))
+    return found
+
+
+def named_blocks(graph: Graph) -> tuple[str, ...]:
+    """Names of the blocks that stand in a graph, each once; those that do nothing are left out."""
+    blocks = [node.op.graph for node in graph.nodes if isinstance(node.op, Block)]
+    return tuple(dict.fromkeys(block.name for block in blocks if block.nodes and block.name not in NAMELESS))
+
+
+def human(number: float) -> str:
+    """A count with three digits and a unit: 4.16 k, 24.1 M, 9.82 G."""
+    for unit in ("", " k", " M", " G", " T", " P"):
+        if abs(number) < 999.5 or unit == " P":
+            break
+        number /= 1000
+    digits = 0 if number == int(number) and not unit else 2 if abs(number) < 9.995 else 1 if abs(number) < 99.95 else 0
+    return f"{number:.{digits}f}{unit}"
+
+
+def _costs(cost: Cost) -> dict[str, int]:
+    return {"params": cost.params, "macs": cost.macs, "flops": cost.flops, "elementwise": cost.elementwise}

@@ -1,0 +1,1 @@
+"""The language: texts to syntax trees to graphs and spaces, and back."""

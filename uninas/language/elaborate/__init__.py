@@ -1,0 +1,162 @@
+"""Syntax -> graphs and spaces: the only bridge. Names are looked up, expressions computed, shapes checked.
+
+One function per syntax class. A block is elaborated for the shapes and arguments it meets and remembered, so equal
+uses share one `Graph`. Mistakes are collected (a wire that failed is poisoned, so it causes no second message) and
+raised once, all together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from uninas.errors import Diagnostic, UninasError, did_you_mean, error, shown
+from uninas.graph import Graph
+from uninas.language import tree as ast
+from uninas.language.elaborate.core import MAX_PROBLEMS, PROBE
+from uninas.language.elaborate.definitions import Elaborator
+from uninas.language.elaborate.spaces import read_space
+from uninas.language.library import Module
+from uninas.language.scope import Callee, Symbol, Value
+from uninas.ops.op import REGISTRY, Shape
+from uninas.space import Decide, Space
+
+__all__ = ["build", "check", "image_of", "sized", "space"]
+
+LARGEST_EXTENT = 65_536
+"""Of an image, in pixels or channels."""
+
+# What no argument could mend: the only mistakes that count where arguments had to be guessed.
+_CERTAIN = ("UNI010", "UNI011", "UNI012", "UNI013", "UNI016", "UNI019", "UNI023", "UNI030")
+
+
+def build(
+    module: Module,
+    name: str,
+    *,
+    input: Shape | None = None,
+    arguments: Mapping[str, int | float | bool | str] | None = None,
+    decide: Decide | None = None,
+) -> Graph:
+    """The graph of a block, network or space by name.
+
+    `input` takes the place of the shape in the text (a block that names none gets 64 x 56 x 56), `arguments` give
+    values to parameters, `decide` answers open choices. Raises UninasError with every mistake found.
+    """
+    run = Elaborator(decide)
+    return run.collected(lambda: run.top(module, _definition(module, name), input, dict(arguments or {})))
+
+
+def sized(
+    module: Module,
+    name: str,
+    size: int | tuple[int, int] | None,
+    *,
+    channels: int | None = None,
+    arguments: Mapping[str, int | float | bool | str] | None = None,
+) -> Graph:
+    """`build`, for images of another height and width (one number for both) or number of channels; None keeps them."""
+    graph = build(module, name, arguments=arguments)
+    if size is None and channels is None:
+        return graph
+    return build(module, name, input=image_of(graph, size, channels), arguments=arguments)
+
+
+def image_of(graph: Graph, size: int | tuple[int, int] | None, channels: int | None = None) -> Shape:
+    """The shape of a network's input at another size. Raises UNI060 where it is no image, or none of such a size."""
+    if len(graph.inputs) != 1 or len(graph.inputs[0]) != 3:
+        raise error("UNI060", f"expected an image as the input of {graph.name}, to change its size")
+    depth, *extents = graph.inputs[0]
+    height, width = (size, size) if isinstance(size, int) else size or extents
+    shape = (depth if channels is None else channels, height, width)
+    if not all(1 <= extent <= LARGEST_EXTENT for extent in shape):
+        wanted = "x".join(map(str, shape))
+        raise error("UNI060", f"expected channels, height and width from 1 to {LARGEST_EXTENT}, but got {wanted}")
+    return shape
+
+
+def space(module: Module, name: str, *, input: Shape | None = None) -> Space:
+    """The search space of that name; a network is a space with one member."""
+    return read_space(module, _network(module, name), input)
+
+
+def check(module: Module) -> dict[str, Graph | Space | None]:
+    """Elaborate every definition of a file. None stands for a block that cannot be typed without arguments.
+
+    Raises one UninasError with all mistakes of all definitions.
+    """
+    results: dict[str, Graph | Space | None] = {}
+    problems: dict[Diagnostic, None] = {}
+    for name, definition in module.definitions.items():
+        if len(problems) >= MAX_PROBLEMS:
+            break
+        try:
+            results[name] = _alone(module, definition)
+        except UninasError as problem:
+            problems.update(dict.fromkeys(problem.diagnostics))
+    if problems:
+        raise UninasError(sorted(problems, key=lambda d: (d.span.source.name, d.span.start) if d.span else ("", 0)))
+    return results
+
+
+def _definition(module: Module, name: str) -> ast.Definition:
+    if name not in module.definitions:
+        raise error(
+            "UNI010",
+            f"there is no definition {shown(name)!r} in {module.file.source.name}",
+            None,
+            did_you_mean(name, module.definitions),
+        )
+    return module.definitions[name]
+
+
+def _network(module: Module, name: str) -> ast.Network:
+    definition = _definition(module, name)
+    if not isinstance(definition, ast.Network):
+        raise error("UNI014", f"expected {name} to be a network or a space, but it is a block", definition.name.span)
+    return definition
+
+
+def _alone(module: Module, definition: ast.Definition) -> Graph | Space | None:
+    """A definition with its own input and defaults."""
+    name = definition.name.text
+    if isinstance(definition, ast.Network):
+        made = read_space(module, definition, None)
+        _check_moves(made)
+        return made if definition.is_space or made.choices or made.nested else build(module, name)
+    required = [parameter for parameter in definition.parameters if parameter.default is None]
+    if not required:
+        return build(module, name)
+    run = Elaborator(None)
+    with _only_certain():
+        run.collected(
+            lambda: run.guessed(module, definition, lambda shape: {p.name.text: _guess(p, shape) for p in required})
+        )
+    return None
+
+
+def _check_moves(space: Space) -> None:
+    """Look at what moves may insert, though not at the shapes where they will."""
+    for option in (option for rule in space.moves for option in rule.options):
+        with _only_certain():
+            option.on(PROBE)
+
+
+@contextmanager
+def _only_certain() -> Iterator[None]:
+    """Let pass what may be mended by another argument or shape than the guessed one."""
+    try:
+        yield
+    except UninasError as problem:
+        certain = [found for found in problem.diagnostics if found.code in _CERTAIN]
+        if certain:
+            raise UninasError(certain) from None
+
+
+def _guess(parameter: ast.Parameter, shape: Shape) -> Value:
+    """Some value of the parameter's kind."""
+    kind = parameter.kind
+    if isinstance(kind, tuple):
+        return Symbol(kind[0].text)
+    guesses: dict[str, Value] = {"float": 0.0, "bool": True, "block": Callee(REGISTRY["identity"])}
+    return guesses.get(kind.text if kind else "int", shape[0])

@@ -1,0 +1,112 @@
+"""How many members a space has when inner choices depend on outer ones, without building them all.
+
+What a section or block chooses inside reaches what follows through the shape it makes alone. So the answers that lead
+to each shape are counted from section to section, block to block; only the choices of one block at a time, those of a
+stage and those of the whole space are tried one by one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from uninas.errors import error
+from uninas.graph.builder import Builder
+from uninas.language import tree as ast
+from uninas.language.elaborate.definitions import Elaborator
+from uninas.language.library import Module
+from uninas.language.scope import Scope
+from uninas.ops.op import Shape
+from uninas.space import Choice
+
+MAX_TRIED = 200_000  # answers tried one by one
+
+T = TypeVar("T")
+Shapes = tuple[Shape, ...]
+Made = Counter[Shapes]
+"""Numbers of answers by the shapes that they lead to."""
+
+
+class Counting(Elaborator):
+    """Counts the answers that a space can be given. Raises UNI030 when too many would have to be tried one by one."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.tried = 0
+
+    def members(self, module: Module, network: ast.Network, shape: Shape | None) -> int:
+        outermost = Scope(module, None)
+        inputs = (shape or self.declared_input(network, outermost),)
+        chosen = [member for member in network.members if isinstance(member, ast.Choose)]
+
+        def bound() -> Scope:
+            scope = Scope(module, Builder(inputs, self.work))
+            self.bind_parameters(network, {}, scope)
+            for member in chosen:
+                self.choose(member, scope, scope)
+            return scope
+
+        return sum(self._through(network, inputs, scope).total() for scope in self._answers(bound))
+
+    def _through(self, network: ast.Network, inputs: Shapes, scope: Scope) -> Made:
+        made = Made({inputs: 1})
+        stages = 0
+        for member in network.members:
+            if isinstance(member, ast.Section):
+                made = self._chain(member.body, made, scope, member.name.text)
+            elif isinstance(member, ast.Stage):
+                made = self._stage(member, made, scope, f"stages.{stages}")
+                stages += 1
+        return made
+
+    def _chain(self, chain: ast.Chain, made: Made, scope: Scope, place: str) -> Made:
+        after = Made()
+        for shapes, times in made.items():
+            for graph in self._answers(lambda: self.chain_graph(chain, shapes, scope, place)):  # noqa: B023
+                after[graph.output_shapes] += times
+        return after
+
+    def _stage(self, stage: ast.Stage, made: Made, scope: Scope, place: str) -> Made:
+        def opened() -> tuple[Scope, int, list[ast.Chain]]:
+            inner = scope.inner()
+            for choice in stage.choices:
+                self.choose(choice, scope, inner)
+            inner.bind("width", self.dimension("width", stage.width, scope))
+            stride = 1 if stage.stride is None else self.dimension("stride", stage.stride, scope)
+            return inner, stride, list(self.stage_items(stage, inner))
+
+        after = Made()
+        for inner, stride, items in self._answers(opened):
+            row = made
+            for index, body in enumerate(items):
+                block = inner.inner()
+                block.bind("index", index)
+                block.bind("stride", stride if index == 0 else 1)
+                row = self._chain(body, row, block, place)
+            after.update(row)
+        return after
+
+    def _answers(self, make: Callable[[], T]) -> Iterator[T]:
+        """What comes of `make` for every way to answer the choices that it asks; the last one varies fastest."""
+        given: list[tuple[int, int]] = []
+        while True:
+            asked: dict[str, tuple[int, int]] = {}
+            before = given
+
+            def decide(choice: Choice) -> int:
+                known = before[len(asked)][0] if len(asked) < len(before) else 0  # noqa: B023
+                return asked.setdefault(choice.path, (known, len(choice.options)))[0]  # noqa: B023
+
+            self.tried += 1
+            if self.tried > MAX_TRIED:
+                raise error("UNI030", f"expected at most {MAX_TRIED:,} answers to try one by one, to count a space",
+                            None, "sample it instead")  # fmt: skip
+            self.decide, self.steps = decide, 0
+            yield make()
+            given = list(asked.values())
+            while given and given[-1][0] + 1 == given[-1][1]:
+                given.pop()
+            if not given:
+                return
+            given[-1] = (given[-1][0] + 1, given[-1][1])

@@ -1,0 +1,322 @@
+"""Graph -> text. `dumps` writes a graph as a person would, in a form that parses back to an equal graph.
+
+Channel counts are written relative to C where they are multiples of it, so blocks that differ only in their width
+become one definition. Where a node bears a name that elaboration would not give it, the step says so (`as`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
+from uninas.graph.builder import node_names, snake_case
+from uninas.ops.op import REGISTRY, Attr, Op, Shape, show_shape, show_value
+
+WIDTH = 100  # where a pipeline is broken into lines
+INFIX = {"add": " + ", "multiply": " * ", "subtract": " - "}
+SMALLEST_SYMBOLIC = 8  # below this many channels, multiples of C say nothing
+
+
+def dumps(graph: Graph, name: str = "", *, explicit: bool = False) -> str:
+    """The text of a graph: a network when it consists of sections, otherwise a block.
+
+    `explicit` writes every attribute in numbers, so that the text keeps its meaning even if a default changes.
+    """
+    title = name or graph.name or "model"
+    printer = _Printer(explicit, _identifier(title))
+    body = printer.network(graph, title) if is_network(graph) else printer.standalone(graph, title)
+    return "\n".join([*printer.texts, body])
+
+
+def is_network(graph: Graph) -> bool:
+    """Whether the graph is a row of sections, as a `network` elaborates to."""
+    previous = INPUT
+    for node in graph.nodes:
+        if not isinstance(node.op, Block) or node.inputs != (Wire(previous),) or len(node.op.graph.outputs) != 1:
+            return False
+        previous = node.name
+    named = all(re.fullmatch(r"stages\.\d+|[A-Za-z_]\w*", node.name) for node in graph.nodes)
+    return named and graph.outputs == (Wire(previous),) and len(graph.inputs) == 1 and bool(graph.nodes)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What attributes may be written relative to, inside one definition."""
+
+    shape: Shape = ()
+    width: int = 0
+    symbolic: bool = True
+
+    def number(self, attribute: Attr, value: int, spatial: bool) -> str:
+        """An attribute's value; `spatial` operations have a height and a width that speak of the map."""
+        if attribute.channels and self.symbolic and self.shape and self.shape[0] >= SMALLEST_SYMBOLIC:
+            return self.channels(value)
+        if spatial and self.symbolic and len(self.shape) == 3 and value > 1:
+            letters = {"height": (self.shape[1], "H"), "width": (self.shape[2], "W")}
+            extent, letter = letters.get(attribute.name, (0, ""))
+            return letter if value == extent else str(value)
+        return str(value)
+
+    def width_of(self, value: int) -> str:
+        """The width that a block is told, which a stage calls by its own name."""
+        if self.symbolic and self.shape and self.shape[0] >= SMALLEST_SYMBOLIC:
+            return self.channels(value)
+        return "width" if value == self.width else str(value)
+
+    def channels(self, value: int) -> str:
+        c = self.shape[0]
+        if value == 0:
+            return "0"
+        if value == self.width:
+            return "width"
+        if value == c:
+            return "C"
+        if value % c == 0:
+            return f"C * {value // c}"
+        if self.width and value % self.width == 0:
+            return f"width * {value // self.width}"
+        if c % value == 0:
+            return f"C / {c // value}"
+        return str(value)
+
+
+@dataclass
+class _Printer:
+    explicit: bool
+    title: str
+    texts: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)  # body -> name of the definition
+    bodies: dict[int, tuple[Graph, str, bool]] = field(default_factory=dict)
+
+    # ---- definitions ---------------------------------------------------------------------------------------------
+
+    def standalone(self, graph: Graph, title: str) -> str:
+        lines = [f"input {show_shape(graph.inputs[0])}"] if len(graph.inputs) == 1 else []
+        lines += self.statements(graph, _Frame(graph.inputs[0], symbolic=not self.explicit), "in")
+        return f"block {_identifier(title)} {{\n" + _indented(lines) + "\n}\n"
+
+    def definition(self, graph: Graph, title: str) -> tuple[str, bool]:
+        """The name under which a block is defined, written on first use; and whether it has a width parameter."""
+        known = self.bodies.get(id(graph))
+        if known:
+            _, body, wide = known
+        else:
+            changes = len(graph.inputs[0]) == 3 and graph.output_shapes[0][0] != graph.inputs[0][0]
+            width = graph.output_shapes[0][0] if changes and "width" not in graph.by_name else 0
+            frame = _Frame(graph.inputs[0], width, symbolic=not self.explicit)
+            body = _indented(self.statements(graph, frame, "in"))
+            wide = bool(width and re.search(r"\bwidth\b(?! *=)", body))
+            self.bodies[id(graph)] = (graph, body, wide)  # the graph is kept, so its id stays its own
+        if body not in self.names:
+            name = _identifier(title)
+            taken, number = {self.title, *self.names.values()}, 2
+            while name in taken or name in REGISTRY:
+                name, number = f"{_identifier(title)}{number}", number + 1
+            self.names[body] = name
+            # Where it was met first, so that the definition also checks alone.
+            given = f"    input {show_shape(graph.inputs[0])}\n" if len(graph.inputs) == 1 else ""
+            self.texts.append(f"block {name}{'(width)' if wide else ''} {{\n{given}{body}\n}}\n")
+        return self.names[body], wide
+
+    # ---- networks ------------------------------------------------------------------------------------------------
+
+    def network(self, graph: Graph, title: str) -> str:
+        lines = [f"input {show_shape(graph.inputs[0])}"]
+        if graph.init != "default":
+            lines.append(f"init {graph.init}")
+        for node in graph.nodes:
+            assert isinstance(node.op, Block)
+            if node.name.startswith("stages."):
+                lines.append(self.stage(node.op.graph))
+            else:
+                word = node.name if node.name in ("stem", "head") else f"section {node.name}"
+                lines.append(f"{word:<5} {self.section(node.op.graph, node.name)}")
+        return f"network {_identifier(title)} {{\n" + _indented(lines) + "\n}\n"
+
+    def section(self, graph: Graph, title: str) -> str:
+        """A chain written in place, or the name of a block."""
+        if graph.name == title and self.is_chain(graph):
+            return self.chain(graph, _Frame(symbolic=False))
+        name, wide = self.definition(graph, title.capitalize() if graph.name == title else graph.name or title)
+        return f"{name}({graph.output_shapes[0][0]})" if wide else name
+
+    def stage(self, graph: Graph) -> str:
+        width = graph.output_shapes[0][0]
+        items: list[tuple[str, int]] = []
+        for node in graph.nodes:
+            assert isinstance(node.op, Block)
+            text = self.stage_block(node.op.graph, width)
+            if items and items[-1][0] == text:
+                items[-1] = (text, items[-1][1] + 1)
+            else:
+                items.append((text, 1))
+        if len(items) == 1:
+            return f"stage {width} x {items[0][1]} {{ {items[0][0]} }}"
+        listed = [text if count == 1 else f"{text} x {count}" for text, count in items]
+        line = f"stage {width} {{ {', '.join(listed)} }}"
+        return (
+            line if len(line) <= WIDTH else f"stage {width} {{\n" + _indented([f"{item}," for item in listed]) + "\n}"
+        )
+
+    def stage_block(self, graph: Graph, width: int) -> str:
+        if graph.name == "block" and self.is_chain(graph) and all(isinstance(n.op, Block) for n in graph.nodes):
+            return self.chain(graph, _Frame(width=width, symbolic=False))
+        name, wide = self.definition(graph, "Block" if graph.name == "block" else graph.name or "Block")
+        own = graph.output_shapes[0][0]
+        return f"{name}({'width' if own == width else own})" if wide else name
+
+    def is_chain(self, graph: Graph) -> bool:
+        """Whether a chain of steps elaborates to this graph (a chain of a single block would be that block)."""
+        segments = _segments(graph)
+        alone = len(graph.nodes) == 1 and isinstance(graph.nodes[0].op, Block)
+        whole = len(segments) == 1 and segments[0][0].inputs == tuple(Wire(INPUT, n) for n in range(len(graph.inputs)))
+        return whole and not alone and graph.outputs == _outputs(graph, segments[0][-1])
+
+    def chain(self, graph: Graph, frame: _Frame) -> str:
+        steps = [self.step(node, graph, frame) for node in graph.nodes]
+        labels = _labels(graph, [self.base(node) for node in graph.nodes], {})
+        return " -> ".join(_labelled(step, labels.get(n)) for n, step in enumerate(steps))
+
+    # ---- statements ----------------------------------------------------------------------------------------------
+
+    def statements(self, graph: Graph, frame: _Frame, source: str) -> list[str]:
+        """The body of a definition. `source` is what its input is called."""
+        segments = _segments(graph)
+        number = {node.name: n for n, node in enumerate(graph.nodes)}
+        last = graph.nodes[-1] if graph.nodes else None
+        ends_in_out = last is not None and graph.outputs == _outputs(graph, last)
+        named = {number[s[-1].name]: s[-1].name for s in segments if not (ends_in_out and s[-1] is last)}
+        steps = {node.name: self.step(node, graph, frame) for node in graph.nodes}
+        labels = _labels(graph, [self.base(node) for node in graph.nodes], named)
+        lines: list[str] = []
+        for segment in segments:
+            end = segment[-1]
+            name = named.get(number[end.name], "out")
+            infix = self.infix(segment[0], graph, source)
+            # An infix node takes the statement's name; with a name of its own it is written as a step.
+            if infix and labels.get(number[segment[0].name]) not in (None, name):
+                infix = ""
+            rest = segment[1:] if infix else segment
+            head = infix or self.operands(segment[0].inputs, graph, source)
+            if infix and rest:
+                head = f"({infix})"
+            parts = [head]
+            for node in rest:
+                label = labels.get(number[node.name])
+                parts.append(_labelled(steps[node.name], None if label == name and node is end else label))
+            lines.append(_pipeline(name, parts))
+        if not ends_in_out:
+            lines.append(f"out = {self.operands(graph.outputs, graph, source)}")
+        return lines
+
+    def infix(self, node: Node, graph: Graph, source: str) -> str:
+        """a + b, for a sum, product or difference of two wires or more."""
+        if not isinstance(node.op, Op) or node.op.name not in INFIX or len(node.inputs) < 2 or self.explicit:
+            return ""
+        if node.op.name == "subtract" and len(node.inputs) != 2:
+            return ""
+        return INFIX[node.op.name].join(self.operand(wire, graph, source) for wire in node.inputs)
+
+    def operands(self, wires: Sequence[Wire], graph: Graph, source: str) -> str:
+        first = wires[0].node
+        ports = len(graph.shapes(first))
+        if tuple(wires) == tuple(Wire(first, port) for port in range(ports)):
+            return source if first == INPUT else first
+        texts = [self.operand(wire, graph, source) for wire in wires]
+        return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"
+
+    def operand(self, wire: Wire, graph: Graph, source: str) -> str:
+        name = source if wire.node == INPUT else wire.node
+        return name if len(graph.shapes(wire.node)) == 1 else f"{name}[{wire.port}]"
+
+    def step(self, node: Node, graph: Graph, frame: _Frame) -> str:
+        if isinstance(node.op, Block):
+            name, wide = self.definition(node.op.graph, node.op.graph.name or "Block")
+            out = node.op.graph.output_shapes[0][0]
+            return f"{name}({frame.width_of(out)})" if wide else name
+        if isinstance(node.op, Each):
+            body = node.op.body
+            inner = _Frame(body.inputs[0], symbolic=frame.symbolic)
+            part = body.fresh("part")
+            return f"each {part} {{\n" + _indented(self.statements(body, inner, part)) + "\n}"
+        return self.operation(node.op, frame)
+
+    def operation(self, op: Op, frame: _Frame) -> str:
+        parts: list[str] = []
+        positional = True
+        spatial = {"height", "width"} <= {attribute.name for attribute in op.attrs}
+        for attribute in op.attrs:
+            value = getattr(op, attribute.name)
+            if not self.explicit and not attribute.required and value == attribute.default:
+                positional = False
+                continue
+            text = frame.number(attribute, value, spatial) if type(value) is int else show_value(value)
+            parts.append(text if positional and type(value) is int else f"{attribute.name}={text}")
+            positional = positional and type(value) is int
+        return f"{op.name}({', '.join(parts)})" if parts else op.name
+
+    def base(self, node: Node) -> str:
+        """The name elaboration starts from for this node, as printed."""
+        if isinstance(node.op, Block):
+            return snake_case(self.definition(node.op.graph, node.op.graph.name or "Block")[0])
+        return "parts" if isinstance(node.op, Each) else node.op.name
+
+
+def _segments(graph: Graph) -> list[list[Node]]:
+    """Runs of nodes in which each takes all that the one before it makes, and nothing else uses that."""
+    uses: dict[str, int] = {}
+    for wires in [*(node.inputs for node in graph.nodes), graph.outputs]:
+        for wire in wires:
+            uses[wire.node] = uses.get(wire.node, 0) + 1
+    segments: list[list[Node]] = []
+    for node in graph.nodes:
+        previous = segments[-1][-1] if segments else None
+        if previous and node.inputs == _outputs(graph, previous) and uses[previous.name] == len(node.inputs):
+            segments[-1].append(node)
+        else:
+            segments.append([node])
+    return segments
+
+
+def _outputs(graph: Graph, node: Node) -> tuple[Wire, ...]:
+    return tuple(Wire(node.name, port) for port in range(len(graph.shapes(node.name))))
+
+
+def _labels(graph: Graph, bases: Sequence[str], named: dict[int, str]) -> dict[int, str]:
+    """Which nodes need a label so that all get their names back."""
+    labels = dict(named)
+    while True:
+        given = node_names(bases, labels)
+        wrong = {n: node.name for n, node in enumerate(graph.nodes) if given[n] != node.name}
+        if not wrong:
+            return labels
+        labels.update(wrong)
+
+
+def _labelled(step: str, label: str | None) -> str:
+    return f"{step} as {label}" if label else step
+
+
+def _pipeline(name: str, parts: Sequence[str]) -> str:
+    """One statement; broken before arrows when it would be too long for a line."""
+    line = f"{name} = " + " -> ".join(parts)
+    if len(line) <= WIDTH or "\n" in line:
+        return line
+    lines, current = [], f"{name} = {parts[0]}"
+    for part in parts[1:]:
+        if len(current) + len(part) + 4 > WIDTH:
+            lines.append(current)
+            current = "   "
+        current += f" -> {part}"
+    return "\n".join([*lines, current])
+
+
+def _indented(lines: Sequence[str]) -> str:
+    return "\n".join("    " + part for line in lines for part in line.split("\n"))
+
+
+def _identifier(text: str) -> str:
+    cleaned = re.sub(r"\W+", "_", text).strip("_") or "model"
+    return f"_{cleaned}" if cleaned[0].isdigit() else cleaned

@@ -1,0 +1,1 @@
+"""The derivative engine: exact Jacobians and products with them, of any module, many directions at once."""

@@ -1,0 +1,149 @@
+"""What a score leaves as it was: the module, torch's global state and the precision of products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from uninas.errors import error, shown
+from uninas.proxies.types import Inputs, ProxyError
+
+
+@contextmanager
+def _ordinary() -> Iterator[None]:
+    """Gradients and full precision, whatever the caller has switched off or on around the score."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        if torch.cuda.is_available():
+            with torch.autocast("cuda", enabled=False):
+                yield
+        else:
+            yield
+
+
+def _plain_module(module: nn.Module) -> nn.Module:
+    """The module, of a compiled one the original. ProxyError for what is none, or cannot be looked into."""
+    if type(module).__name__ == "OptimizedModule":  # what torch.compile returns: its code does not see observers
+        module = module._orig_mod  # type: ignore[assignment]
+    if not isinstance(module, nn.Module):
+        raise ProxyError(f"expected an nn.Module, but got {shown(module)}")
+    if any(isinstance(layer, torch.jit.ScriptModule) for layer in module.modules()):
+        raise ProxyError("the module is scripted or traced, and cannot be looked into", "score the module it came from")
+    if {"train", "eval"} <= vars(module).keys():  # which torch.export replaces by what raises
+        raise ProxyError("the module was exported, and its mode cannot be changed", "score the module it came from")
+    return module
+
+
+def usable_device(name: str) -> torch.device:
+    """The device called 'cpu', 'cuda', 'cuda:1', ... Raises UNI060 where there is none."""
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as problem:
+        here = ", ".join(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
+        raise error("UNI060", f"cannot use the device {name}: {problem}", None, f"here there are: {here}") from None
+
+
+@contextmanager
+def float32_products(tf32: bool = False) -> Iterator[None]:
+    """On a GPU, products of float32 numbers are what they are on a CPU, and the same each time.
+
+    By default torch rounds the factors of convolutions to 10 bits there (TF32), and sums gradients in any order. `tf32`
+    does so for matrix products too, which is faster.
+    """
+    cudnn: Any = torch.backends.cudnn
+    before = torch.get_float32_matmul_precision(), cudnn.conv.fp32_precision, cudnn.deterministic
+    try:
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        cudnn.conv.fp32_precision, cudnn.deterministic = "tf32" if tf32 else "ieee", True
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        cudnn.conv.fp32_precision, cudnn.deterministic = before[1:]
+
+
+Fact = TypeVar("Fact")
+
+_facts: ContextVar[dict[Any, Any] | None] = ContextVar("facts", default=None)
+
+
+@contextmanager
+def same_structure() -> Iterator[None]:
+    """A promise that inside, modules get other weights at most: what their structure tells is read once."""
+    token = _facts.set({})
+    try:
+        yield
+    finally:
+        _facts.reset(token)
+
+
+def of_structure(read: Callable[[nn.Module, Inputs], Fact]) -> Callable[[nn.Module, Inputs], Fact]:
+    """Says that `read` looks at what a module does and at the shapes of its inputs, not at any value."""
+
+    @wraps(read)
+    def known(module: nn.Module, inputs: Inputs) -> Fact:
+        facts = _facts.get()
+        if facts is None:
+            return read(module, inputs)
+        key = read, module, tuple((part.shape, part.dtype, part.device) for part in inputs)
+        if key not in facts:
+            facts[key] = read(module, inputs)
+        found: Fact = facts[key]
+        return found
+
+    return known
+
+
+@contextmanager
+def same_attributes(module: nn.Module) -> Iterator[None]:
+    """All submodules have the attributes, tensors and modes afterwards that they have now.
+
+    What `forward` keeps for the next time, such as a table it has made, goes: it may be a tensor without data.
+    """
+    modes = [(layer, layer.training) for layer in module.modules()]
+    owners = [vars(layer) for layer, _ in modes]  # among them the dictionaries of parameters, buffers and submodules
+    owners += [value for own in owners for value in own.values() if isinstance(value, dict)]
+    saved = [(own, dict(own)) for own in owners]
+    try:
+        yield
+    finally:
+        for own, before in saved:
+            own.clear()
+            own.update(before)
+        for layer, mode in modes:
+            layer.training = mode
+
+
+@contextmanager
+def untouched(module: nn.Module) -> Iterator[None]:
+    """Whatever happens inside, `module` and torch's global random state leave as they came.
+
+    Restored are the tensors themselves (also where one was replaced), their values, `requires_grad`, `grad`, every
+    submodule's training flag, and what else it has for attributes. Inside, all gradients start as None.
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    if any(map(is_lazy, tensors)):
+        raise ProxyError("the module has lazy parameters without a shape", "run it once on a batch first")
+    if any(tensor.is_inference() for tensor in tensors):
+        raise ProxyError("the module was made in torch.inference_mode, and has no gradients", "make it outside of that")
+    values = [(t, t.detach().clone(), t.requires_grad, t.grad) for t in tensors]
+    cuda = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
+    with torch.random.fork_rng(devices=cuda), same_attributes(module):
+        try:
+            for tensor in tensors:
+                tensor.grad = None
+            yield
+        finally:
+            for tensor, value, requires_grad, grad in values:
+                # To ask a GPU whether anything has changed, and to wait for the answer, takes longer than to copy.
+                copy = tensor.is_cuda or tensor.layout is not torch.strided or not torch.equal(tensor, value)
+                if copy and not tensor.is_meta:
+                    with torch.no_grad():
+                        tensor.copy_(value)
+                tensor.requires_grad_(requires_grad)
+                tensor.grad = grad

@@ -1,0 +1,1 @@
+"""What several proxies look at: activations, gradients, blocks."""

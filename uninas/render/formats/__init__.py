@@ -1,0 +1,1 @@
+"""Formats: a scene written as DOT, SVG, PNG, PDF or Mermaid."""

@@ -1,0 +1,106 @@
+"""What stands in and over a node: operations as people say them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from uninas.graph import INPUT, Graph, Wire
+from uninas.graph.summary import human
+from uninas.ops.op import Attr, Cost, Op, show_value
+from uninas.render.scenes.letters import Letters
+
+FEW = 3  # operations that a box can hold
+
+
+def brief(graph: Graph) -> bool:
+    """Whether a box can say all that is in a block: a short chain in which one operation at most sets channels."""
+    ops = [node.op for node in graph.nodes if isinstance(node.op, Op)]
+    chain = all(
+        node.inputs == (Wire(before),)
+        for before, node in zip([INPUT, *(node.name for node in graph.nodes)], graph.nodes, strict=False)
+    )
+    setting = sum(any(attribute.channels for attribute in op.attrs) for op in ops)
+    return chain and 0 < len(ops) == len(graph.nodes) <= FEW and setting <= 1
+
+
+def chained(blocks: Sequence[Graph], letters: Letters) -> str:
+    """The operations of a brief block in all its variants: 'avg pool 2×2, stride 2 → conv 1×1'."""
+    chains = [[node.op for node in graph.nodes if isinstance(node.op, Op)] for graph in blocks]
+    return " → ".join(caption(ops, letters) for ops in zip(*chains, strict=True))
+
+
+def caption(ops: Sequence[Op], letters: Letters, attributes: bool = True) -> str:
+    """An operation as people say it: 'conv 3×3, stride 2'. What the shapes at its edges say is left out."""
+    op = ops[0]
+    words = op.name.replace("_", " ")
+    if not attributes:
+        return words
+    spread = {attribute.name for attribute in op.attrs}
+    if "kernel" in spread:
+        words += " {}×{}".format(*window(op))
+    if "n" in spread:
+        words += f" {getattr(op, 'n', '')}"
+    details = []
+    if {"height", "width"} <= spread:
+        sides = [tuple(getattr(one, side) for one in ops) for side in ("height", "width")]
+        if any(map(any, sides)):
+            details.append("×".join(letters.size(side, axis) for side, axis in zip(sides, "HW", strict=True)))
+    details += [detail(a, getattr(op, a.name)) for a in op.attrs if named(a, getattr(op, a.name), spread)]
+    return ", ".join([words, *details])
+
+
+def window(op: Op) -> tuple[int, int]:
+    """Height and width of a kernel."""
+    kernel = getattr(op, "kernel", 1)
+    return kernel, getattr(op, "width", 0) or kernel
+
+
+SAID_OTHERWISE = {"kernel", "n", "bias", "padding", "ceil", "eps", "momentum"}  # or of no interest in a picture
+
+
+def named(attribute: Attr, value: object, spread: set[str]) -> bool:
+    """Whether a caption names the attribute."""
+    if attribute.channels or attribute.name in SAID_OTHERWISE:
+        return False
+    if attribute.name in ("height", "width") and ("kernel" in spread or {"height", "width"} <= spread):
+        return False
+    return attribute.required or value != attribute.default
+
+
+def detail(attribute: Attr, value: object) -> str:
+    """'stride 2', or 'row wise' and 'no affine' for a switch."""
+    words = attribute.name.replace("_", " ")
+    if value is True:
+        return words
+    return f"no {words}" if value is False else f"{words} {show_value(value)}"
+
+
+def flexible(attribute: Attr, spread: set[str]) -> bool:
+    """Whether variants of one drawing may differ in the attribute, because it is written as a size or not at all."""
+    return attribute.channels or (attribute.name in ("height", "width") and {"height", "width"} <= spread)
+
+
+def tooltip(name: str, op: object, cost: Cost) -> str:
+    """What a browser shows over a node: its path, the whole operation, its cost."""
+    parts = [name, str(op)]
+    if cost.params:
+        parts.append(f"{cost.params:,} parameters")
+    if cost.flops:
+        parts.append(unit(cost.flops, "FLOPs"))
+    return " | ".join(parts)
+
+
+def unit(number: float, word: str) -> str:
+    """9.82 GFLOPs"""
+    text = human(number)
+    return f"{text}{word}" if " " in text else f"{text} {word}"
+
+
+def spanned(numbers: Sequence[float], word: str) -> str:
+    """'9.2 k params', or '9.2 k to 37 k params' where variants differ; nothing where there is nothing."""
+    low, high = min(numbers), max(numbers)
+    if not high:
+        return ""
+    joint = "" if word == "FLOPs" and " " in human(high) else " "
+    written = human(high) + joint + word
+    return written if human(low) == human(high) else f"{human(low)} to {written}"

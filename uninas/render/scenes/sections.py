@@ -1,0 +1,114 @@
+"""The sections of a network as boxes: name, shape, what they consist of, costs, and FLOPs as bars."""
+
+from __future__ import annotations
+
+from uninas.graph import Block, Each, Graph, Node, subgraphs
+from uninas.graph.summary import composition, describe, human, is_row, titled
+from uninas.ops.op import show_shape
+from uninas.render.scenes.captions import unit
+from uninas.render.scenes.drawing import Drawing, Place
+from uninas.render.scenes.letters import Letters
+from uninas.render.scenes.scene import Cluster, Edge, Item, Line, Word, line
+from uninas.render.scenes.sheets import Sheets
+
+USUAL = ("attributes", "shape", "params", "flops", "share")
+WIDE = 40  # characters in a line of a section
+
+
+def section_column(drawing: Drawing, into: Cluster, graph: Graph, sheets: Sheets | None) -> None:
+    """The sections one after another."""
+    at = Place(into, "", Letters(), (1,))
+    drawing.terminal(at, "in", at.letters.shape([graph.inputs[0]]))
+    before = "in"
+    work = {node.name: flops_by_family(node.op.graph) for node in graph.nodes if isinstance(node.op, Block)}
+    most = max((sum(parts.values()) for parts in work.values()), default=0) or 1
+    for node in graph.nodes:
+        drawing.item(into, section(drawing, graph, node, work[node.name], most, sheets))
+        drawing.edges.append(Edge(before, node.name))
+        before = node.name
+    drawing.terminal(at, "out", "")
+    drawing.edges.append(Edge(before, "out"))
+    if drawing.options.shows("share", USUAL):
+        drawing.families |= {family: None for parts in work.values() for family, flops in parts.items() if flops}
+
+
+def section(drawing: Drawing, graph: Graph, node: Node, work: dict[str, int], most: int, sheets: Sheets | None) -> Item:
+    """One box."""
+    assert isinstance(node.op, Block)
+    cost, shows = graph.costs[node.name], drawing.options.shows
+    blocks = len(node.op.graph.nodes) if is_row(node.op.graph) else 1
+    lines: list[Line] = [(Word(node.name, "bold"), *[Word(f" ×{blocks}")] * (blocks > 1))]
+    if shows("attributes", USUAL):
+        lines += [line(text, "text") for text in consists(node.op.graph, node, sheets)]
+    said = [f"{human(cost.params)} params"] * shows("params", USUAL)
+    said += [unit(cost.flops, "FLOPs")] * shows("flops", USUAL)
+    if "share" in drawing.options.show and graph.cost.flops:
+        said.append(f"{cost.flops / graph.cost.flops:.1%}")
+    if said:
+        lines.append(line(", ".join(said), "small"))
+    shape = show_shape(graph.shapes(node.name)[0]).replace(" x ", "×") if shows("shape", USUAL) else ""
+    bar = tuple((family, flops / most) for family, flops in work.items() if flops) if shows("share", USUAL) else None
+    tip = f"{node.name} | {cost.params:,} parameters | {cost.flops:,} FLOPs"
+    return Item(node.name, "section", tuple(lines), tip=tip, aside=shape, bar=bar)
+
+
+def consists(graph: Graph, node: Node, sheets: Sheets | None) -> list[str]:
+    """What a section is made of, in lines."""
+    if not is_row(graph):
+        return wrapped(describe(node.op).replace("_", " ").split(" -> "), " → ")
+    if sheets:
+        blocks = [n.op for n in graph.nodes if isinstance(n.op, Block)]
+        counted = periods([sheets.name_of(block.graph, describe(block, inner=False)) for block in blocks])
+    else:
+        counted = [((titled(name, inner),), number) for name, number, inner in composition(graph)]
+    lines = []
+    for names, number in counted:
+        text = ", ".join(names) if len(names) == 1 or number == 1 else f"({', '.join(names)})"
+        times = f"{number} × " if number > 1 and len(counted) > 1 else ""
+        lines += wrapped(f"{times}{text}".split(", "), ", ")
+    return lines
+
+
+def periods(names: list[str], longest: int = 4) -> list[tuple[tuple[str, ...], int]]:
+    """Names in a row as repeats of short patterns: A B B A B A B -> A, 2 B, 2 (A B)."""
+    found: list[tuple[tuple[str, ...], int]] = []
+    start = 0
+    while start < len(names):
+        best, times = 1, 1
+        for length in range(1, longest + 1):
+            pattern = names[start : start + length]
+            number = 1
+            while names[start + number * length : start + (number + 1) * length] == pattern:
+                number += 1
+            if number > 1 and number * length > best * times:
+                best, times = length, number
+        found.append((tuple(names[start : start + best]), times))
+        start += best * times
+    return found
+
+
+def wrapped(parts: list[str], joint: str, width: int = WIDE) -> list[str]:
+    """Parts joined into lines of at most `width` characters where possible."""
+    lines: list[str] = []
+    for position, part in enumerate(parts):
+        piece = part if position == len(parts) - 1 else part + joint.rstrip()
+        if lines and len(lines[-1]) + len(piece) + 1 <= width:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(piece)
+    return lines
+
+
+def flops_by_family(graph: Graph, known: dict[int, dict[str, int]] | None = None) -> dict[str, int]:
+    """FLOPs (2 x MACs) of all operations inside, by family."""
+    known = {} if known is None else known
+    if id(graph) not in known:
+        total: dict[str, int] = {}
+        for node in graph.nodes:
+            if not isinstance(node.op, (Block, Each)):
+                total[node.op.family] = total.get(node.op.family, 0) + graph.costs[node.name].flops
+            for inner, copies in subgraphs(node):
+                for family, flops in flops_by_family(inner, known).items():
+                    total[family] = total.get(family, 0) + copies * flops
+        known[id(graph)] = total
+    return known[id(graph)]

@@ -1,0 +1,95 @@
+"""What remains of a run: the best architectures as text and pictures, a table, plots, and a page that shows them all.
+
+Files appear whole or not at all: each is written beside its place and then moved there.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from uninas.language.printer import dumps
+from uninas.render import render
+from uninas.report import plots, write_page
+from uninas.runs.process import written
+from uninas.search.run import Run
+from uninas.search.store import Candidate, origin
+from uninas.search.top import top
+
+SHOWN = 3  # of the best architectures as text and pictures
+
+
+def write_report(run: Run) -> Iterator[Path]:
+    """Write all files of the report into the folder of the run; without a score, only the table. Gives their paths.
+
+    Raises what is wrong with pictures of architectures when everything else is written.
+    """
+    candidates = list(run.store)
+    yield written(run.folder / "candidates.csv", partial(_text, table(candidates)))
+    best = [candidate for candidate, _ in top(run.store, SHOWN)]
+    if not best:
+        return
+    yield written(run.folder / "best.uni", partial(_text, _best_text(run, best[0])))
+    for place, candidate in enumerate(best[1:], 2):
+        text = f"# Number {place} by score: {_summary(run, candidate)}\n{dumps(run.graph(candidate))}"
+        yield written(run.folder / f"best_{place}.uni", partial(_text, text))
+    yield from _plots(run, candidates, best[0])
+    yield write_page(run.folder)
+    for place, candidate in enumerate(best, 1):
+        name = "best.svg" if place == 1 else f"best_{place}.svg"
+        yield written(run.folder / name, partial(render, run.graph(candidate)))
+
+
+def table(candidates: Sequence[Candidate]) -> str:
+    """All candidates as comma-separated values, one row each."""
+    components = sorted({name for candidate in candidates for name in candidate.components})
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["number", "parent", "mate", "rung", "score", "params", "flops", "activations", "peak", "operations",
+         *components, "rejected", "seconds", "seed", "worker", "reason", "failure", "edit", "key"]
+    )  # fmt: skip
+    for c in candidates:
+        writer.writerow(
+            [c.number, c.parent, c.mate, c.rung, c.score, c.params, c.flops, c.activations, c.peak, c.operations,
+             *(c.components.get(name) for name in components), sum(c.refused.values()), f"{c.seconds:.3f}", c.seed,
+             c.worker, c.reason, c.failure, c.edit, c.key]
+        )  # fmt: skip
+    return out.getvalue()
+
+
+def _plots(run: Run, candidates: Sequence[Candidate], best: Candidate) -> Iterator[Path]:
+    last = len(run.search.rungs) - 1
+    scored = [c for c in candidates if c.score is not None and c.rung == last]
+    objectives, limits = run.store.objectives, run.plan.budget.limits
+    for name in ("score_vs_params.svg", "score_vs_params.png"):
+        draw = partial(plots.score_against_params, scored=scored, best=best, objectives=objectives)
+        yield written(run.folder / name, draw)
+    yield written(
+        run.folder / "progress.svg", partial(plots.progress, scored=scored, limits=limits, objectives=objectives)
+    )
+    yield written(run.folder / "pareto.svg", partial(plots.fronts, scored=scored, objectives=objectives))
+    yield written(run.folder / "moves.svg", partial(plots.moves, candidates=candidates, objectives=objectives))
+
+
+def _best_text(run: Run, best: Candidate) -> str:
+    summary = (
+        f"{len(run) - 1} candidates from {run.plan.start.name}; {run.rejected} moves rejected, {run.failed} candidates "
+        f"failed. The best is {_summary(run, best)}"
+    )
+    return f"# {summary}\n{dumps(run.graph(best))}"
+
+
+def _summary(run: Run, candidate: Candidate) -> str:
+    score = f"{run.store.objectives[0][0]} {candidate.score:.6g}"
+    return (
+        f"number {candidate.number}: {score}, {candidate.params:,} parameters, {candidate.flops:,} FLOPs (2 x MACs); "
+        f"{origin(candidate)}."
+    )
+
+
+def _text(content: str, path: Path) -> None:
+    path.write_text(content, encoding="utf-8")

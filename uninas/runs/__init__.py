@@ -1,0 +1,1 @@
+"""What search, ranking and score share: database, worker processes, scorer, progress, process habits."""

@@ -1,0 +1,1 @@
+"""Names of measures, without torch: aggregates, objectives, images."""

@@ -1,0 +1,89 @@
+"""Budgets: limits on what an architecture costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from uninas.graph import Graph
+from uninas.graph.degree import degree
+from uninas.graph.simplify import redundant
+
+PATIENCE = 1000
+"""Refusals in a row after which there is probably no legal move, unless a space says otherwise."""
+
+METRICS: dict[str, Callable[[Graph], int]] = {
+    "params": lambda graph: graph.cost.params,
+    "flops": lambda graph: graph.cost.flops,
+    "macs": lambda graph: graph.cost.macs,
+    "elementwise": lambda graph: graph.cost.elementwise,
+    "activations": lambda graph: graph.activations,
+    "peak": lambda graph: graph.peak,
+    "operations": lambda graph: graph.operations,
+    "depth": lambda graph: graph.depth,
+    "degree": degree,
+    "redundant": redundant,
+}
+"""What a budget may limit. FLOPs are 2 x MACs; activations and peak count elements for one sample; depth is the number
+of operations on the longest path, degree that of factors in the largest product that no norm interrupts, redundant the
+number of operations which do nothing."""
+
+ADDITIVE = frozenset(["params", "flops", "macs", "elementwise", "activations", "operations"])
+"""What the parts of a network cost, summed up."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """low <= metric <= high; None leaves a side open. Relative limits are fractions of what the start costs."""
+
+    metric: str
+    low: float | None = None
+    high: float | None = None
+    relative: bool = False
+
+    def against(self, start: Graph) -> Limit:
+        """The same limit in absolute numbers."""
+        if not self.relative:
+            return self
+        base = METRICS[self.metric](start)
+        low, high = (None if side is None else side * base for side in (self.low, self.high))
+        return Limit(self.metric, low, high)
+
+    def broken(self, value: int) -> str:
+        """A sentence when `value` breaks the limit, else ''."""
+        if self.low is not None and value < self.low:
+            return f"expected {self.metric} of at least {self.low:,.0f}, but got {value:,}"
+        if self.high is not None and value > self.high:
+            return f"expected {self.metric} of at most {self.high:,.0f}, but got {value:,}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """All limits on an architecture together."""
+
+    limits: tuple[Limit, ...] = ()
+
+    def broken(self, graph: Graph) -> list[str]:
+        """One sentence for every limit that the graph breaks."""
+        return [text for limit in self.limits if (text := limit.broken(METRICS[limit.metric](graph)))]
+
+    def broken_by(self, whole: Graph, part: Graph, other: Graph, copies: int = 1) -> str:
+        """What is broken when `other` takes the place of `part`, which is `copies` times in `whole`, else ''.
+
+        Only limits on costs that add up are looked at; nothing is built for it.
+        """
+        for limit in self.limits:
+            if limit.metric in ADDITIVE:
+                measure = METRICS[limit.metric]
+                if text := limit.broken(measure(whole) + copies * (measure(other) - measure(part))):
+                    return text
+        return ""
+
+    def against(self, start: Graph) -> Budget:
+        return Budget(tuple(limit.against(start) for limit in self.limits))
+
+    def with_limits(self, *limits: Limit) -> Budget:
+        """These limits take the place of earlier ones on the same metric."""
+        replaced = {limit.metric for limit in limits}
+        return Budget(tuple(limit for limit in self.limits if limit.metric not in replaced) + limits)
