@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from uninas.backend.emit import compile
 from uninas.backend.model import Model
-from uninas.errors import error
+from uninas.errors import error, shown
 from uninas.graph import Graph
-from uninas.graph.variants import with_classes, with_drop_path, with_stage_outputs
+from uninas.graph.variants import last_operation, with_classes, with_drop_path, with_stage_outputs
 from uninas.language.elaborate import sized
 from uninas.language.library import find
+from uninas.ops.linear import Linear
 
 
 def create_model(
@@ -44,12 +47,17 @@ def create_model(
 
     Raises UninasError for everything that is wrong with the text or the options.
     """
+    _check_options(num_classes, in_chans, img_size, drop_path_rate, features_only, out_indices)
+    num_classes, in_chans = (None if value is None else int(value) for value in (num_classes, in_chans))
+    if img_size is not None:
+        img_size = (int(img_size[0]), int(img_size[1])) if isinstance(img_size, Sequence) else int(img_size)
     if not isinstance(source, Graph):
         graph = sized(*find(source), img_size, channels=in_chans, arguments=arguments)
     elif arguments or in_chans is not None or img_size is not None:
         raise error("UNI060", "expected a name, path or text, to change its input or parameters, but got a graph")
     else:
         graph = source
+    full = graph
     if features_only:
         if num_classes is not None:
             raise error("UNI060", "expected num_classes or features_only, but got both")
@@ -60,7 +68,34 @@ def create_model(
         graph = with_classes(graph, num_classes)
     if drop_path_rate:
         graph = with_drop_path(graph, drop_path_rate)
-    return compile(graph, init=init, generator=generator, fold=fold, fuse=fuse)
+    model = compile(graph, init=init, generator=generator, fold=fold, fuse=fuse)
+    if features_only:
+        model.return_features()
+    elif num_classes == 0 and isinstance(op := last_operation(full)[0], Linear):
+        model.meta["uninas"]["removed"] = op
+    return model
 
 
-# ---- the options as edits of the graph -----------------------------------------------------------------------------
+def _check_options(
+    num_classes: object, in_chans: object, img_size: object, drop_path_rate: object, features_only: object,
+    out_indices: object,
+) -> None:  # fmt: skip
+    """Raise UninasError for options of another kind than `create_model` takes."""
+    for name, value in (("num_classes", num_classes), ("in_chans", in_chans)):
+        if not (value is None or is_whole(value)):
+            raise error("UNI060", f"expected {name} to be an integer, but got {shown(value)}")
+    pair = isinstance(img_size, tuple | list) and len(img_size) == 2 and all(map(is_whole, img_size))
+    if not (img_size is None or pair or is_whole(img_size)):
+        raise error("UNI060", f"expected img_size to be an integer or a pair of them, but got {shown(img_size)}")
+    if isinstance(drop_path_rate, bool) or not isinstance(drop_path_rate, Real):
+        raise error("UNI060", f"expected drop_path_rate to be a number, but got {shown(drop_path_rate)}")
+    if not isinstance(features_only, bool):
+        raise error("UNI060", f"expected features_only to be True or False, but got {shown(features_only)}")
+    several = isinstance(out_indices, Sequence) and not isinstance(out_indices, str | bytes)
+    if not (out_indices is None or (several and all(map(is_whole, cast("Sequence[object]", out_indices))))):
+        raise error("UNI060", f"expected out_indices to be integers like (1, 3), but got {shown(out_indices)}")
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is an integer, also one of numpy, and no truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -7,6 +7,7 @@ state, a `call_function` otherwise. Blocks leave no trace but the dotted names o
 
 from __future__ import annotations
 
+import keyword
 import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from torch import fx
 from uninas.backend import layers
 from uninas.backend.fuse import fuse_attention
 from uninas.backend.model import Model
+from uninas.errors import error, shown
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
 from uninas.ops.op import Op, Shape
 
@@ -40,6 +42,10 @@ def compile(
 
     The result has passed `lint`. Its outputs are one tensor, or a tuple when the graph has several outputs.
     """
+    if not isinstance(graph, Graph):
+        raise error("UNI060", f"expected a Graph, but got {shown(graph)}", None, "load or create_model read a text")
+    if not isinstance(generator, torch.Generator | None):
+        raise error("UNI060", f"expected generator to be a torch.Generator, but got {shown(generator)}")
     emitter = _Emitter(fold)
     inputs = [emitter.fx.placeholder(name) for name in _input_names(graph)]
     outputs, sections = emitter.graph(graph, inputs, "")
@@ -71,7 +77,7 @@ def _input_names(graph: Graph) -> Sequence[str]:
 
 
 def _class_name(graph: Graph) -> str:
-    return graph.name if graph.name.isidentifier() else "Model"
+    return graph.name if graph.name.isidentifier() and not keyword.iskeyword(graph.name) else "Model"
 
 
 class _Emitter:
@@ -84,9 +90,10 @@ class _Emitter:
         """Emit all nodes; returns the outputs, and the fx node that ends each node of this graph."""
         values: dict[Wire, fx.Node] = {Wire(INPUT, port): value for port, value in enumerate(inputs)}
         ends: dict[str, str] = {}
+        names = attributes(graph, top=not prefix)
         for node in graph.nodes:
             arguments = [values[wire] for wire in node.inputs]
-            outputs = self.node(node, graph, arguments, prefix + _attribute(node.name))
+            outputs = self.node(node, graph, arguments, prefix + names[node.name])
             ends[node.name] = outputs[0].name
             values.update({Wire(node.name, port): value for port, value in enumerate(outputs)})
         return [values[wire] for wire in graph.outputs], ends
@@ -135,10 +142,11 @@ class _Emitter:
         values = {
             Wire(INPUT): self.fx.create_node("call_function", layers.stack_parts, tuple(inputs), name=f"{name}_stacked")
         }
+        names = attributes(body)
         for node in body.nodes:
             assert isinstance(node.op, Op)
             emitted = node.op.emit_stacked(layers, count, *body.input_shapes(node))
-            made = self.operation(node.op, emitted, [values[w] for w in node.inputs], f"{path}.{_attribute(node.name)}")
+            made = self.operation(node.op, emitted, [values[w] for w in node.inputs], f"{path}.{names[node.name]}")
             outputs = self.outputs(node.op, made, body.input_shapes(node))
             values.update({Wire(node.name, port): value for port, value in enumerate(outputs)})
         parts = self.fx.create_node(
@@ -153,6 +161,31 @@ def foldable(body: Graph) -> bool:
     return plain and len(body.outputs) == 1 and bool(body.nodes)
 
 
-def _attribute(name: str) -> str:
-    """The name, unless nn.Module has an attribute of that name already."""
-    return f"{name}_" if hasattr(torch.nn.Module, name) or name == "training" else name
+_OF_MODULES = frozenset(dir(torch.nn.Module())) | frozenset(keyword.kwlist) | {"self", "__debug__"}
+_OF_MODELS = _OF_MODULES | frozenset(dir(Model(torch.nn.Module(), fx.Graph())))
+
+
+def attributes(graph: Graph, top: bool = False) -> dict[str, str]:
+    """For every node of a graph the attribute under which a torch module holds what is at the node.
+
+    It is the node's own name, with underscores behind it where Python, `nn.Module` or, at the `top`, `Model` needs that
+    name for something else: a convolution called `class` is `class_`, in state dicts, too. Names stay different.
+    """
+    taken = _OF_MODELS if top else _OF_MODULES
+    found: dict[str, str] = {}
+    used = {node.name.partition(".")[0] for node in graph.nodes} - taken
+    for name in (node.name for node in graph.nodes):
+        first, dot, rest = name.partition(".")
+        attribute = first
+        if first in taken or _mangled(first):
+            while attribute in taken or attribute in used or _mangled(attribute):
+                attribute += "_"
+            if not dot:
+                used.add(attribute)
+        found[name] = attribute + dot + rest
+    return found
+
+
+def _mangled(name: str) -> bool:
+    """Whether Python calls an attribute otherwise inside a class."""
+    return name.startswith("__") and not name.endswith("__")

@@ -7,15 +7,18 @@ Its state dict has the same names as that of `uninas.compile(graph)`.
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
-from collections.abc import Callable, Iterator
+import keyword
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 
 from uninas.backend import layers
-from uninas.backend.emit import compile
-from uninas.errors import error
+from uninas.backend.emit import attributes, compile
+from uninas.errors import UninasError, error
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire, subgraphs
 from uninas.ops.op import Op, show_shape
 
@@ -38,7 +41,7 @@ def to_python(graph: Graph) -> str:
     Weights begin as torch's own layers begin; load a state dict of `uninas.compile(graph)` to have ours.
     """
     writer = _Writer()
-    network = writer.define(graph)
+    network = writer.define(graph, top=True)
     if "Learned" in _needed(writer.used):
         writer.used |= {"Generator"}
         writer.classes.append(_RESET.format(network=network))
@@ -47,7 +50,8 @@ def to_python(graph: Graph) -> str:
         f'{graph.cost.flops:,} FLOPs (2 x MACs) for one sample."""\n'
     )
     library = "\n\n\n".join(_library(writer.used))
-    return "\n".join([head, *_imports(writer.used), "\n", library, "\n", "\n\n\n".join(writer.classes), ""])
+    imports = [*_imports(writer.used), *writer.imports()]
+    return "\n".join([head, *imports, "\n", library, "\n", "\n\n\n".join(writer.classes), ""])
 
 
 def to_onnx(graph: Graph, *, generator: torch.Generator | None = None) -> bytes:
@@ -83,8 +87,11 @@ class _Writer:
         self.graphs: dict[Graph, str] = {}
         self.classes: list[str] = []
         self.used: set[str] = {"nn", "torch", "Tensor"}
+        self.foreign: dict[
+            str, tuple[str, str]
+        ] = {}  # functions of other packages: the name here, module and name there
 
-    def define(self, graph: Graph) -> str:
+    def define(self, graph: Graph, top: bool = False) -> str:
         """The class of a graph, written after those of the blocks inside it; equal graphs share one."""
         if graph not in self.graphs:
             for node in graph.nodes:
@@ -92,33 +99,38 @@ class _Writer:
                     self.define(inner)
             name = self.fresh(graph.name)
             self.graphs[graph] = name
-            self.classes.append(self.text(graph, name))
+            self.classes.append(self.text(graph, name, attributes(graph, top)))
         return self.graphs[graph]
+
+    def imports(self) -> Iterator[str]:
+        for local, (module, name) in sorted(self.foreign.items()):
+            yield f"from {module} import {name}" + (f" as {local}" if local != name else "")
 
     def fresh(self, label: str) -> str:
         base = "".join(part[:1].upper() + part[1:] for part in label.split("_")) if label.isidentifier() else "Block"
         name, number = base, 2
-        while name in self.graphs.values() or hasattr(layers, name):
+        while name in self.graphs.values() or hasattr(layers, name) or hasattr(builtins, name):
             name, number = f"{base}{number}", number + 1
         return name
 
-    def text(self, graph: Graph, name: str) -> str:
+    def text(self, graph: Graph, name: str, names: Mapping[str, str]) -> str:
         rows: dict[str, list[str]] = {}
-        for attribute, constructor in self.members(graph):
-            rows.setdefault(attribute.split(".")[0], []).append(constructor)
+        for member, constructor in self.members(graph):
+            rows.setdefault(names[member].split(".")[0], []).append(constructor)
+        alone = set(names.values())
         members = [
-            f"self.{name} = " + (made[0] if name in graph.by_name else "nn.ModuleList([" + ", ".join(made) + "])")
-            for name, made in rows.items()
+            f"self.{attribute} = " + (made[0] if attribute in alone else "nn.ModuleList([" + ", ".join(made) + "])")
+            for attribute, made in rows.items()
         ]
         inputs = ["x"] if len(graph.inputs) == 1 else [f"x{n}" for n in range(len(graph.inputs))]
         lines = [f"class {name}(nn.Module):", "    def __init__(self) -> None:", "        super().__init__()"]
         lines += [f"        {member}" for member in members]
         lines += ["", f"    def forward(self, {', '.join(f'{x}: Tensor' for x in inputs)}):"]
-        lines += [f"        {line}" for line in self.statements(graph, inputs)]
+        lines += [f"        {line}" for line in self.statements(graph, inputs, names)]
         return "\n".join(lines)
 
     def members(self, graph: Graph) -> Iterator[tuple[str, str]]:
-        """Every attribute that holds a module, and its constructor."""
+        """Every node that has a module, and its constructor."""
         for node in graph.nodes:
             if isinstance(node.op, Block):
                 yield node.name, f"{self.define(node.op.graph)}()"
@@ -134,19 +146,23 @@ class _Writer:
         kind = type(module)
         if kind.__module__.startswith("torch."):
             return f"nn.{module!r}"
+        if getattr(layers, kind.__name__, None) is not kind:
+            raise _unwritable(op, f"no constructor of its module {kind.__name__} is known")
         self.used.add(kind.__name__)
         return _CONSTRUCTORS[kind](module, op) if kind in _CONSTRUCTORS else repr(module)
 
-    def statements(self, graph: Graph, inputs: list[str]) -> Iterator[str]:
+    def statements(self, graph: Graph, inputs: list[str], names: Mapping[str, str]) -> Iterator[str]:
         values = {Wire(INPUT, port): name for port, name in enumerate(inputs)}
+        taken = {*inputs, "self", "zip", "__debug__", *keyword.kwlist}
         for node in graph.nodes:
             local = node.name.replace(".", "_")
-            # A name that the file uses for something else would hide it.
-            local = f"{local}_" if local in inputs or local == "self" or hasattr(layers, local) else local
+            while local in taken or hasattr(layers, local):  # the file uses that name for something else
+                local += "_"
+            taken.add(local)
             shapes = graph.shapes(node.name)
             arguments = [values[wire] for wire in node.inputs]
             several = isinstance(node.op, Each) or len(shapes) > 1 or self.is_tuple(node, graph)
-            yield f"{local} = {self.call(node, graph, arguments)}"
+            yield f"{local} = {self.call(node, graph, arguments, names[node.name])}"
             for port in range(len(shapes)):
                 values[Wire(node.name, port)] = f"{local}[{port}]" if several else local
         outputs = ", ".join(values[wire] for wire in graph.outputs)
@@ -156,8 +172,8 @@ class _Writer:
     def is_tuple(node: Node, graph: Graph) -> bool:
         return isinstance(node.op, Op) and isinstance(node.op.shape(*graph.input_shapes(node)), list)
 
-    def call(self, node: Node, graph: Graph, arguments: list[str]) -> str:
-        place = f"self.{node.name}" if "." not in node.name else "self.{}[{}]".format(*node.name.split("."))
+    def call(self, node: Node, graph: Graph, arguments: list[str], attribute: str) -> str:
+        place = f"self.{attribute}" if "." not in attribute else "self.{}[{}]".format(*attribute.split("."))
         if isinstance(node.op, Each):
             parts = f"[{', '.join(arguments)}]"
             return f"[body(part) for body, part in zip({place}, {parts})]"
@@ -170,9 +186,28 @@ class _Writer:
         if isinstance(emitted, layers.Call):
             function = emitted.function
             extra = [repr(a) for a in emitted.arguments] + [f"{name}={a!r}" for name, a in emitted.keywords]
-        name = next(name for name, value in vars(layers).items() if value is function)
-        self.used.add(name)
-        return f"{name}({', '.join([*arguments, *extra])})"
+        return f"{self.function(function, node.op)}({', '.join([*arguments, *extra])})"
+
+    def function(self, function: Any, op: Op) -> str:
+        """How the file calls a function: by its name in `uninas.backend.layers`, in torch, or in the package it comes from."""
+        for prefix, place in (("", layers), ("torch.", torch), ("torch.nn.functional.", torch.nn.functional)):
+            for name, value in vars(place).items():
+                if value is function:
+                    self.used.add(name if place is layers else "torch")
+                    return prefix + name
+        module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+        if getattr(sys.modules.get(module or ""), name, None) is not function:
+            raise _unwritable(op, "its function has no name to import it by")
+        local = name
+        while hasattr(layers, local) or self.foreign.get(local, (module, name)) != (module, name):
+            local += "_"
+        self.foreign[local] = (str(module), name)
+        return local
+
+
+def _unwritable(op: Op, why: str) -> UninasError:
+    way_out = "let it emit a layer of torch or of uninas, or a function that stands in a module"
+    return error("UNI060", f"cannot write the operation {op.name} as Python: {why}", None, way_out)
 
 
 # ---- the layers that a file needs, cut out of uninas.backend.layers --------------------------------------------------

@@ -440,7 +440,7 @@ def initialise(module: Module, scheme: str, generator: Generator) -> None:
     """
     if scheme not in SCHEMES:
         raise error("UNI060", f"expected init to be {', '.join(SCHEMES)}, but got {shown(scheme)}", None,
-                    did_you_mean(scheme, SCHEMES))  # fmt: skip
+                    did_you_mean(str(scheme), SCHEMES))  # fmt: skip
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             _draw(layer, scheme, generator)

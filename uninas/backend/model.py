@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from uninas.backend import layers
 from uninas.errors import error
-from uninas.graph import Graph
+from uninas.graph import Graph, Wire
+from uninas.graph.variants import last_operation, reductions, whole, with_classes, with_last
+from uninas.ops.linear import Linear
+
+
+@dataclass(frozen=True)
+class _Value:
+    """In a pickle: the value of another fx node, by its name."""
+
+    name: str
+
+
+def _restored(state: dict[str, Any], rows: Sequence[tuple[Any, ...]], class_name: str) -> Model:
+    """The model that `Model.__reduce__` took apart."""
+    graph = fx.Graph()
+    made: dict[str, fx.Node] = {}
+
+    def value(leaf: Any) -> Any:
+        return made[leaf.name] if isinstance(leaf, _Value) else leaf
+
+    for op, name, target, args, keywords in rows:
+        inputs, named = fx.node.map_aggregate(args, value), fx.node.map_aggregate(keywords, value)
+        made[name] = graph.create_node(op, target, inputs, named, name)
+    root = nn.Module()
+    root.__dict__.update({part: state[part] for part in ("_parameters", "_buffers", "_modules")})
+    model = Model(root, graph, class_name)
+    model.__dict__.update(state)
+    return model
 
 
 class Model(fx.GraphModule):
     """An architecture as torch sees it. `forward`, weights and `code` are plain fx; the rest knows about sections.
 
     `forward_features` runs every section but the head, `forward_head` the head, `reset_classifier` gives the last
-    linear layer another number of classes. They need a network that ends in a section called `head`.
+    linear layer another number of classes. They need a network that ends in a section called `head`. Copies
+    (`copy`, `deepcopy`, `pickle`, `torch.save`) are Models, too.
     """
 
     @property
     def architecture(self) -> Graph:
-        """The graph this module was compiled from."""
+        """The graph of this module, with the number of classes it has now."""
         graph: Graph = self.meta["uninas"]["graph"]
         return graph
 
@@ -32,50 +64,85 @@ class Model(fx.GraphModule):
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        """For every stage: channels (`num_chs`), how much smaller than the input it is (`reduction`), `module`."""
+        """For every stage, or every feature that the module returns: what a reader of the features needs to know.
+
+        `num_chs` is the number of channels, `reduction` how many pixels of the input a step in the map stands for (the
+        product of all strides), and `module` the section it comes from.
+        """
         graph = self.architecture
-        height = graph.inputs[0][1] if len(graph.inputs[0]) == 3 else 1
-        shapes = {name: graph.shapes(name)[0] for name in self.sections if name.startswith("stages.")}
+        names = [name for name in self.sections if name.startswith("stages.")]
+        if self._returns_features:
+            names = [wire.node for wire in graph.outputs]
+        steps = reductions(graph)
+        shapes = [graph.shapes(name)[0] for name in names]
         return [
-            {"num_chs": shape[0], "reduction": height // shape[1], "module": name}
-            for name, shape in shapes.items()
-            if len(shape) == 3
+            {
+                "num_chs": shape[0] if len(shape) == 3 else shape[-1],
+                "reduction": whole(steps[Wire(name)]),
+                "module": name,
+            }
+            for name, shape in zip(names, shapes, strict=True)
         ]
 
     @property
     def num_classes(self) -> int:
-        """Size of the output vector."""
-        return self.architecture.output_shapes[0][0]
+        """Length of the vector of logits; 0 for a module that returns features or has no classifier, as in timm."""
+        shape = self.architecture.output_shapes[0]
+        return 0 if self._returns_features or self._removed or len(shape) != 1 else shape[0]
+
+    @property
+    def _returns_features(self) -> bool:
+        return bool(self.meta["uninas"].get("features"))
+
+    @property
+    def _removed(self) -> Linear | None:
+        """The classifier that the network had before it was made one of 0 classes."""
+        op: Linear | None = self.meta["uninas"].get("removed")
+        return op
 
     def forward_features(self, x: Tensor) -> Tensor:
         """What flows into the head."""
-        features: Tensor = self._part(None, self._before_head())(x)
+        features: Tensor = self._part(None, self._before_head())(self, x)
         return features
 
     def forward_head(self, x: Tensor) -> Tensor:
         """Logits from what `forward_features` gives."""
-        logits: Tensor = self._part(self._before_head(), None)(x)
+        logits: Tensor = self._part(self._before_head(), None)(self, x)
         return logits
 
     def reset_classifier(self, num_classes: int, generator: torch.Generator | None = None) -> None:
-        """Replace the last linear layer by one with `num_classes` outputs and fresh weights (std 0.02, zero bias)."""
-        if num_classes < 1:
-            raise error("UNI060", f"expected at least 1 class, but got {num_classes}")
-        name, old = self._classifier()
-        new = type(old)(old.in_features, num_classes, old.bias is not None)
-        nn.init.trunc_normal_(new.weight, std=0.02, generator=generator)
-        if new.bias is not None:
-            nn.init.zeros_(new.bias)
-        self.set_submodule(name, new.to(old.weight))
-        self.__dict__.pop("_parts", None)
+        """Replace the last linear layer by one with `num_classes` outputs and fresh weights (std 0.02, zero bias).
 
-    def _classifier(self) -> tuple[str, nn.Linear]:
-        for node in reversed(self.graph.nodes):
-            if node.op == "call_module":
-                module = self.get_submodule(str(node.target))
-                if isinstance(module, nn.Linear):
-                    return str(node.target), module
-                break
+        0 removes it, so that the module returns pooled features, N x C; a later reset brings it back.
+        """
+        graph = self.architecture
+        if self._removed:
+            graph = with_last(graph, self._removed)
+        changed = with_classes(graph, num_classes)
+        node = self._end()
+        old = self.get_submodule(str(node.target))
+        op, shapes = last_operation(changed)
+        new: nn.Module = op.emit(layers, *shapes)
+        if isinstance(new, nn.Linear):
+            nn.init.trunc_normal_(new.weight, std=0.02, generator=generator)
+            if new.bias is not None:
+                nn.init.zeros_(new.bias)
+        like = next((tensor for tensor in (*old.parameters(), *self.parameters())), None)
+        self.set_submodule(str(node.target), new if like is None else new.to(like))
+        new.train(old.training)
+        before = last_operation(graph)[0]
+        removed = before if num_classes == 0 and isinstance(before, Linear) else None
+        self.meta["uninas"] = {**self.meta["uninas"], "graph": changed, "removed": removed}
+
+    def _end(self) -> fx.Node:
+        """The fx node of the classifier, or of what stands in its place."""
+        (output,) = self.graph.find_nodes(op="output")
+        node = output.args[0]
+        module = (
+            self.get_submodule(str(node.target)) if isinstance(node, fx.Node) and node.op == "call_module" else None
+        )
+        if isinstance(node, fx.Node) and isinstance(module, nn.Linear | nn.Flatten):
+            return node
         raise error(
             "UNI060", "expected a network that ends in a linear layer", None, "give it one: head ... -> linear(1000)"
         )
@@ -88,9 +155,12 @@ class Model(fx.GraphModule):
             )
         return self.sections[names[-2]]
 
-    def _part(self, start: str | None, end: str | None) -> fx.GraphModule:
-        """The piece between two fx nodes as a module that shares our weights."""
-        parts: dict[tuple[str | None, str | None], fx.GraphModule] = self.__dict__.setdefault("_parts", {})
+    def _part(self, start: str | None, end: str | None) -> Callable[[nn.Module, Tensor], Tensor]:
+        """The piece between two fx nodes as a function of this module and a tensor.
+
+        It uses our submodules as they are at the time of the call, each in its own mode.
+        """
+        parts: dict[tuple[str | None, str | None], Any] = self.__dict__.setdefault("_parts", {})
         if (start, end) not in parts:
             piece = fx.Graph()
             values: dict[fx.Node, fx.Node] = {}
@@ -104,7 +174,45 @@ class Model(fx.GraphModule):
                 if node.name == end:
                     piece.output(values[node])
                     break
-            parts[start, end] = fx.GraphModule(self, piece)
-        part = parts[start, end]
-        part.train(self.training)
-        return part
+            parts[start, end] = type(fx.GraphModule(self, piece)).forward
+        found: Callable[[nn.Module, Tensor], Tensor] = parts[start, end]
+        return found
+
+    def return_features(self) -> None:
+        """From now on `forward` returns its outputs as a list, also of one, as timm's feature extractors do."""
+        (output,) = self.graph.find_nodes(op="output")
+        value = output.args[0]
+        output.args = (list(value) if isinstance(value, tuple | list) else [value],)
+        self.recompile()
+        self.meta["uninas"]["features"] = True
+
+    # ---- copies --------------------------------------------------------------------------------------------------
+
+    def recompile(self) -> Any:
+        """Make the code of `forward` anew after a change of `graph`."""
+        self.__dict__.pop("_parts", None)
+        return super().recompile()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_graph", "_code", "_parts")}
+        rows = [
+            (node.op, node.name, node.target, *(fx.node.map_arg(part, _named) for part in (node.args, node.kwargs)))
+            for node in self.graph.nodes
+        ]
+        return _restored, (state, rows, type(self).__name__)
+
+    def __copy__(self) -> Model:
+        restored, (state, *rest) = self.__reduce__()
+        shallow = {name: dict(value) if isinstance(value, dict) else value for name, value in state.items()}
+        other: Model = restored(shallow, *rest)
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        restored, parts = self.__reduce__()
+        other: Model = restored(*copy.deepcopy(parts, memo))
+        memo[id(self)] = other
+        return other
+
+
+def _named(node: fx.Node) -> Any:
+    return _Value(node.name)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from uninas.errors import Span, error
-from uninas.graph.graph import INPUT, Graph, GraphError, Node, Operator, Wire, live
+from uninas.graph.graph import INPUT, RESERVED, Graph, GraphError, Node, Operator, Wire, live
 from uninas.ops.op import Shape
 
 
@@ -81,6 +81,7 @@ def node_names(bases: Sequence[str], labels: Mapping[int, str]) -> list[str]:
     """Names for nodes: their label, or the base name, numbered when several nodes without a label share it."""
     taken = set(labels.values())
     often = Counter(base for number, base in enumerate(bases) if number not in labels)
+    alone = {base for base, count in often.items() if count == 1}
     counts: Counter[str] = Counter()
     names: list[str] = []
     for number, base in enumerate(bases):
@@ -90,12 +91,13 @@ def node_names(bases: Sequence[str], labels: Mapping[int, str]) -> list[str]:
             names.append(base)
         else:
             counts[base] += 1
-            while f"{base}_{counts[base]}" in taken:
+            while f"{base}_{counts[base]}" in taken or f"{base}_{counts[base]}" in alone:
                 counts[base] += 1
             names.append(f"{base}_{counts[base]}")
     return names
 
 
 def snake_case(name: str) -> str:
-    """MBConv -> mb_conv, FFN -> ffn, ConvNeXtBlock -> conv_ne_xt_block."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    """MBConv -> mb_conv, ConvNeXtBlock -> conv_ne_xt_block; In -> in_, for `in` is a word of the language."""
+    made = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    return f"{made}_" if made in RESERVED else made

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fractions import Fraction
+from math import sqrt
 
 from uninas.errors import error
-from uninas.graph.graph import Block, Each, Graph, Node, Wire
+from uninas.graph.graph import INPUT, Block, Each, Graph, Node, Wire
 from uninas.ops.linear import Linear
-from uninas.ops.op import Op
+from uninas.ops.op import Op, Shape
 from uninas.ops.regulariser import DropPath
-from uninas.ops.shape import Flatten
+from uninas.ops.shape import Flatten, PixelShuffle, PixelUnshuffle
 
 
 def transformed(graph: Graph, change: Callable[[Op], Op]) -> Graph:
@@ -75,3 +77,61 @@ def with_stage_outputs(graph: Graph, indices: Sequence[int] | None) -> Graph:
     if not stages or not list(chosen) or not all(-len(stages) <= index < len(stages) for index in chosen):
         raise error("UNI060", f"expected out_indices from 0 to {len(stages) - 1}, but got {list(chosen)}")
     return graph.edited(graph.nodes, [Wire(stages[index]) for index in chosen])
+
+
+def last_operation(graph: Graph) -> tuple[Op, tuple[Shape, ...]]:
+    """The last operation of a graph, inside its blocks, and the shapes it takes."""
+    node = graph.nodes[-1]
+    if isinstance(node.op, Block):
+        return last_operation(node.op.graph)
+    assert isinstance(node.op, Op)
+    return node.op, graph.input_shapes(node)
+
+
+def with_last(graph: Graph, op: Op) -> Graph:
+    """The graph with another last operation, inside its blocks."""
+    last = graph.nodes[-1]
+    inner = Block(with_last(last.op.graph, op)) if isinstance(last.op, Block) else op
+    return replace(graph, nodes=(*graph.nodes[:-1], replace(last, op=inner)))
+
+
+def reductions(graph: Graph, start: Sequence[Fraction] = (Fraction(1),)) -> dict[Wire, Fraction]:
+    """How many rows of the input one row of every wire stands for: the product of the strides on the way.
+
+    Where wires meet, that of the largest map counts. `start` are those of the inputs; one stands for all.
+    """
+    found = {Wire(INPUT, port): start[min(port, len(start) - 1)] for port in range(len(graph.inputs))}
+    for node in graph.nodes:
+        before = [found[wire] for wire in node.inputs]
+        ends: Sequence[Fraction]
+        if isinstance(node.op, Block):
+            inner = reductions(node.op.graph, before)
+            ends = [inner[wire] for wire in node.op.graph.outputs]
+        elif isinstance(node.op, Each):
+            ends = [reductions(node.op.body, [one])[node.op.body.outputs[0]] for one in before]
+        else:
+            shapes = graph.input_shapes(node)
+            widest = max(zip(map(_positions, shapes), before, strict=True), default=(1, Fraction(1)))
+            after = graph.shapes(node.name)
+            ends = [widest[1] * _stride(node.op, widest[0], _positions(after[0]))] * len(after)
+        found.update({Wire(node.name, port): end for port, end in enumerate(ends)})
+    return found
+
+
+def _stride(op: Op, before: int, after: int) -> Fraction:
+    """The stride of an operation; what resizes maps without one, by the numbers of positions."""
+    stride = getattr(op, "stride", None)
+    if isinstance(stride, int):
+        return Fraction(stride)
+    if op.family == "pool" or isinstance(op, PixelShuffle | PixelUnshuffle):
+        return Fraction(max(1, round(sqrt(before / after))), max(1, round(sqrt(after / before))))
+    return Fraction(1)
+
+
+def whole(number: Fraction) -> int | float:
+    """An integer where the number is one."""
+    return int(number) if number.denominator == 1 else float(number)
+
+
+def _positions(shape: Shape) -> int:
+    return shape[1] * shape[2] if len(shape) == 3 else 1
