@@ -10,7 +10,8 @@ import difflib
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+
+from uninas.fact import fact
 
 MAX_CANDIDATES = 2_000  # names that a misspelt one is compared with
 
@@ -57,7 +58,7 @@ class Source:
     name: str
     text: str = field(repr=False)
 
-    @cached_property
+    @fact
     def _line_starts(self) -> list[int]:
         return [0] + [i + 1 for i, char in enumerate(self.text) if char == "\n"]
 

@@ -189,7 +189,7 @@ class _Writer:
         return f"{self.function(function, node.op)}({', '.join([*arguments, *extra])})"
 
     def function(self, function: Any, op: Op) -> str:
-        """How the file calls a function: by its name in `uninas.backend.layers`, in torch, or in the package it comes from."""
+        """How the file calls a function: by its name in our layers, in torch, or in its own package."""
         for prefix, place in (("", layers), ("torch.", torch), ("torch.nn.functional.", torch.nn.functional)):
             for name, value in vars(place).items():
                 if value is function:

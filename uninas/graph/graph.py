@@ -12,10 +12,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from hashlib import blake2b, sha256
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from uninas.fact import fact
 from uninas.ops.op import MAX_PORTS, Cost, Op, Shape, ShapeError, show_shape, size
 
 if TYPE_CHECKING:
@@ -158,16 +158,16 @@ class Graph:
 
     # ---- types and costs ---------------------------------------------------------------------------------------
 
-    @cached_property
+    @fact
     def by_name(self) -> dict[str, Node]:
         return {node.name: node for node in self.nodes}
 
-    @cached_property
+    @fact
     def position(self) -> dict[str, int]:
         """Where each node stands in `nodes`."""
         return {node.name: position for position, node in enumerate(self.nodes)}
 
-    @cached_property
+    @fact
     def uses(self) -> dict[Wire, int]:
         """How often each wire is used, by nodes and as an output; only wires that are used."""
         return Counter([wire for node in self.nodes for wire in node.inputs] + list(self.outputs))
@@ -182,24 +182,29 @@ class Graph:
         """Shapes of all outputs of a node ('in': of the graph's inputs)."""
         return self._shapes[name]
 
-    @cached_property
+    @fact
     def costs(self) -> dict[str, Cost]:
         """Parameters, multiply-accumulates and element-wise operations of every node."""
         return {node.name: node.op.cost(*self.input_shapes(node)) for node in self.nodes}
 
-    @cached_property
+    @fact
     def cost(self) -> Cost:
         params = macs = elementwise = 0
         for cost in self.costs.values():
             params, macs, elementwise = params + cost.params, macs + cost.macs, elementwise + cost.elementwise
         return Cost(params, macs, elementwise)
 
-    @cached_property
+    @fact
     def operations(self) -> int:
         """Number of elementary operations, those inside blocks counted each time they are used."""
         return sum(map(_operations, self.nodes))
 
-    @cached_property
+    @fact
+    def places(self) -> int:
+        """Number of nodes at all levels, blocks among them: how long a walk through the graph is."""
+        return sum(1 + sum(graph.places * copies for graph, copies in subgraphs(node)) for node in self.nodes)
+
+    @fact
     def activations(self) -> int:
         """Elements of all operations' outputs, for one sample: what a training step keeps, at most."""
         return sum(
@@ -209,7 +214,7 @@ class Graph:
             for node in self.nodes
         )  # fmt: skip
 
-    @cached_property
+    @fact
     def peak(self) -> int:
         """Largest number of elements alive at one time in inference, for one sample, in the order of the nodes.
 
@@ -232,7 +237,7 @@ class Graph:
             alive += weight[node.name] - sum(weight[name] for name in ends.get(position, ()))
         return highest
 
-    @cached_property
+    @fact
     def depth(self) -> int:
         """Number of elementary operations on the longest path from an input to an output."""
         reached = {INPUT: 0}
@@ -244,7 +249,7 @@ class Graph:
 
     # ---- identity ----------------------------------------------------------------------------------------------
 
-    @cached_property
+    @fact
     def canonical(self) -> str:
         """The graph as text without names: equal for isomorphic graphs, stable across processes and releases.
 
@@ -253,7 +258,7 @@ class Graph:
         """
         return "\n".join(self._lines)
 
-    @cached_property
+    @fact
     def _lines(self) -> list[str]:
         """The canonical text, line by line."""
         order = _Canonical(self)
@@ -262,24 +267,33 @@ class Graph:
         lines.append("out " + ", ".join(order.wire(wire) for wire in self.outputs))
         return lines
 
-    @cached_property
+    @fact
     def key(self) -> str:
         """SHA-256 of the canonical text, in hexadecimal."""
         return sha256(self.canonical.encode()).hexdigest()
 
-    @cached_property
+    @fact
     def _hash(self) -> int:
         return hash((self.inputs, self.nodes, self.outputs, self.init))
 
     def __hash__(self) -> int:
         return self._hash
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Graph):
+            return NotImplemented
+        return self is other or (hash(self) == hash(other) and _equal(self, other, set()))
+
+    def __repr__(self) -> str:
+        shapes = f"{_shapes(self.inputs)} -> {_shapes(self.output_shapes)}"
+        return f"<Graph {self.name or 'without a name'}: {shapes}, {len(self.nodes)} nodes, key {self.key[:12]}>"
+
     def __deepcopy__(self, memo: dict[int, object]) -> Graph:
         return self  # nothing in it can change
 
     # ---- views and edits ---------------------------------------------------------------------------------------
 
-    @cached_property
+    @fact
     def dag(self) -> networkx.MultiDiGraph:
         """A frozen networkx view: nodes by name (with 'in' and 'out'), edges with `source` and `target` ports."""
         import networkx  # here, because it doubles the start-up time of commands that never look
@@ -338,7 +352,7 @@ class Graph:
             other.__dict__["_lines"] = lines
         return other
 
-    @cached_property
+    @fact
     def is_row(self) -> bool:
         """Whether every node takes what the one before it makes, so that the canonical order is that of the nodes."""
         ends = [INPUT, *(node.name for node in self.nodes)]
@@ -352,6 +366,34 @@ class Graph:
             yield path, self, node
             for graph, _ in subgraphs(node):
                 yield from graph.walk(f"{path}.")
+
+
+def _equal(one: Graph, other: Graph, known: set[tuple[int, int]]) -> bool:
+    """Whether two graphs are equal; `known` are pairs that were found so, by identity.
+
+    A block may stand in a graph more often than anyone can count, so each pair is compared once.
+    """
+    if one is other or (id(one), id(other)) in known:
+        return True
+    if (one.inputs, one.outputs, one.init, len(one.nodes)) != (
+        other.inputs,
+        other.outputs,
+        other.init,
+        len(other.nodes),
+    ):
+        return False
+    for a, b in zip(one.nodes, other.nodes, strict=True):
+        if a is b:
+            continue
+        if (a.name, a.inputs, type(a.op)) != (b.name, b.inputs, type(b.op)):
+            return False
+        pairs = zip(subgraphs(a), subgraphs(b), strict=True)
+        if isinstance(a.op, Op) and a.op != b.op:
+            return False
+        if not all(_equal(inner, outer, known) for (inner, _), (outer, _) in pairs):
+            return False
+    known.add((id(one), id(other)))
+    return True
 
 
 def live(nodes: tuple[Node, ...], outputs: tuple[Wire, ...]) -> tuple[Node, ...]:
@@ -435,7 +477,7 @@ class _Canonical:
         below = self.below
         return tuple(sorted(node.inputs, key=lambda wire: (self.above[wire.node] + _port(wire), below[wire.node])))
 
-    @cached_property
+    @fact
     def above(self) -> dict[str, bytes]:
         """What computes each node, as a digest."""
         digests = {INPUT: b"in"}
@@ -444,7 +486,7 @@ class _Canonical:
             digests[node.name] = _digest(node.op.canonical.encode(), *(sorted(tags) if node.op.commutative else tags))
         return digests
 
-    @cached_property
+    @fact
     def below(self) -> dict[str, bytes]:
         """What uses each node, as a digest that contains the whole of what computes the users."""
         uses: dict[str, list[bytes]] = {name: [] for name in self.above}

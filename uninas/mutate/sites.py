@@ -8,9 +8,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, NamedTuple
 
+from uninas.fact import fact
 from uninas.graph import INPUT, Block, Graph, Node, Operator, Wire, subgraphs
 from uninas.ops.op import Op, show_shape
 from uninas.ops.shape import Identity
@@ -57,7 +57,7 @@ class Site:
     block: str = ""
     """The name of the definition that the graph came from, or of the nearest one around it."""
 
-    @cached_property
+    @fact
     def node(self) -> Node | None:
         """The node, unless this is an output."""
         return self.graph.nodes[self.index] if self.index < len(self.graph.nodes) else None

@@ -19,10 +19,11 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import wraps
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from uninas.errors import shown
+from uninas.fact import fact
 
 R = TypeVar("R")
 
@@ -249,7 +250,7 @@ class Op:
     def cost(self, *x: Shape) -> Cost:
         return Cost(self.params(*x), self.macs(*x), self.elementwise(*x))
 
-    @cached_property
+    @fact
     def canonical(self) -> str:
         """The operation with every attribute written out."""
         return f"{self.name}({', '.join(f'{a.name}={show_value(getattr(self, a.name))}' for a in self.attrs)})"

@@ -7,11 +7,11 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
 from uninas.errors import error
+from uninas.fact import fact
 from uninas.graph import Graph
 from uninas.language import tree as ast
 from uninas.language.elaborate import image_of, sized, space
@@ -83,7 +83,7 @@ class Plan:
         """What every candidate keeps, in absolute numbers."""
         return self.walk.budget
 
-    @cached_property
+    @fact
     def rungs(self) -> tuple[tuple[Objective, ...], ...]:
         """The objectives of every rung; the last one counts."""
         return ladder(self.settings.proxy, self.settings.further, self.settings.cheap)
@@ -107,7 +107,7 @@ class Plan:
         names = tuple(tuple(objective.name for objective in rung) for rung in self.rungs)
         return Recipe(names, s.batch_size, self.sources, s.fold, dict(s.options), s.device, s.threads)
 
-    @cached_property
+    @fact
     def fingerprint(self) -> dict[str, str]:
         """What the settings stood for when the run began, so that a changed file is noticed."""
         rules = [

@@ -7,10 +7,10 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from numbers import Integral
 from typing import Any, NamedTuple
 
+from uninas.fact import fact
 from uninas.errors import UninasError, did_you_mean, error, shown
 from uninas.graph import Graph
 from uninas.space.budget import PATIENCE, Budget
@@ -158,7 +158,7 @@ class Space:
 
         return Member(self._built(decide), given, tuple(choices.values()))
 
-    @cached_property
+    @fact
     def _sizes(self) -> list[tuple[str, int]]:
         return [(choice.path, len(choice.options)) for choice in self.choices]
 

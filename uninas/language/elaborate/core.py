@@ -22,6 +22,7 @@ T = TypeVar("T")
 MAX_DEPTH = 64  # blocks within blocks
 MAX_WORK = 1_000_000  # steps of work for one architecture: an expression is one, a node or a block several
 MAX_OPERATIONS = 200_000  # elementary operations of one network
+MAX_PLACES = 1_000_000  # operations and blocks of one network, with all that is inside them
 MAX_OPTIONS = 10_000  # options of one choice, repetitions of one repeat
 FUNCTIONS = ("min", "max")
 MAX_PROBLEMS = 100  # reported at once
@@ -98,6 +99,13 @@ class Core:
                 "UNI030",
                 f"expected at most {MAX_OPERATIONS:,} operations, but {name or 'this'} has {graph.operations:,}",
                 span,
+            )
+        if graph.places > MAX_PLACES:
+            raise error(
+                "UNI030",
+                f"expected at most {MAX_PLACES:,} operations and blocks, but {name or 'this'} has {graph.places:,}",
+                span,
+                "look for a block that uses itself twice",
             )
         return self.equal.setdefault(graph, graph)
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from uninas.fact import fact
 from uninas.proxies.engine.tangents import (
     RULES,
     Call,
@@ -147,7 +147,7 @@ class Convolution:
         """Stride, padding, dilation, whether it is transposed, output padding, groups."""
         return plain_arguments(self.call.op, self.call.args)[3:]
 
-    @cached_property
+    @fact
     def scale(self) -> Tensor | None:
         """What the norm multiplies each output channel with; None without one."""
         if self.call.op is not normed_convolution:
@@ -155,7 +155,7 @@ class Convolution:
         _, _, _, weight, _, _, variance, epsilon, *_ = self.call.args
         return _scale(weight, variance, epsilon)
 
-    @cached_property
+    @fact
     def effective(self) -> Tensor:
         """The filters, scaled."""
         return self.filters if self.scale is None else self.filters * _along(self.scale, self.filters, 0)

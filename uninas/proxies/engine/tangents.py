@@ -16,13 +16,15 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 from torch.utils import _pytree as pytree
+
+from uninas.fact import fact
 
 aten = torch.ops.aten
 
@@ -53,7 +55,7 @@ class Seed(Tangent):
     directions: Mapping[int, Mapping[int, float]]
     _value: Tensor
 
-    @cached_property
+    @fact
     def stack(self) -> Tensor:
         """As of any tangent."""
         stack = self._value.new_zeros(len(self.columns), self._value.numel())
@@ -72,7 +74,7 @@ class Call:
     kwargs: Mapping[str, Any]
     out: Any
 
-    @cached_property
+    @fact
     def _flat(self) -> tuple[list[Any], pytree.TreeSpec]:
         return pytree.tree_flatten((self.args, dict(self.kwargs)))
 
