@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, NamedTuple
 
-from uninas.fact import fact
 from uninas.errors import UninasError, did_you_mean, error, shown
+from uninas.fact import fact
 from uninas.graph import Graph
 from uninas.space.budget import PATIENCE, Budget
 from uninas.space.rules import MoveRule
