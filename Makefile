@@ -8,7 +8,7 @@ WORKERS   ?= 2
 DEMO_DIR  ?= runs/demo
 DEMO_ARGS ?= --params-max 30M --flops-max 10G --iterations 40 --proxy vkdnw --seed 42 --img-size 32 --classes 100 --batch-size 2 --fold
 
-.PHONY: help demo test browser lint bench docs gallery clean
+.PHONY: help demo test quick browser lint bench docs gallery clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -21,6 +21,9 @@ demo: $(VENV)/.core ## search the UniNAS space from CoAtNet with VKDNW, on 32 px
 
 test: $(VENV)/.test ## run the tests (PYTEST_ARGS="-k graph" narrows them)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+quick: $(VENV)/.test ## run the story of the library, in seconds
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_story.py tests/test_architecture.py $(PYTEST_ARGS)
 
 browser: $(VENV)/.browser ## test reports in a real browser; installs Debian's chromium where there is none
 	@{ $(FIND_CHROMIUM); } >/dev/null || { sudo=; test "$$(id -u)" = 0 || sudo=sudo; \

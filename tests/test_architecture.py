@@ -5,22 +5,15 @@ for being late.
 """
 
 import ast
-import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from helpers.commands import HEAVY, PACKAGE, SOURCES, packages_loaded_by
 
-import uninas
 from uninas.language import resources
-
-PACKAGE = "uninas"
-SOURCES = Path(uninas.__file__).parent
 
 PAGE = SOURCES.parent / "docs" / "architecture.md"
 
@@ -34,7 +27,6 @@ def table_of(page: str) -> dict[str, set[str]]:
 HOUSE = table_of(PAGE.read_text(encoding="utf-8"))
 
 # Loading one of these makes a command slow to start; only these rooms and modules may do so at their top level.
-HEAVY = {"matplotlib", "onnx", "onnxruntime", "timm", "torch", "torchvision"}
 MAY_LOAD_HEAVY = {"backend", "proxies", "ranking", "report.plots", "runs", "search"}
 
 
@@ -220,38 +212,6 @@ def test_what_importing_a_file_loads(source, loaded):
 
 
 # -- no torch where none is needed ---------------------------------------------------------------------------
-
-RUN_AND_REPORT = """
-import json, sys
-sys.argv = ["uninas", *json.loads(sys.argv[1])]
-code = 0
-try:
-    import uninas
-    if sys.argv[1:]:
-        from uninas.cli.main import main
-        main()
-except SystemExit as stop:
-    code = stop.code or 0
-print()
-print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})]))
-"""
-
-
-def packages_loaded_by(*command: str) -> set[str]:
-    """Runs `uninas` with these arguments in a fresh process, with none only `import uninas`.
-
-    Returns which it loaded of this package and the heavy ones.
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_AND_REPORT, json.dumps(command)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(SOURCES.parent)},
-    )
-    assert done.returncode == 0, done.stderr
-    code, loaded = json.loads(done.stdout.splitlines()[-1])
-    assert code == 0, done.stdout + done.stderr
-    return set(loaded) & {PACKAGE, *HEAVY}
 
 
 def test_importing_the_package_loads_nothing_heavy():

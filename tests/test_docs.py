@@ -29,7 +29,7 @@ def fenced(language: str, pages: list[Path] = PAGES) -> Iterator[tuple[str, str]
 
 
 SNIPPETS = dict(fenced("uni"))
-MESSAGES = sorted((ROOT / "tests" / "diagnostics").glob("*.expected"))
+MESSAGES = sorted((ROOT / "tests" / "language" / "diagnostics").glob("*.expected"))
 
 
 def test_every_error_code_has_its_heading_and_no_other_exists() -> None:

@@ -9,7 +9,7 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from reports import HOSTILE, copied_run, hostile_run, made, searched
+from helpers.reports import HOSTILE, copied_run, hostile_run, made, searched
 
 from uninas.report import write_page
 from uninas.report.server import Server

@@ -1,9 +1,9 @@
-"""`python tests/parity/table.py [NETWORK ...]` prints how the published networks compare with timm's."""
+"""How the published networks compare with timm's: `PYTHONPATH=tests python tests/parity/table.py [NETWORK ...]`."""
 
 import sys
 
-from measure import parity
-from published import PUBLISHED
+from helpers.measure import parity
+from helpers.published import PUBLISHED
 
 
 def main(networks: list[str]) -> None:

@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 
 import pytest
-from measure import parity
-from published import PUBLISHED
+from helpers.measure import parity
+from helpers.published import PUBLISHED
 
 import uninas
 

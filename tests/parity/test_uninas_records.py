@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from renaming import transferred
+from helpers.renaming import transferred
 from torch import Tensor
 
 import uninas

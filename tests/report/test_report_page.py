@@ -11,9 +11,9 @@ from dataclasses import fields
 from hashlib import sha256
 
 import pytest
+from helpers.reports import HOSTILE, Markup, applied, copied_run, data, hostile_run, made, part, texts_of
 from hypothesis import given
 from hypothesis import strategies as st
-from reports import HOSTILE, Markup, applied, copied_run, data, hostile_run, made, part, texts_of
 
 from uninas.cli.search import search
 from uninas.errors import UninasError

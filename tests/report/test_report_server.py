@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 from click.testing import CliRunner
-from reports import Markup, copied_run, data, searched, texts_of
+from helpers.reports import Markup, copied_run, data, searched, texts_of
 
 from uninas.cli.report import report, view
 from uninas.errors import UninasError

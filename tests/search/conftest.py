@@ -1,7 +1,7 @@
 """A space so small that a whole run takes a blink, and a score that needs no torch."""
 
 import pytest
-from reports import SPACE
+from helpers.reports import SPACE
 
 from uninas.search.plan import Settings, make_plan
 

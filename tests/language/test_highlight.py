@@ -4,9 +4,9 @@ import json
 import re
 
 import pytest
+from helpers.texts import texts
 from hypothesis import given
 from hypothesis import strategies as st
-from texts import texts
 
 from uninas.language.resources import grammar_text, library_root
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from renaming import Change, heads_first, merged_patches, positions_last, table_per_head
+from helpers.renaming import Change, heads_first, merged_patches, positions_last, table_per_head
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ import json
 import re
 
 import pytest
-from test_architecture import packages_loaded_by
-from test_cli import GOOD, fail, run, succeed
+from helpers.commands import GOOD, fail, packages_loaded_by, run, succeed
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from collections import Counter
 
 import pytest
+from helpers.texts import texts
 from hypothesis import example, given, settings
-from texts import texts
 
 from uninas.errors import Source, UninasError
 from uninas.language.formatter import format_text

@@ -8,43 +8,12 @@ import sys
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from helpers.commands import GOOD, fail, run, succeed
 
 import uninas
 from uninas.cli.main import LAZY, cli
 from uninas.scores.aggregate import AGGREGATES
 from uninas.version import __version__
-
-GOOD = """
-block Gate { out = in * (in -> sigmoid) }
-
-network small {
-    input 3 x 32 x 32
-    stem conv(8, stride=2) -> batch_norm -> relu
-    stage 8 x 2 { Gate }
-    head global_avg_pool -> linear(10)
-}
-"""
-
-
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
-def succeed(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def fail(*arguments: object) -> str:
-    """What a refused command says; never on standard output, never a traceback."""
-    result = run(*arguments)
-    assert result.exit_code == 1
-    assert "Traceback" not in result.output
-    return result.stderr
 
 
 @pytest.fixture

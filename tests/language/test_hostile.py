@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.texts import NAMES, NUMBERS, texts
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from texts import NAMES, NUMBERS, texts
 
 from uninas.errors import UninasError
 from uninas.graph import Graph
-from uninas.language import library, resources
+from uninas.language import library
 from uninas.language.elaborate import build, check, core
 from uninas.language.elaborate.definitions import Elaborator
 from uninas.language.formatter import format_text
@@ -212,7 +212,7 @@ def outcomes() -> dict[str, str | None]:
         [sys.executable, __file__],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(resources.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stderr[-3_000:]
     return json.loads(done.stdout)

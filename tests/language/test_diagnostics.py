@@ -1,4 +1,4 @@
-"""Mistakes and what a person reads about them: every file of tests/diagnostics/ with its exact message beside it."""
+"""Mistakes and what a person reads about them: every file of diagnostics/ with its exact message beside it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_a_mistake_reads_exactly_like_this(
 ) -> None:
     monkeypatch.chdir(FOLDER)  # messages name a file from where one stands
     mistake = mistake_in(path)
-    golden(f"../diagnostics/{path.stem}.expected", f"{mistake}\n")
+    golden(f"../language/diagnostics/{path.stem}.expected", f"{mistake}\n")
     assert all(diagnostic.span for diagnostic in mistake.diagnostics)
 
 

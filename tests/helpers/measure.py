@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import timm
 import torch
-from published import PUBLISHED
-from renaming import transferred, without_constants
 from torch.utils.flop_counter import FlopCounterMode
 
 import uninas
+from helpers.published import PUBLISHED
+from helpers.renaming import transferred, without_constants
 from uninas.language.library import Module, load_file, shipped_file
 
 

@@ -35,10 +35,10 @@ from uninas.render import (
     dot,
     mermaid,
     render,
-    style,
     svg,
 )  # fmt: skip
 from uninas.render.files import scene
+from uninas.render.formats import style
 from uninas.render.formats.layout import MAX_LAID, lay_out
 from uninas.render.scenes.letters import Letters
 from uninas.render.scenes.sections import periods
