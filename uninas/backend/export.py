@@ -176,6 +176,8 @@ class _Writer:
         place = f"self.{attribute}" if "." not in attribute else "self.{}[{}]".format(*attribute.split("."))
         if isinstance(node.op, Each):
             parts = f"[{', '.join(arguments)}]"
+            if len(node.op.body.outputs) > 1:
+                return f"[out for body, part in zip({place}, {parts}) for out in body(part)]"
             return f"[body(part) for body, part in zip({place}, {parts})]"
         if isinstance(node.op, Block):
             return f"{place}({', '.join(arguments)})"

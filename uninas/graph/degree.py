@@ -44,6 +44,6 @@ def _node(op: Operator, incoming: Sequence[int], outputs: int) -> tuple[int, Seq
         return _largest(op.graph, tuple(incoming))
     if isinstance(op, Each):
         parts = [_largest(op.body, (entering,)) for entering in incoming]
-        return max(inside for inside, _ in parts), [leaving for _, (leaving,) in parts]
+        return max(inside for inside, _ in parts), [leaving for _, ends in parts for leaving in ends]
     made = min(op.degree(*incoming), MAX_DEGREE)
     return made, [made] * outputs

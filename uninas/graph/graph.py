@@ -21,6 +21,12 @@ from uninas.ops.op import MAX_PORTS, Cost, Op, Shape, ShapeError, show_shape, si
 if TYPE_CHECKING:
     import networkx
 
+KEY_VERSION = 2
+"""Of the canonical text, and so of keys. 2: ties in symmetric graphs are broken; all other graphs kept their keys."""
+
+MAX_REFINEMENTS = 50_000
+"""Digests spent on one graph to tell tied nodes apart."""
+
 INPUT = "in"
 """The name under which a node refers to the inputs of its own graph."""
 
@@ -251,10 +257,14 @@ class Graph:
 
     @fact
     def canonical(self) -> str:
-        """The graph as text without names: equal for isomorphic graphs, stable across processes and releases.
+        """The graph as text without names, whatever the order of its nodes and of the inputs of commutative operations.
 
         Nodes are numbered depth-first from the outputs in port order. Inputs of a commutative operation are ordered by
-        what computes them, and on a tie by what uses them (one round of colour refinement each way).
+        what computes them, on a tie by what uses them, and where that is the same, too, by colour refinement with
+        individualisation (McKay 1981): one of the tied nodes is given a colour of its own, and so on. Graphs of equal
+        text are isomorphic. Isomorphic graphs have equal text but for highly regular ones, whose nodes no refinement
+        tells apart, and for those with so many ties that the work is cut off (`MAX_REFINEMENTS`). The text changes
+        between releases only where `KEY_VERSION` does.
         """
         return "\n".join(self._lines)
 
@@ -475,7 +485,11 @@ class _Canonical:
         if len(set(tags)) == different:
             return tuple(wire for _, wire in sorted(zip(tags, node.inputs, strict=True)))
         below = self.below
-        return tuple(sorted(node.inputs, key=lambda wire: (self.above[wire.node] + _port(wire), below[wire.node])))
+        pairs = {wire: (self.above[wire.node] + _port(wire), below[wire.node]) for wire in node.inputs}
+        if len(set(pairs.values())) == different:
+            return tuple(sorted(node.inputs, key=pairs.__getitem__))
+        colours = self.colours
+        return tuple(sorted(node.inputs, key=lambda wire: (*pairs[wire], colours[wire.node])))
 
     @fact
     def above(self) -> dict[str, bytes]:
@@ -500,6 +514,56 @@ class _Canonical:
                 uses[wire.node].append(digests[node.name] + target + _port(wire))
         digests[INPUT] = b"in"
         return digests
+
+    @fact
+    def colours(self) -> dict[str, bytes]:
+        """Digests that tell apart also what `above` and `below` do not."""
+        return _individualised(self.graph, {name: self.above[name] + below for name, below in self.below.items()})
+
+
+def _individualised(graph: Graph, colours: dict[str, bytes]) -> dict[str, bytes]:
+    """The colours of nodes, refined until no commutative operation has two inputs of one colour."""
+    work = [MAX_REFINEMENTS]
+    colours = _refined(graph, colours, work)
+    while work[0] > 0 and (tied := _first_tie(graph, colours)):
+        tries = []
+        for name in tied:
+            tries.append(_refined(graph, {**colours, name: _digest(b"chosen", colours[name])}, work))
+            if work[0] <= 0:
+                break
+        colours = min(tries, key=lambda found: sorted(found.values()))
+    return colours
+
+
+def _refined(graph: Graph, colours: dict[str, bytes], work: list[int]) -> dict[str, bytes]:
+    """Each node coloured also by the colours of what it takes and what takes it, until that tells no more apart.
+
+    Every digest is taken off the `work` that is left; without any it ends early.
+    """
+    different = 0
+    while work[0] > 0 and len(set(colours.values())) > different:
+        work[0] -= len(colours)
+        different = len(set(colours.values()))
+        around: dict[str, list[bytes]] = {name: [] for name in colours}
+        for port, wire in enumerate(graph.outputs):
+            around[wire.node].append(b"out" + port.to_bytes(4, "big") + _port(wire))
+        for node in graph.nodes:
+            for port, wire in enumerate(node.inputs):
+                target = b"any" if node.op.commutative else port.to_bytes(4, "big")
+                around[wire.node].append(b"to" + colours[node.name] + target + _port(wire))
+                around[node.name].append(b"from" + colours[wire.node] + target + _port(wire))
+        colours = {name: _digest(colours[name], *sorted(around[name])) for name in colours}
+    return colours
+
+
+def _first_tie(graph: Graph, colours: dict[str, bytes]) -> list[str]:
+    """The nodes of the smallest colour that two inputs of some commutative operation share."""
+    shared = set()
+    for node in graph.nodes:
+        if node.op.commutative:
+            inputs = Counter(colours[wire.node] + _port(wire) for wire in set(node.inputs))
+            shared |= {tag[:-4] for tag, count in inputs.items() if count > 1}
+    return [name for name, colour in colours.items() if colour == min(shared)] if shared else []
 
 
 def _port(wire: Wire) -> bytes:

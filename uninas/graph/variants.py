@@ -108,7 +108,8 @@ def reductions(graph: Graph, start: Sequence[Fraction] = (Fraction(1),)) -> dict
             inner = reductions(node.op.graph, before)
             ends = [inner[wire] for wire in node.op.graph.outputs]
         elif isinstance(node.op, Each):
-            ends = [reductions(node.op.body, [one])[node.op.body.outputs[0]] for one in before]
+            parts = [reductions(node.op.body, [one]) for one in before]
+            ends = [part[wire] for part in parts for wire in node.op.body.outputs]
         else:
             shapes = graph.input_shapes(node)
             widest = max(zip(map(_positions, shapes), before, strict=True), default=(1, Fraction(1)))

@@ -241,8 +241,10 @@ class Drawing:
         at.into.members.append(Cluster(name, "stack", (), [inner]))
         end = incoming[0] if len(incoming) == 1 else self.fork(inner, f"{name}.in", incoming)
         times = tuple(outer * copies for outer, copies in zip(at.times, parts, strict=True))
-        out = self.inside(Place(inner, f"{name}.", at.letters, times, at.depth), bodies, [end])[0]
-        return self.bundle(at, out.item, f"{name}/0", written, [out.shapes] * parts[0])
+        outs = self.inside(Place(inner, f"{name}.", at.letters, times, at.depth), bodies, [end])
+        last = outs[0] if len(outs) == 1 else self.fork(inner, f"{name}.out", outs)
+        total = at.letters.size(tuple(n * len(outs) for n in parts))
+        return self.bundle(at, last.item, f"{name}/0", total, [out.shapes for out in outs] * parts[0])
 
     # ---- what leaves a node --------------------------------------------------------------------------------------
 
