@@ -109,6 +109,11 @@ class Core:
             )
         return self.equal.setdefault(graph, graph)
 
+    @property
+    def kept(self) -> int:
+        """How much is remembered: graphs by what they depend on, graphs that are equal, keys of blocks as values."""
+        return len(self.memory) + len(self.equal) + len(self.block_keys) + len(self.numbers)
+
     # ---- memory: what an elaboration depends on ------------------------------------------------------------------
 
     def key(self, syntax: object, inputs: tuple[Shape, ...], values: Iterable[tuple[str, Value]]) -> object | None:

@@ -18,7 +18,7 @@ from uninas.space import PATIENCE, Budget, Choice, Decide, Facts, Limit, MoveOpt
 
 SOMEWHERE = Facts(0, 0, 2, "conv", "block", *PROBE)  # a site on which filters are tried
 MAX_PATIENCE = 1_000_000
-MAX_KEPT = 10_000  # blocks and sections kept for the next member of a space
+MAX_KEPT = 10_000  # graphs and keys kept for the next member of a space
 
 
 def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Space:
@@ -62,7 +62,7 @@ def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Spa
         run.asked.clear()
         run.steps = 0
         graph = _top(run, module, network, shape)
-        if len(run.memory) < MAX_KEPT:
+        if run.kept < MAX_KEPT:
             kept.append(run)
         return graph
 
