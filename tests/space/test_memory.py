@@ -23,7 +23,7 @@ def test_a_space_with_choices_inside_blocks_keeps_a_bounded_number_of_graphs(mon
         for _ in range(count):
             members.build(lambda choice: rng.randrange(len(choice.options)))
         gc.collect()
-        return sum(isinstance(one, Graph) for one in gc.get_objects())
+        return sum(type(one) is Graph for one in gc.get_objects())
 
     assert members.nested
     before = draw(20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -137,27 +138,47 @@ def parse_tokens(source: Source) -> tuple[File, list[Token]]:
     return File(source, tuple(imports), tuple(definitions)), tokens
 
 
-@contextmanager
-def deep_recursion() -> Iterator[None]:
-    """Parsing and elaborating are recursive and bounded (MAX_DEPTH, ...), but Python's default limit is lower still."""
+class _Held:
+    """A switch of the whole process that threads hold together: the first sets it, the last puts it back."""
+
+    def __init__(self, switch: Callable[[], Callable[[], object]]):
+        self.switch = switch  # sets it, and returns what puts it back
+        self.lock = threading.Lock()
+        self.holders = 0
+        self.back: Callable[[], object] = lambda: None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self.lock:
+            if not self.holders:
+                self.back = self.switch()
+            self.holders += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.holders -= 1
+                if not self.holders:
+                    self.back()
+
+
+def _higher_limit() -> Callable[[], object]:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, 20_000))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)
+    return lambda: sys.setrecursionlimit(limit)
 
 
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """A growing tree is all alive; looking for garbage in it again and again takes as long as parsing a large file."""
+def _without_collection() -> Callable[[], object]:
     enabled = gc.isenabled()
     gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+    return gc.enable if enabled else lambda: None
+
+
+deep_recursion = _Held(_higher_limit)
+"""Parsing and elaborating are recursive and bounded (MAX_DEPTH, ...), but Python's default limit is lower still."""
+
+_no_garbage = _Held(_without_collection)
+"""A growing tree is all alive; looking for garbage in it again and again takes as long as parsing a large file."""
 
 
 _DEFINITION = re.compile(r"^[ \t]*(?=(?:block|network|space|from)\b)", re.MULTILINE)
