@@ -8,12 +8,12 @@ WORKERS   ?= 2
 DEMO_DIR  ?= runs/demo
 DEMO_ARGS ?= --params-max 30M --flops-max 10G --iterations 40 --proxy vkdnw --seed 42 --img-size 32 --classes 100 --batch-size 2 --fold
 
-.PHONY: help demo test quick browser lint bench docs gallery clean
+.PHONY: help demo test quick browser lint bench bench-table docs gallery clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@echo "UniNAS toolkit. The first target you make also makes $(VENV) and installs the package there."
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.core ## search the UniNAS space from CoAtNet with VKDNW, on 32 px images and two of them, to be quick
 	OMP_NUM_THREADS=1 $(BIN)/uninas search spaces/uninas.uni --start coatnet $(DEMO_ARGS) -o $(DEMO_DIR)
@@ -39,6 +39,9 @@ lint: $(VENV)/.lint ## check style and types
 
 bench: $(VENV)/.test ## run the benchmarks of benchmarks/ (BENCH_ARGS are passed on)
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+bench-table: $(VENV)/.core ## train random members of the UniNAS space at a micro size (DATA=cifar.npz; resumable)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/micro_table.py --data $(DATA) -o docs/results/micro_table.csv -j $(WORKERS)
 
 docs: $(VENV)/.docs ## build docs/_build/index.html
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build

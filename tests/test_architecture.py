@@ -27,7 +27,7 @@ def table_of(page: str) -> dict[str, set[str]]:
 HOUSE = table_of(PAGE.read_text(encoding="utf-8"))
 
 # Loading one of these makes a command slow to start; only these rooms and modules may do so at their top level.
-MAY_LOAD_HEAVY = {"backend", "proxies", "ranking", "report.plots", "runs", "search"}
+MAY_LOAD_HEAVY = {"backend", "proxies", "ranking", "report.plots", "runs", "search", "training"}
 
 
 # -- reading import statements -------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ CODES = {
     "UNI100": "a picture or file cannot be written",
     "UNI110": "a table cannot be used",
     "UNI120": "a page cannot be served",
+    "UNI130": "a training cannot be run as asked",
 }
 
 

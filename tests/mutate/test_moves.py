@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from uninas import load
 from uninas.errors import UninasError
 from uninas.graph import Each, Wire
 from uninas.graph.simplify import is_dead, redundant
@@ -38,6 +39,8 @@ from uninas.mutate import (
     read_edit,
     record,
 )
+from uninas.mutate.resolve import resolved
+from uninas.mutate.walk import walk_of
 from uninas.space import MOVES, Budget, Limit
 
 RESIDUAL = "block Residual(body: block) { out = in + (in -> body) }"
@@ -359,10 +362,34 @@ def test_the_shipped_space_with_every_move_uses_every_kind():
 
 
 def test_the_published_step_is_what_its_space_says():
-    """20 insertable nodes besides the gate's and the attention's, 0.7 and 0.3: arXiv 2510.06035."""
-    insert, remove = space(*find("UniNAS")).moves
-    assert (insert.name, insert.weight, remove.name, remove.weight) == ("insert", 0.7, "remove", 0.3)
-    assert len(insert.options) == 21 and insert.where is None and remove.where is None
+    """20 insertable nodes besides the gate's and the attention's, 0.7 and 0.3: arXiv 2510.06035.
+
+    One of them, the bias by relative position, is inserted where it has a meaning at every size.
+    """
+    insert, bias, remove = space(*find("UniNAS")).moves
+    assert [rule.name for rule in (insert, bias, remove)] == ["insert", "insert", "remove"]
+    assert insert.weight + bias.weight == pytest.approx(0.7) and remove.weight == 0.3
+    assert len(insert.options) + len(bias.options) == 21 and insert.where is None and remove.where is None
+    assert bias.condition == "after == matmul1"
+
+
+def test_the_operation_before_a_place_is_what_a_filter_asks(moves):
+    rule = moves("insert {rel_pos_bias(rows, columns)} where after == matmul1")
+    found = [edit.after.node for edit in rule.edits(load("coatnet", img_size=64))]
+    assert found and all(name.startswith("matmul1") for name in found)
+
+
+@pytest.mark.parametrize("size", [(224, 224), (512, 512), (96, 160)])
+def test_networks_of_the_uninas_space_exist_at_other_sizes(size):
+    """Whatever was inserted at 64 px: by the graph and by its text, and both say the same."""
+    walk = walk_of(space(*find("UniNAS")), load("coatnet", img_size=64))
+    graph, rng, seen = walk.sample(random.Random(1)), random.Random(1), set()
+    for _ in range(30):
+        graph = walk.propose(graph, rng, seen).graph
+        seen.add(graph.key)
+    graph = next(p.graph for p in walk.neighbours(graph) if "rel_pos_bias" in str(p.edit))
+    resized = resolved(graph, [(3, *size)])
+    assert load(dumps(graph), img_size=size) == resized and resized.output_shapes == graph.output_shapes
 
 
 # ---- records from elsewhere ----------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def compile(
     emitter.fx.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
     emitter.fx.lint()
     model = Model(_nested(emitter.modules), emitter.fx, class_name=_class_name(graph))
-    model.meta["uninas"] = {"graph": graph, "sections": sections}
+    model.meta["uninas"] = {"graph": graph, "sections": sections, "folded": emitter.folds}
     generator = generator if generator is not None else torch.Generator().manual_seed(0)
     layers.initialise(model, init or graph.init, generator)
     return fuse_attention(model) if fuse else model
@@ -85,6 +85,7 @@ class _Emitter:
         self.fold = fold
         self.fx = fx.Graph()
         self.modules: dict[str, torch.nn.Module] = {}
+        self.folds: dict[str, int] = {}  # paths of parts that run as one, and how many they are
 
     def graph(self, graph: Graph, inputs: Sequence[fx.Node], prefix: str) -> tuple[list[fx.Node], dict[str, str]]:
         """Emit all nodes; returns the outputs, and the fx node that ends each node of this graph."""
@@ -139,6 +140,7 @@ class _Emitter:
     def folded(self, body: Graph, inputs: list[fx.Node], path: str) -> Sequence[fx.Node]:
         """All parts as one batch: B x C x H x W, n times, becomes (B n) x C x H x W."""
         count, name = len(inputs), path.replace(".", "_")
+        self.folds[path] = count
         values = {
             Wire(INPUT): self.fx.create_node("call_function", layers.stack_parts, tuple(inputs), name=f"{name}_stacked")
         }

@@ -22,12 +22,25 @@ from uninas.errors import UninasError, error
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire, subgraphs
 from uninas.ops.op import Op, show_shape
 
+
+def _grids(table: layers.OffsetTable) -> tuple[int, ...]:
+    """The grid, and that of the table where it is another one."""
+    grid = (table.height, table.width)
+    return grid if table.made_for == grid else (*grid, *table.made_for)
+
+
+def _shapes(embedding: layers.PosEmbed) -> tuple[tuple[int, ...], ...]:
+    """The shape of the input, and that of the learned tensor where it is another one."""
+    table = tuple(embedding.weight.shape)
+    return (table,) if embedding.size is None else ((table[0], *embedding.size), table)
+
+
 # How our own layers are constructed; torch's print themselves as their constructor.
 _CONSTRUCTORS: dict[type, Callable[[Any, Any], str]] = {
-    layers.RelPosBias: lambda module, op: f"RelPosBias({module.bias.height}, {module.bias.width})",
+    layers.RelPosBias: lambda module, op: "RelPosBias({})".format(", ".join(map(str, _grids(module.bias)))),
     layers.DropPath: lambda module, op: f"DropPath({module.p})",
     layers.LayerScale: lambda module, op: f"LayerScale({tuple(module.weight.shape)}, {module.init})",
-    layers.PosEmbed: lambda module, op: f"PosEmbed({tuple(module.weight.shape)})",
+    layers.PosEmbed: lambda module, op: f"PosEmbed({', '.join(map(str, _shapes(module)))})",
     layers.ClassToken: lambda module, op: f"ClassToken({len(module.weight)})",
     layers.WindowMask: lambda module, op: f"WindowMask({op.height}, {op.width}, {op.window}, {op.shift})",
 }

@@ -287,17 +287,24 @@ class LayerScale(Learned):
 
 
 class PosEmbed(Learned):
-    """Adds a learned tensor."""
+    """Adds a learned tensor; one of another height and width is resized bicubically in use."""
 
-    def __init__(self, shape: tuple[int, ...]):
+    def __init__(self, shape: tuple[int, ...], table: tuple[int, ...] | None = None):
         super().__init__()
-        self.weight = Parameter(torch.empty(shape))
+        self.size = shape[1:] if table not in (None, shape) else None
+        self.weight = Parameter(torch.empty(table or shape))
 
     def reset(self, generator: Generator) -> None:
         self.weight.normal_(std=0.02, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.together(self.apart(x) + self.weight)
+        return self.together(self.apart(x) + (self.weight if self.size is None else self.resized(self.size)))
+
+    def resized(self, size: tuple[int, ...]) -> Tensor:
+        """The weight at another height and width."""
+        weight = self.weight if self.parts else self.weight[None]
+        found = F.interpolate(weight, size, mode="bicubic", align_corners=False)
+        return found if self.parts else found[0]
 
 
 class ClassToken(Learned):
@@ -319,16 +326,17 @@ class OffsetTable(Learned):
     """One learned number per offset on a grid; called, it gives the P x P map of all pairs of positions.
 
     Stacked n times it gives n x 1 x P x P. Rows and columns are looked up one after the other, so the indices take
-    h^2 + w^2 numbers instead of h^2 w^2.
+    h^2 + w^2 numbers instead of h^2 w^2. A table made for another grid is resized bilinearly in use.
     """
 
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, height: int, width: int):
+    def __init__(self, height: int, width: int, table_height: int = 0, table_width: int = 0):
         super().__init__()
         self.height, self.width = height, width
-        self.table = Parameter(torch.empty((2 * height - 1) * (2 * width - 1)))
+        self.made_for = (table_height or height, table_width or width)
+        self.table = Parameter(torch.empty((2 * self.made_for[0] - 1) * (2 * self.made_for[1] - 1)))
         for name, n in (("rows", height), ("columns", width)):
             place = torch.arange(n)
             self.register_buffer(name, (place[:, None] - place + n - 1).flatten(), persistent=False)
@@ -338,22 +346,34 @@ class OffsetTable(Learned):
 
     def forward(self) -> Tensor:
         h, w = self.height, self.width
-        grid = unflatten(self.table, -1, (2 * h - 1, 2 * w - 1))
+        grid = self.offsets()
         pairs = grid.index_select(-2, self.rows).index_select(-1, self.columns)
         corners = unflatten(unflatten(pairs, -1, (w, w)), -3, (h, h))
         bias = corners.transpose(-3, -2).flatten(-4, -3).flatten(-2)
         return bias.unsqueeze(-3) if self.parts else bias
 
+    def offsets(self) -> Tensor:
+        """The table as rows and columns of offsets, at the size of this grid."""
+        made = tuple(2 * side - 1 for side in self.made_for)
+        wanted = (2 * self.height - 1, 2 * self.width - 1)
+        grid = unflatten(self.table, -1, made)
+        if made == wanted:
+            return grid
+        planes = grid.unsqueeze(-3) if self.parts else grid[None, None]
+        resized = F.interpolate(planes, wanted, mode="bilinear", align_corners=False)
+        return resized.squeeze(-3) if self.parts else resized[0, 0]
+
     def extra_repr(self) -> str:
-        return f"height={self.height}, width={self.width}"
+        made = f", made for {self.made_for[0]} x {self.made_for[1]}"
+        return f"height={self.height}, width={self.width}{made * (self.made_for != (self.height, self.width))}"
 
 
 class RelPosBias(Learned):
     """Adds a learned bias by offset to a map. `bias` is a module so that fused attention can ask for the bias alone."""
 
-    def __init__(self, height: int, width: int):
+    def __init__(self, height: int, width: int, table_height: int = 0, table_width: int = 0):
         super().__init__()
-        self.bias = OffsetTable(height, width)
+        self.bias = OffsetTable(height, width, table_height, table_width)
 
     def reset(self, generator: Generator) -> None:
         pass  # the table resets itself

@@ -308,7 +308,7 @@ def normal(node: _Flat) -> Op | None:
             return DepthwiseConv(op.kernel, bias=False)
     elif isinstance(op, DepthwiseConv | MaxPool | AvgPool):
         op = replace(op, padding=_same(op.padding, op.kernel))
-    elif isinstance(op, RelPosBias) and len(set(op.grid(node.incoming))) == 1:
+    elif isinstance(op, RelPosBias) and len({*op.grid(node.incoming), *op.table(node.incoming)}) == 1:
         return RelPosBias()
     return op
 

@@ -16,6 +16,7 @@ from uninas.ops.op import REGISTRY, Attr, Op, Shape, show_shape, show_value
 
 WIDTH = 100  # where a pipeline is broken into lines
 INFIX = {"add": " + ", "multiply": " * ", "subtract": " - "}
+STRIDES = (2, 4)  # by which a block may make its maps smaller
 SMALLEST_SYMBOLIC = 8  # below this many channels, multiples of C say nothing
 
 
@@ -56,7 +57,7 @@ class _Frame:
         if spatial and self.symbolic and len(self.shape) == 3 and value > 1:
             letters = {"height": (self.shape[1], "H"), "width": (self.shape[2], "W")}
             extent, letter = letters.get(attribute.name, (0, ""))
-            return letter if value == extent else str(value)
+            return _part(value, extent, letter) if letter else str(value)
         return str(value)
 
     def width_of(self, value: int) -> str:
@@ -80,6 +81,14 @@ class _Frame:
         if c % value == 0:
             return f"C / {c // value}"
         return str(value)
+
+
+def _part(value: int, extent: int, letter: str) -> str:
+    """A height or width relative to the block's: the same, or what strides make of it, which round up."""
+    if value == extent:
+        return letter
+    strides = (stride for stride in STRIDES if value == -(-extent // stride))
+    return next((f"({letter} + {stride - 1}) // {stride}" for stride in strides), str(value))
 
 
 @dataclass

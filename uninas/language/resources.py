@@ -1,7 +1,7 @@
-"""Finds the two folders that travel with the package: the grammar and the library of spaces.
+"""Finds the folders that travel with the package: the grammar, the library of spaces, and recipes for training.
 
-In a checkout (and so in an editable install) they are `grammar/` and `spaces/` beside the package; a wheel
-carries them inside it as `_grammar` and `_spaces`, as pyproject.toml says. Nobody else needs to know which.
+In a checkout (and so in an editable install) they are `grammar/`, `spaces/` and `recipes/` beside the package; a wheel
+carries them inside it as `_grammar`, `_spaces` and `_recipes`, as pyproject.toml says. Nobody else needs to know which.
 """
 
 from pathlib import Path
@@ -17,6 +17,11 @@ def grammar_text() -> str:
 def library_root() -> Path:
     """Returns the folder of the built-in library: `blocks/*.uni`, `networks/*.uni` and the search spaces."""
     return _folder("spaces")
+
+
+def recipes_root() -> Path:
+    """Returns the folder of the shipped recipes: `uninas.yaml`, `micro.yaml`."""
+    return _folder("recipes")
 
 
 def _folder(name: str) -> Path:

@@ -36,7 +36,7 @@ class Moves:
         self.even = even
         self._weights = list(accumulate(rule.weight for rule in rules))
         self._options: dict[str, MoveOption] = {option.text: option for rule in rules for option in rule.options}
-        self._bodies: dict[tuple[str, tuple[Shape, ...], tuple[Shape, ...]], Graph | Refusal] = {}
+        self._bodies: dict[tuple[str, Shape, tuple[Shape, ...], tuple[Shape, ...]], Graph | Refusal] = {}
 
     def draw(self, graph: Graph, rng: random.Random) -> Edit | Refusal:
         """A random edit, which may still turn out not to be possible."""
@@ -78,21 +78,24 @@ class Moves:
         """Whether the rule's filter lets it act there."""
         return rule.where is None or rule.where(site.facts)
 
-    def body(self, what: str, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> Graph | Refusal:
-        """What an option becomes between these shapes."""
-        key = (what, inputs, outputs)
+    def body(self, what: str, around: Graph, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> Graph | Refusal:
+        """What an option becomes between these shapes, in a graph around."""
+        rows, columns = (*around.inputs[0][1:], 1, 1)[:2]
+        key = (what, (rows, columns), inputs, outputs)
         known = self._bodies.get(key)
         if known is None:
             if len(self._bodies) >= KEPT:
                 self._bodies.clear()
-            known = self._bodies[key] = self._typed(what, inputs, outputs)
+            known = self._bodies[key] = self._typed(what, (rows, columns), inputs, outputs)
         return known
 
-    def _typed(self, what: str, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> Graph | Refusal:
+    def _typed(
+        self, what: str, extents: Shape, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]
+    ) -> Graph | Refusal:
         if what not in self._options:
             return Refusal("type", f"the space does not know {shown(what)}")
         try:
-            body = self._options[what].on(*inputs, width=outputs[0][0])
+            body = self._options[what].on(*inputs, width=outputs[0][0], extents=extents)
         except UninasError as problem:
             return Refusal("type", problem.diagnostics[0].message)
         if body.output_shapes != outputs:

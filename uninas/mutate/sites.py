@@ -89,7 +89,10 @@ class Site:
             op, wire = OUTPUT, self.graph.outputs[self.index - len(self.graph.nodes)]
         else:
             op, wire = _word(self.node.op), (self.node.inputs or (Wire(INPUT),))[0]
-        return Facts(stage, index, len(self.path), op, self.block or "block", *(*self.graph.shape(wire), 1, 1)[:3])
+        maker = node_of(self.graph, wire.node)
+        after = _word(maker.op) if maker else "input"
+        shape = (*self.graph.shape(wire), 1, 1)[:3]
+        return Facts(stage, index, len(self.path), op, after, self.block or "block", *shape)
 
 
 def _word(op: Operator) -> str:

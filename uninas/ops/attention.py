@@ -72,11 +72,14 @@ class RelPosBias(Op, name="rel_pos_bias", family="attention"):
     """Adds a learned number to every entry of a map, by the offset between its two positions (Liu et al. 2021, Swin).
 
     The positions lie on a grid of height x width. The table has one entry per offset and is shared by all rows of the
-    map: index (dy + height - 1) (2 width - 1) + dx + width - 1, offsets counted from the key to the query.
+    map: index (dy + height - 1) (2 width - 1) + dx + width - 1, offsets counted from the key to the query. A table for
+    another grid, where it was trained, is resized bilinearly in use (Dai et al. 2021, CoAtNet).
     """
 
     height: int = attr("height of the grid; 0: as the map and the width say, a square if both are 0", default=0, low=0)
     width: int = attr("width of the grid; 0: as the map and the height say, a square if both are 0", default=0, low=0)
+    table_height: int = attr("height of the grid of the table; 0: as the grid", default=0, low=0, later=True)
+    table_width: int = attr("width of the grid of the table; 0: as the grid", default=0, low=0, later=True)
 
     def grid(self, x: Shape) -> tuple[int, int]:
         """Height and width of the grid of positions; raises ShapeError when the map has other positions."""
@@ -88,19 +91,23 @@ class RelPosBias(Op, name="rel_pos_bias", family="attention"):
             raise ShapeError(f"expected a map between the positions of a {grid} grid, but got {show_shape(x)}")
         return h, w
 
+    def table(self, x: Shape) -> tuple[int, int]:
+        """Height and width of the grid that the table is for."""
+        return self.table_height or self.grid(x)[0], self.table_width or self.grid(x)[1]
+
     def shape(self, x: Shape) -> Shape:
         self.grid(x)
         return x
 
     def params(self, x: Shape) -> int:
-        h, w = self.grid(x)
+        h, w = self.table(x)
         return (2 * h - 1) * (2 * w - 1)
 
     def elementwise(self, x: Shape) -> int:
         return size(x)
 
     def emit(self, nn: Any, x: Shape) -> Any:
-        return nn.RelPosBias(*self.grid(x))
+        return nn.RelPosBias(*self.grid(x), *self.table(x))
 
 
 class Mask(Op, name="mask", family="attention"):

@@ -94,6 +94,8 @@ class Attr:
     choices: tuple[str, ...] = ()
     channels: bool = False
     """The value counts channels, so that a printer may write it relative to C."""
+    later: bool = False
+    """It came after the first release: at its default it is left out of the canonical text, so that keys stay."""
 
     @property
     def required(self) -> bool:
@@ -132,9 +134,10 @@ def attr(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     channels: bool = False,
+    later: bool = False,
 ) -> Any:
     """Declare an attribute: its meaning, default and domain."""
-    metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "channels": channels}
+    metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "channels": channels, "later": later}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -253,7 +256,9 @@ class Op:
     @fact
     def canonical(self) -> str:
         """The operation with every attribute written out."""
-        return f"{self.name}({', '.join(f'{a.name}={show_value(getattr(self, a.name))}' for a in self.attrs)})"
+        values = ((a, getattr(self, a.name)) for a in self.attrs)
+        written = (f"{a.name}={show_value(value)}" for a, value in values if not (a.later and value == a.default))
+        return f"{self.name}({', '.join(written)})"
 
     def __str__(self) -> str:
         """The operation as a person writes it: defaults left out."""

@@ -123,19 +123,33 @@ class ClassToken(Op, name="class_token", family="shape"):
 
 
 class PosEmbed(Op, name="pos_embed", family="shape"):
-    """Adds a learned tensor of the input's shape (Dosovitskiy et al. 2021, ViT)."""
+    """Adds a learned tensor of the input's shape (Dosovitskiy et al. 2021, ViT).
+
+    A tensor that was trained on a map of another size keeps it: `table_height` and `table_width` name that size, and
+    the tensor is resized bicubically whenever it is used. Of tokens laid out in a row only the number can be named.
+    """
+
+    table_height: int = attr("height of the learned tensor; 0: as the input", default=0, low=0, later=True)
+    table_width: int = attr("width of the learned tensor; 0: as the input", default=0, low=0, later=True)
+
+    def table(self, x: Shape) -> Shape:
+        """The shape of the learned tensor."""
+        if len(x) == 1 and (self.table_height or self.table_width):
+            raise ShapeError("expected no height and width of a table for a vector")
+        return x if len(x) == 1 else (x[0], self.table_height or x[1], self.table_width or x[2])
 
     def shape(self, x: Shape) -> Shape:
+        self.table(x)
         return x
 
     def params(self, x: Shape) -> int:
-        return size(x)
+        return size(self.table(x))
 
     def elementwise(self, x: Shape) -> int:
         return size(x)
 
     def emit(self, nn: Any, x: Shape) -> Any:
-        return nn.PosEmbed(x)
+        return nn.PosEmbed(x, self.table(x))
 
 
 class ChannelShuffle(Op, name="channel_shuffle", family="shape"):

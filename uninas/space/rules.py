@@ -14,7 +14,8 @@ from uninas.graph import Graph
 class MoveOption:
     """What a move may put somewhere: a chain of steps that types itself for the shapes it meets.
 
-    `on` takes these and, as `width`, the channels that the result shall have; it raises UninasError when it cannot.
+    `on` takes these and, as `width`, the channels that the result shall have, as `extents` the height and width of what
+    flows into the block around; it raises UninasError when it cannot.
     """
 
     text: str
@@ -33,6 +34,8 @@ class Facts:
     """how many blocks lie around the site"""
     op: str
     """the operation or block that stands there, or 'out'"""
+    after: str
+    """the operation or block that its first input comes from, or 'input' where that is the block's own"""
     block: str
     """the block that it stands in"""
     C: int

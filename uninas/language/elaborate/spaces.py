@@ -16,7 +16,7 @@ from uninas.language.scope import Callee, Scope, Symbol, Value
 from uninas.ops.op import REGISTRY, Shape
 from uninas.space import PATIENCE, Budget, Choice, Decide, Facts, Limit, MoveOption, MoveRule, Space
 
-SOMEWHERE = Facts(0, 0, 2, "conv", "block", *PROBE)  # a site on which filters are tried
+SOMEWHERE = Facts(0, 0, 2, "conv", "input", "block", *PROBE)  # a site on which filters are tried
 MAX_PATIENCE = 1_000_000
 MAX_KEPT = 10_000  # graphs and keys kept for the next member of a space
 
@@ -141,9 +141,11 @@ def _rule(move: ast.Move, module: Module) -> MoveRule:
 
 
 def _option(chain: ast.Chain, module: Module, known: Mapping[str, Value]) -> MoveOption:
-    def on(*shapes: Shape, width: int = 0) -> Graph:
+    def on(*shapes: Shape, width: int = 0, extents: Shape = ()) -> Graph:
         run, scope = Elaborator(None), Scope(module, None)
-        for name, value in {**known, "width": width or shapes[0][0]}.items():
+        rows, columns = extents or (*shapes[0][1:], 1, 1)[:2]
+        place = {"width": width or shapes[0][0], "rows": rows, "columns": columns}
+        for name, value in {**known, **place}.items():
             scope.bind(name, value)
         return run.collected(lambda: run.chain_graph(chain, shapes, scope, "inserted"))
 

@@ -36,7 +36,7 @@ class Insert(Edit, kind="insert"):
         if not has(graph, self.after):
             return Refusal("site", f"there is no wire {self.named(self.after)}")
         shape = graph.shape(self.after)
-        body = moves.body(self.what, (shape,), (shape,))
+        body = moves.body(self.what, graph, (shape,), (shape,))
         return body if isinstance(body, Refusal) else inserted(graph, body, self.after, self.before)
 
 

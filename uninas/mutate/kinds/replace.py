@@ -32,7 +32,7 @@ class Replace(Edit, kind="replace"):
         node = node_of(graph, self.node)
         if node is None:
             return Refusal("site", f"there is no node {self.named((self.node, 0))}")
-        body = moves.body(self.what, graph.input_shapes(node), graph.shapes(self.node))
+        body = moves.body(self.what, graph, graph.input_shapes(node), graph.shapes(self.node))
         return body if isinstance(body, Refusal) else substituted(graph, self.node, body)
 
 

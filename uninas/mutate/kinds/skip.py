@@ -52,7 +52,7 @@ class Skip(Edit, kind="skip"):
             return Refusal("type", f"{self.named(self.source)} and {self.named(self.target)} differ in shape")
         if behind(graph, self.source) > behind(graph, self.target):
             return Refusal("site", f"{self.named(self.source)} comes after {self.named(self.target)}")
-        body = moves.body(self.what, (shape, shape), (shape,)) if self.what else _sum(shape)
+        body = moves.body(self.what, graph, (shape, shape), (shape,)) if self.what else _sum(shape)
         if isinstance(body, Refusal):
             return body
         new, (end,) = inlined(body, (self.target, self.source), {INPUT, *graph.position})

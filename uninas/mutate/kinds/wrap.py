@@ -50,7 +50,7 @@ class Wrap(Edit, kind="wrap"):
         if not has(graph, self.after) or not (self.node is None or self.node in graph.position):
             return Refusal("site", f"there is no wire {self.named(self.after)}, or no node {self.node}")
         shape = graph.shape(self.after)
-        form = moves.body(self.what, (shape,), (shape,))
+        form = moves.body(self.what, graph, (shape,), (shape,))
         if isinstance(form, Refusal):
             return form
         if self.node is None:
