@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from uninas import ops
+from uninas import initial, ops
 from uninas.backend import layers
 from uninas.errors import UninasError
 from uninas.ops.activation import Gelu, LeakyRelu, Softmax
@@ -706,14 +706,14 @@ def test_the_torch_scheme_draws_as_torch_does(kind):
 def test_every_weight_is_initialised_and_only_by_the_generator(op, shapes):
     made = op.emit(layers, *shapes)
     states = []
-    for filler, scheme in itertools.product((math.nan, 1e9), layers.SCHEMES):
+    for filler, scheme in itertools.product((math.nan, 1e9), initial.SCHEMES):
         for value in (*made.parameters(), *made.buffers()):
             if value.is_floating_point():
                 value.data.fill_(filler)
         layers.initialise(made, scheme, seeded(7))
         states.append({name: value.clone() for name, value in made.state_dict().items()})
         assert all(value.abs().max() < 100 for value in states[-1].values())
-    half = len(layers.SCHEMES)
+    half = len(initial.SCHEMES)
     assert all(torch.equal(a[k], b[k]) for a, b in zip(states[:half], states[half:], strict=True) for k in a)
 
 
@@ -729,7 +729,7 @@ def test_an_unknown_scheme_is_explained():
     with pytest.raises(UninasError) as caught:
         layers.initialise(nn.Linear(1, 1), "kaiming_fanout", seeded())
     assert caught.value.code == "UNI060"
-    assert "expected init to be default, kaiming_fan_out" in str(caught.value)
+    assert "expected init to be default, kaiming_normal_fan_in" in str(caught.value)
     assert "did you mean 'kaiming_fan_out'?" in str(caught.value)
 
 

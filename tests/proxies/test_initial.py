@@ -7,7 +7,9 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from uninas import UninasError, create_model
+from uninas import UninasError, create_model, load
+from uninas.backend import layers
+from uninas.initial import NAMES
 from uninas.proxies import OWN, SCHEMES, initialise, score
 
 VARIANCES = {  # of a layer with 64 inputs and 32 outputs
@@ -17,6 +19,7 @@ VARIANCES = {  # of a layer with 64 inputs and 32 outputs
     "kaiming_uniform_fan_out": 2 / 32,
     "xavier_normal": 2 / 96,
     "xavier_uniform": 2 / 96,
+    "trunc_normal": 0.02**2,
     "torch": 1 / (3 * 64),
 }
 
@@ -26,10 +29,27 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def test_every_scheme_is_checked():
-    assert VARIANCES.keys() == SCHEMES.keys()
+    assert {*VARIANCES, "default"} == SCHEMES.keys()
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+def test_one_name_means_the_same_in_a_network_a_model_and_a_score():
+    for name in NAMES:
+        ours, theirs = nn.Conv2d(6, 40, 3), nn.Conv2d(6, 40, 3)
+        initialise(ours, name, seeded(3))
+        layers.initialise(theirs, name, seeded(3))
+        assert torch.equal(ours.weight, theirs.weight) and torch.equal(ours.bias, theirs.bias)
+        text = f"network n {{ input 3 x 8 x 8 init {name} stem conv(4, 3) -> relu head global_avg_pool -> linear(3) }}"
+        assert load(text).init == name
+
+
+def test_the_default_scheme_is_another_for_linear_layers():
+    for kind, layer in {"conv": nn.Conv2d(16, 32, 2), "linear": nn.Linear(64, 320)}.items():
+        initialise(layer, "default", seeded())
+        variance = 2 / (32 * 4) if kind == "conv" else 0.02**2
+        assert float(layer.weight.detach().std()) == pytest.approx(math.sqrt(variance), rel=0.06)
+
+
+@pytest.mark.parametrize("scheme", VARIANCES)
 @pytest.mark.parametrize(
     "layer",
     [
@@ -136,7 +156,7 @@ def test_folded_heads_have_the_fans_of_one(fold: bool):
 
 
 def test_an_unknown_scheme_is_an_error():
-    with pytest.raises(UninasError, match=r"no scheme of initial weights xavier\n.*did you mean 'xavier_normal'"):
-        initialise(nn.Linear(2, 2), "xavier", seeded())
+    with pytest.raises(UninasError, match=r"no scheme of initial weights xaviour\n.*did you mean 'xavier'"):
+        initialise(nn.Linear(2, 2), "xaviour", seeded())
     with pytest.raises(UninasError, match="no scheme of initial weights"):
         score("params", nn.Linear(2, 2), torch.ones(1, 2), init="?")

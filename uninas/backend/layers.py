@@ -49,6 +49,8 @@ from torch.nn.functional import pad
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from uninas.errors import did_you_mean, error, shown
+from uninas.initial import NAMES, Fans, fill
+from uninas.initial import scheme as named_scheme
 
 # Every name that an operation or the compiler may use; the first rows are torch's own.
 __all__ = [  # noqa: RUF022
@@ -60,7 +62,7 @@ __all__ = [  # noqa: RUF022
     "PosEmbed", "RelPosBias", "WindowMask", "add", "attention", "band", "call", "channel_shuffle", "concat",
     "concat_tokens", "copies", "crop", "matmul1", "matmul2", "maximum", "multiply", "reshape", "window_merge",
     "window_partition", "zero",
-    "SCHEMES", "initialise", "stack_parts", "stacked", "unstack_parts",
+    "initialise", "stack_parts", "stacked", "unstack_parts",
 ]  # fmt: skip
 
 # ---- functions -----------------------------------------------------------------------------------------------------
@@ -405,62 +407,19 @@ class WindowMask(Module):
 
 # ---- initial weights -----------------------------------------------------------------------------------------------
 
-Draw = Callable[[Tensor, float, float, Generator], object]
-"""Fills the weight of a layer, given its fan-in and fan-out."""
-
-
-def _kaiming_fan_out(weight: Tensor, fan_in: float, fan_out: float, generator: Generator) -> None:
-    weight.normal_(std=math.sqrt(2 / fan_out), generator=generator)
-
-
-def _kaiming_fan_in(weight: Tensor, fan_in: float, fan_out: float, generator: Generator) -> None:
-    weight.normal_(std=math.sqrt(2 / fan_in), generator=generator)
-
-
-def _xavier(weight: Tensor, fan_in: float, fan_out: float, generator: Generator) -> None:
-    bound = math.sqrt(6 / (fan_in + fan_out))
-    weight.uniform_(-bound, bound, generator=generator)
-
-
-def _normal(weight: Tensor, fan_in: float, fan_out: float, generator: Generator) -> None:
-    weight.normal_(std=0.02, generator=generator)
-
-
-def _torch(weight: Tensor, fan_in: float, fan_out: float, generator: Generator) -> None:
-    bound = 1 / math.sqrt(fan_in)
-    weight.uniform_(-bound, bound, generator=generator)
-
-
-SCHEMES: Mapping[str, tuple[Draw, Draw]] = {  # for convolutions, for linear layers
-    "default": (_kaiming_fan_out, _normal),
-    "kaiming_fan_out": (_kaiming_fan_out, _kaiming_fan_out),
-    "kaiming_fan_in": (_kaiming_fan_in, _kaiming_fan_in),
-    "xavier": (_xavier, _xavier),
-    "trunc_normal": (_normal, _normal),
-    "torch": (_torch, _torch),
-}
-
 
 @torch.no_grad()
 def initialise(module: Module, scheme: str, generator: Generator) -> None:
     """Give every layer in `module` its initial weights.
 
-    scheme         convolutions                                linear layers
-    default        N(0, 2 / fan-out) (He et al. 2015)          N(0, 0.02^2)
-    kaiming_...    N(0, 2 / fan-out) or N(0, 2 / fan-in)       the same
-    xavier         U(-b, b), b^2 = 6 / (fan-in + fan-out)      the same (Glorot & Bengio 2010, eq. 16)
-    trunc_normal   N(0, 0.02^2)                                the same
-    torch          U(-b, b), b^2 = 1 / fan-in, also the bias   the same: what torch's layers do by themselves
-
-    Fans of a grouped convolution are those of one group. Biases are zero except under `torch`. Whatever the scheme,
-    normalisations begin as 1 and 0; offset tables and position embeddings as N(0, 0.02^2), a class token as
-    N(0, 1e-12), layer scales with the value they were given. `trunc_normal` cuts nothing off, as in timm, whose cut at
-    2 lies a hundred standard deviations away. Layers of other kinds keep their values. The generator must be on
+    `scheme` is one of `uninas.initial`. Biases are zero except under `torch`. Whatever the scheme, normalisations begin
+    as 1 and 0; offset tables and position embeddings as N(0, 0.02^2), a class token as N(0, 1e-12), layer scales with
+    the value they were given. Layers of other kinds keep their values. The generator must be on
     the device of the weights. Raises UninasError for an unknown scheme.
     """
-    if scheme not in SCHEMES:
-        raise error("UNI060", f"expected init to be {', '.join(SCHEMES)}, but got {shown(scheme)}", None,
-                    did_you_mean(str(scheme), SCHEMES))  # fmt: skip
+    if scheme not in NAMES:
+        raise error("UNI060", f"expected init to be {', '.join(NAMES)}, but got {shown(scheme)}", None,
+                    did_you_mean(str(scheme), NAMES))  # fmt: skip
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             _draw(layer, scheme, generator)
@@ -473,12 +432,14 @@ def initialise(module: Module, scheme: str, generator: Generator) -> None:
 def _draw(layer: nn.Conv2d | nn.Linear, scheme: str, generator: Generator) -> None:
     convolution = isinstance(layer, nn.Conv2d)
     out, into, *kernel = layer.weight.shape[-4 if convolution else -2 :]  # a stacked layer has one axis more
-    fan_in = into * math.prod(kernel)
-    fan_out = out * math.prod(kernel) / (layer.groups if isinstance(layer, nn.Conv2d) else 1)
-    SCHEMES[scheme][0 if convolution else 1](layer.weight, fan_in, fan_out, generator)
+    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    fans = Fans(into * math.prod(kernel), out * math.prod(kernel) / groups)
+    known = named_scheme(scheme)
+    variance = (known.convolution if convolution else known.linear)(fans)
+    fill(layer.weight, variance, known.uniform, generator)
     if layer.bias is not None:
-        if scheme == "torch":
-            _torch(layer.bias, fan_in, fan_out, generator)
+        if known.biases:
+            fill(layer.bias, variance, known.uniform, generator)
         else:
             layer.bias.zero_()
 

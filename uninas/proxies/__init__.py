@@ -7,6 +7,7 @@
 2.0
 """
 
+from uninas.initial import OWN, SCHEMES
 from uninas.proxies import (  # noqa: F401  (importing them registers their proxies)
     az_nas,
     coherence,
@@ -25,11 +26,12 @@ from uninas.proxies import (  # noqa: F401  (importing them registers their prox
     zen,
     zico,
 )
-from uninas.proxies.base import Proxy, check_options, entry, get, listing, options_of, proxies, proxy, score
+from uninas.proxies.base import Proxy, check_options, entry, get, listing, mean_of, options_of, proxies, proxy, score
 from uninas.proxies.engine.jacobian import Jacobian, Weight, logit_jacobian
 from uninas.proxies.guard import same_structure, untouched, usable_device
-from uninas.proxies.initial import OWN, SCHEMES, initialise
+from uninas.proxies.initial import initialise
 from uninas.proxies.inputs import digest, source
+from uninas.proxies.streams import stream
 from uninas.proxies.types import Batch, ProxyError, Score
 
 __all__ = [
@@ -48,12 +50,14 @@ __all__ = [
     "initialise",
     "listing",
     "logit_jacobian",
+    "mean_of",
     "options_of",
     "proxies",
     "proxy",
     "same_structure",
     "score",
     "source",
+    "stream",
     "untouched",
     "usable_device",
 ]

@@ -15,7 +15,7 @@ import inspect
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from types import MappingProxyType
@@ -25,8 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from uninas.errors import did_you_mean, shown
+from uninas.initial import OWN
 from uninas.proxies.guard import _ordinary, _plain_module, float32_products, untouched
-from uninas.proxies.initial import OWN, initialise
+from uninas.proxies.initial import initialise
+from uninas.proxies.streams import stream
 from uninas.proxies.types import Batch, Direction, Initial, Inputs, Measured, ProxyError, Score, Source
 from uninas.scores.aggregate import AGGREGATES
 
@@ -165,7 +167,7 @@ def score(
     name: str,
     module: nn.Module,
     batch: Tensor | Inputs | Source,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
     *,
     repeats: int = 1,
     init: str | Initial = OWN,
@@ -177,10 +179,12 @@ def score(
     draws it (see `proxies.inputs`). `init` gives the module new weights first: a scheme of `proxies.initialise`, or a
     function; by default it is scored as it is.
 
-    All randomness comes from `generator`: first the weights, then the batch, then what the proxy itself draws. Without
-    one it is a fresh generator seeded with 0, so equal calls give equal scores. With `repeats` of k > 1, all that is
-    done k times over, with k generators seeded from it: what is given as it is (weights under "own", a batch of
-    tensors) is the same each time, and what is drawn is drawn anew.
+    All randomness comes from `generator`. An integer is a seed of the protocol that all commands keep to: weights,
+    batch, and what the proxy itself draws, come each from a stream of its own (`stream(seed, "weights")`, "images", and
+    the name of the proxy). From a torch.Generator they come one after the other. Without one, a fresh generator is
+    seeded with 0, so equal calls give equal scores. With `repeats` of k > 1, all that is done k times over, with the
+    seeds s, s + 1, ..., or with k generators seeded from the one given: what is given as it is (weights under "own", a
+    batch of tensors) is the same each time, and what is drawn is drawn anew.
 
     The module's weights, buffers, gradients, modes and `requires_grad` and torch's global random state are the same
     afterwards. Raises ProxyError for an unknown proxy or option and where a score does not exist.
@@ -191,21 +195,38 @@ def score(
     options = options_of(name, options)
     if repeats < 1:
         raise ProxyError(f"expected at least 1 repeat, but got {repeats}")
-    generator = generator or torch.Generator().manual_seed(0)
-    generators = [generator] if repeats == 1 else _spawned(generator, repeats)
+    draws = _draws(name, torch.Generator().manual_seed(0) if generator is None else generator, repeats)
+    return mean_of([_once(chosen, module, batch, init, each, options) for each in draws])
 
-    runs = [_once(chosen, module, batch, init, each, options) for each in generators]
-    values, parts, seconds = zip(*runs, strict=True)
-    shared = [part for part in parts[0] if all(part in one for one in parts)]
+
+def mean_of(scores: Sequence[Score]) -> Score:
+    """The mean of several scores of a module by the same proxy, with their spread."""
+    first = scores[0]
+    values = [score.value for score in scores]
+    shared = [part for part in first.components if all(part in one.components for one in scores)]
+    means = {part: statistics.fmean(one.components[part] for one in scores) for part in shared}
     return Score(
-        name,
+        first.name,
         statistics.fmean(values),
-        chosen.direction,
-        MappingProxyType({part: statistics.fmean(one[part] for one in parts) for part in shared}),
-        sum(seconds),
-        statistics.stdev(values) if repeats > 1 else None,
-        repeats,
+        first.direction,
+        MappingProxyType(means),
+        sum(score.seconds for score in scores),
+        statistics.stdev(values) if len(scores) > 1 else None,
+        len(scores),
     )
+
+
+def _draws(name: str, seed: torch.Generator | int, repeats: int) -> Iterator[Draws]:
+    """What weights, batch and proxy are drawn from, time after time."""
+    if isinstance(seed, int):
+        for number in range(seed, seed + repeats):
+            yield stream(number, "weights"), stream(number, "images"), stream(number, name)
+    else:
+        for generator in [seed] if repeats == 1 else _spawned(seed, repeats):
+            yield generator, generator, generator
+
+
+Draws = tuple[torch.Generator, torch.Generator, torch.Generator]
 
 
 def _once(
@@ -213,16 +234,17 @@ def _once(
     module: nn.Module,
     batch: Tensor | Inputs | Source,
     init: str | Initial,
-    generator: torch.Generator,
+    draws: Draws,
     options: Mapping[str, Any],
-) -> tuple[float, Mapping[str, float], float]:
-    """Value, components and seconds of one score. Raises ProxyError if a number is not finite."""
+) -> Score:
+    """One score. Raises ProxyError if a number is not finite."""
+    weights, images, generator = draws
     with _ordinary(), untouched(module), float32_products():
         if isinstance(init, str):
-            initialise(module, init, generator)
+            initialise(module, init, weights)
         else:
-            init(module, generator)
-        inputs = _inputs(module, batch, generator)
+            init(module, weights)
+        inputs = _inputs(module, batch, images)
         options = _labelled(chosen, options, inputs)
         start = time.perf_counter()
         value, components = chosen.measure(module, tuple(inputs), generator, **options)
@@ -230,7 +252,7 @@ def _once(
     for label, number in {"score": value, **components}.items():
         if not math.isfinite(number):
             raise ProxyError(f"proxy '{chosen.name}' has no finite value for this module: its {label} is {number}")
-    return float(value), components, seconds
+    return Score(chosen.name, float(value), chosen.direction, MappingProxyType(dict(components)), seconds)
 
 
 def _spawned(generator: torch.Generator, count: int) -> list[torch.Generator]:

@@ -10,8 +10,6 @@ True
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,53 +18,26 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 
 from uninas.errors import did_you_mean, error, shown
-
-
-class Fans(NamedTuple):
-    """How many inputs an output of a layer sums over, and how many outputs an input goes to."""
-
-    into: float
-    out: float
-
-
-Variance = Callable[[Fans], float]
-
-SCHEMES: Mapping[str, tuple[Variance, bool]] = {  # the variance of a weight, and whether it is uniform
-    "kaiming_normal_fan_in": (lambda fans: 2 / fans.into, False),
-    "kaiming_normal_fan_out": (lambda fans: 2 / fans.out, False),
-    "kaiming_uniform_fan_in": (lambda fans: 2 / fans.into, True),
-    "kaiming_uniform_fan_out": (lambda fans: 2 / fans.out, True),
-    "xavier_normal": (lambda fans: 2 / (fans.into + fans.out), False),
-    "xavier_uniform": (lambda fans: 2 / (fans.into + fans.out), True),
-    "torch": (lambda fans: 1 / (3 * fans.into), True),
-}
-
-OWN = "own"
-"""The name for weights as they are."""
+from uninas.initial import NAMES, OWN, Fans, fill
+from uninas.initial import scheme as named_scheme
 
 
 @torch.no_grad()
 def initialise(module: nn.Module, scheme: str, generator: torch.Generator) -> None:
     """Give the layers of `module` initial weights of the scheme.
 
-    own                              nothing changes
-    kaiming_normal_fan_in, _fan_out  N(0, 2 / fan)             (He et al. 2015, equations 10 and 14)
-    kaiming_uniform_fan_in, ...      U(-b, b), b^2 = 6 / fan
-    xavier_normal                    N(0, 2 / (fan-in + fan-out))
-    xavier_uniform                   U(-b, b), b^2 = 6 / (fan-in + fan-out)    (Glorot & Bengio 2010, equation 16)
-    torch                            U(-b, b), b^2 = 1 / fan-in, also the bias: what torch's layers do by themselves
-
-    Weights are those of convolutions, linear layers and the projections of `nn.MultiheadAttention`; fans of a grouped
-    convolution are those of one group. Their biases become 0, except under `torch`. Norms of all kinds begin with
-    weight 1, bias 0 and fresh statistics. Everything else (embeddings, layer scales, bare parameters) stays as it is.
-    The published VKDNW scores of NAS-Bench-201 use `kaiming_normal_fan_in`, NAS-Bench-Suite-Zero `torch`.
+    It is one of `uninas.initial`, or `own`, under which nothing changes. Weights are those of convolutions, linear
+    layers and the projections of `nn.MultiheadAttention`. Their biases become 0, except under `torch`. Norms of all
+    kinds begin with weight 1, bias 0 and fresh statistics. Everything else (embeddings, layer scales, bare parameters)
+    stays as it is. The published VKDNW scores of NAS-Bench-201 use `kaiming_normal_fan_in`, NAS-Bench-Suite-Zero
+    `torch`.
 
     A generator of another device draws there. Raises UninasError (UNI010) for an unknown scheme.
     """
     if scheme == OWN:
         return
-    if scheme not in SCHEMES:
-        names = (OWN, *SCHEMES)
+    if scheme not in NAMES:
+        names = (OWN, *NAMES)
         hint = did_you_mean(scheme, names) or f"there are {', '.join(names)}"
         raise error("UNI010", f"there is no scheme of initial weights {shown(scheme)}", None, hint)
     for layer in module.modules():
@@ -99,11 +70,12 @@ def _attention(layer: nn.MultiheadAttention, scheme: str, generator: torch.Gener
 def _fill(
     layer: nn.Module, name: str, bias: Tensor | None, fans: Fans, scheme: str, generator: torch.Generator
 ) -> None:
-    variance, uniform = SCHEMES[scheme]
-    assign(layer, name, _drawn(getattr(layer, name), variance(fans), uniform, generator))
+    known = named_scheme(scheme)
+    variance = (known.convolution if isinstance(layer, _ConvNd) else known.linear)(fans)
+    assign(layer, name, _drawn(getattr(layer, name), variance, known.uniform, generator))
     if bias is not None:
-        if scheme == "torch":
-            bias.copy_(_drawn(bias, variance(fans), uniform, generator))
+        if known.biases:
+            bias.copy_(_drawn(bias, variance, known.uniform, generator))
         else:
             bias.zero_()
 
@@ -124,19 +96,13 @@ def assign(layer: nn.Module, name: str, value: Tensor) -> None:
 
 
 def _drawn(like: Tensor, variance: float, uniform: bool, generator: torch.Generator) -> Tensor:
-    drawn = torch.empty(like.shape, dtype=like.dtype, device=generator.device)
-    if uniform:
-        bound = math.sqrt(3 * variance)
-        drawn.uniform_(-bound, bound, generator=generator)
-    else:
-        drawn.normal_(std=math.sqrt(variance), generator=generator)
-    return drawn
+    return fill(torch.empty(like.shape, dtype=like.dtype, device=generator.device), variance, uniform, generator)
 
 
 def _neutral(norm: nn.Module) -> None:
     if isinstance(norm, _NormBase):
         norm.reset_running_stats()
-    for name, fill in (("weight", 1.0), ("bias", 0.0)):
+    for name, value in (("weight", 1.0), ("bias", 0.0)):
         tensor = getattr(norm, name, None)
         if isinstance(tensor, Tensor):
-            tensor.fill_(fill)
+            tensor.fill_(value)

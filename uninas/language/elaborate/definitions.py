@@ -8,6 +8,7 @@ from typing import Any
 from uninas.errors import Span, UninasError, did_you_mean, error, shown
 from uninas.graph import Block, Graph
 from uninas.graph.builder import Builder
+from uninas.initial import NAMES
 from uninas.language import tree as ast
 from uninas.language.elaborate.core import MAX_DEPTH, MAX_OPTIONS, Exhausted
 from uninas.language.elaborate.steps import Steps
@@ -17,8 +18,6 @@ from uninas.ops.op import Shape, show_shape
 from uninas.space import METRICS, Limit
 
 PROBE: Shape = (64, 56, 56)  # the input of a block that is looked at alone and names none
-
-INITS = ("default", "kaiming_fan_out", "kaiming_fan_in", "xavier", "trunc_normal", "torch")
 
 
 class Elaborator(Steps):
@@ -187,12 +186,12 @@ class Elaborator(Steps):
 
     @staticmethod
     def init(member: ast.Init) -> str:
-        if member.scheme.text not in INITS:
+        if member.scheme.text not in NAMES:
             raise error(
                 "UNI010",
                 f"unknown scheme of initial weights {member.scheme.text}",
                 member.scheme.span,
-                did_you_mean(member.scheme.text, INITS) or f"there are {', '.join(INITS)}",
+                did_you_mean(member.scheme.text, NAMES) or f"there are {', '.join(NAMES)}",
             )
         return member.scheme.text
 
