@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from bench_vkdnw import ours, reverse_mode
 from torch import nn
+from uninas.ranking.pool import done
 
 import uninas
 from uninas import proxies
@@ -35,7 +36,6 @@ from uninas.proxies.initial import initialise
 from uninas.proxies.vkdnw import chosen_weights
 from uninas.ranking.members import dataset
 from uninas.ranking.nasbench201 import official_order, string_of
-from uninas.ranking.pool import done
 from uninas.ranking.scoring import Job, Scorer, died
 from uninas.scores.aggregate import parts_of
 

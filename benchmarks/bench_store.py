@@ -22,8 +22,9 @@ from pathlib import Path
 from uninas.cli.runs import state
 from uninas.language.printer import dumps
 from uninas.search.ask import Search
+from uninas.search.front import front
 from uninas.search.store import _COLUMNS, _INSERT, Candidate, Store, _row
-from uninas.search.top import front, merit_rows, top
+from uninas.search.top import merit_rows, top
 
 MODELS = 300  # real ones
 BATCH, SINGLE = 1000, 2000  # candidates written together; candidates written one by one and timed

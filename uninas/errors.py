@@ -7,6 +7,7 @@ A `Diagnostic` is one mistake; a `UninasError` carries one or more of them. Ever
 from __future__ import annotations
 
 import difflib
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -137,7 +138,7 @@ class UninasError(Exception):
         return self.diagnostics[0].code
 
     def __str__(self) -> str:
-        return "\n\n".join(str(diagnostic) for diagnostic in self.diagnostics)
+        return visible("\n\n".join(str(diagnostic) for diagnostic in self.diagnostics))
 
 
 def error(code: str, message: str, span: Span | None = None, *notes: str) -> UninasError:
@@ -175,7 +176,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean '{by_folded[close[0]]}'?" if close else ""
 
 
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    r"""A text without characters that command a terminal or turn its writing around: they are spelt out.
+
+    >>> print(visible("a \x1b[2J b"))
+    a \x1b[2J b
+    """
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def shown(value: object, limit: int = 60) -> str:
-    """A user's value inside a message: one line, never longer than `limit` characters."""
-    text = str(value).replace("\n", "\\n")
+    """A user's value inside a message: one line of visible characters, never longer than `limit`."""
+    text = visible(str(value).replace("\n", "\\n"))
     return text if len(text) <= limit else text[: limit - 3] + "..."

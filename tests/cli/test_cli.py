@@ -261,7 +261,7 @@ def test_score_says_what_is_wrong(good):
     assert "expected the option scalars of vkdnw to be like 1, but got many" in fail(
         "score", good, "--option", "scalars=many"
     )
-    assert "did you mean 'xavier_normal'?" in fail("score", good, "--init", "xavier")
+    assert "did you mean 'xavier'?" in fail("score", good, "--init", "xaviour")
     assert "cannot use the device toaster" in fail("score", good, "--device", "toaster")
     assert "expected an input 'normal'" in fail("score", good, "--input", "noise")
     assert run("score", good, "--option", "scalars").exit_code == 2

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from uninas.cli.main import cli
-from uninas.ranking.scoring import Scorer
+from uninas.ranking.scoring import Work
 from uninas.ranking.store import Store
 
 FILES = {"metrics.csv", "metrics.json", "ranking.sqlite", "scores.csv", "scores_easy.png", "scores_hard.png"}
@@ -70,9 +70,10 @@ def test_the_figures_agree_everywhere(arguments, folder):
 def test_the_same_command_computes_nothing_twice(arguments, folder, monkeypatch):
     run(*arguments)
     before = (folder / "scores.csv").read_text()
-    monkeypatch.setattr(Scorer, "__call__", lambda self, job: pytest.fail("scored again"))
+    monkeypatch.setattr(Work, "outcome", lambda *_: pytest.fail("scored again"))
     assert "10 of them are there" in run(*arguments)
-    assert "10 of them are there" in run("--resume", "-o", folder)
+    assert "10 of them are there" in run("--resume", "--trust", "-o", folder)
+    assert "which is not in its folder" in run("--resume", "-o", folder, code=1)
     assert (folder / "scores.csv").read_text() == before
 
 
@@ -123,7 +124,8 @@ def test_published_scores_are_compared_by_their_keys(arguments, folder, tmp_path
         (["-o", "nowhere"], 2, "name a table"),
         (["--resume", "-o", "nowhere"], 1, "there is no ranking in nowhere"),
         (["--table", "nowhere.csv", "-o", "nowhere"], 1, "error[UNI001]: cannot read nowhere.csv"),
-        (["--option", "vkdnw=3", "-o", "nowhere"], 2, "expected PROXY.NAME=VALUE, but got 'vkdnw=3'"),
+        (["--option", "vkdnw", "-o", "nowhere"], 2, "expected NAME=VALUE or PROXY.NAME=VALUE, but got vkdnw"),
+        (["--option", "vkdnw.=3", "-o", "nowhere"], 2, "expected NAME=VALUE or PROXY.NAME=VALUE"),
     ],
 )
 def test_mistakes_are_explained(arguments, code, message, tmp_path, monkeypatch):
@@ -131,11 +133,11 @@ def test_mistakes_are_explained(arguments, code, message, tmp_path, monkeypatch)
     assert message in run(*arguments, code=code)
 
 
-def test_options_reach_their_proxy(arguments, folder, monkeypatch):
-    seen = []
-    monkeypatch.setattr(Scorer, "check", lambda self, names: seen.append(self.options) or dict.fromkeys(names, "lower"))
-    run(*arguments, "--option", "vkdnw.max_tensors=5", "--option", "vkdnw.name=text", "--limit", 2)
-    assert seen == [{"vkdnw": {"max_tensors": 5, "name": "text"}}]
+def test_options_reach_their_proxies(arguments, folder):
+    run(*arguments, "--proxy", "vkdnw,naswot", "--option", "vkdnw.scalars=2", "--option", "max_tensors=5", "--limit", 2)
+    with Store(folder, read_only=True) as store:
+        options = {name: json.loads(one) for name, one in store.db.execute("SELECT name, options FROM proxies")}
+    assert options["vkdnw"] == {"scalars": 2, "max_tensors": 5} and "scalars" not in options["naswot"]
 
 
 def test_images_are_of_all_proxies_or_of_one(arguments, folder):
@@ -157,5 +159,5 @@ def test_a_kill_leaves_a_ranking_that_goes_on(arguments, folder, tmp_path):
     _, errors = process.communicate()
     assert process.returncode in (130, 0), errors  # 0: it was done before the signal came
     assert "Traceback" not in errors
-    run("--resume", "-o", folder)
+    run("--resume", "--trust", "-o", folder)
     assert (folder / "scores.csv").read_text() == (whole / "scores.csv").read_text()

@@ -13,9 +13,11 @@ from uninas import UninasError, proxies
 from uninas.ranking import report
 from uninas.ranking.members import builder, dataset
 from uninas.ranking.run import Ranking, Settings
-from uninas.ranking.scoring import Job, Scorer, died, failed
+from uninas.ranking.scoring import Job, Work, failed, lost
 from uninas.ranking.store import FILE, Store
+from uninas.runs.workers import Loss
 from uninas.scores.aggregate import AGGREGATES, parts_of
+from uninas.scores.objectives import Recipe
 
 PROXIES = ("vkdnw", "params", "naswot")
 
@@ -25,6 +27,12 @@ def settings(space, table):
     return Settings(
         table=str(table), space=str(space), datasets=("easy", "hard"), proxies=PROXIES, seeds=2, batch_size=3
     )
+
+
+def worker(space, sets, names, batch_size, **more):
+    """What a worker does with a job."""
+    recipe = Recipe((names,), batch_size, init="kaiming_normal_fan_in", **more)
+    return Work(str(space), space.parent, sets, recipe)(0).work
 
 
 def finished(folder, settings, workers=1):
@@ -74,11 +82,11 @@ def test_what_died_is_tried_again_and_what_failed_is_not(tmp_path, settings):
     whole = finished(tmp_path / "whole", settings)
     with Ranking(tmp_path / "run", settings) as ranking:
         first, second = ranking.jobs[:2]
-        ranking.store.add(died(first))
-        ranking.store.add(failed(second, "too odd"))
+        ranking.store.add(lost(first, Loss("crash", "the worker died", "worker 0", 0.0, 1.0)))
+        ranking.store.add(failed(second, "error", "too odd"))
     with Ranking(tmp_path / "run", settings) as ranking:
         assert first in ranking.jobs and second not in ranking.jobs
-        ranking.store.add(died(second))
+        ranking.store.add(lost(second, Loss("crash", "the worker died", "worker 0", 0.0, 1.0)))
     assert finished(tmp_path / "run", settings) == whole
 
 
@@ -88,7 +96,7 @@ def test_processes_give_the_scores_of_one_process(tmp_path, settings):
 
 def test_a_score_depends_on_the_seed_and_not_on_other_proxies(space):
     sets = (dataset("easy"),)
-    scorer = Scorer(str(space), space.parent, sets, 4, "kaiming_normal_fan_in")
+    scorer = worker(space, sets, ("l2_norm", "naswot"), 4)
     found = scorer(Job(0, "[1, 0]", "easy", ((3, "l2_norm"), (3, "naswot"), (4, "l2_norm"))))
     values = {(score.seed, score.proxy): score.value for score in found.scores}
     alone = scorer(Job(0, "[1, 0]", "easy", ((3, "l2_norm"),)))
@@ -107,7 +115,7 @@ def test_all_networks_are_scored_with_the_published_settings(space):
         seen.append((module.training, inputs[0].clone(), next(module.parameters()).detach().clone()))
         return 1.0, {}
 
-    scorer = Scorer(str(space), space.parent, (dataset("easy"),), 200, "kaiming_normal_fan_in")
+    scorer = worker(space, (dataset("easy"),), ("looks",), 200)
     try:
         for text, seed in [("[0, 0]", 0), ("[1, 0]", 0), ("[1, 0]", 1)]:
             scorer(Job(0, text, "easy", ((seed, "looks"),)))
@@ -145,11 +153,12 @@ def test_a_proxy_may_have_images_of_its_own(tmp_path, settings):
 def test_pictures_bring_their_labels(tmp_path, space):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "x.npz", x=rng.normal(size=(9, 3, 8, 8)), y=rng.integers(2, size=9))
-    scorer = Scorer(str(space), space.parent, (dataset("easy"),), 9, "kaiming_normal_fan_in",
-                    images={"snip": f"{tmp_path}/x.npz"})  # fmt: skip
     job = Job(0, "[1, 0]", "easy", ((0, "snip"),))
     (known,), (drawn,) = (
-        one(job).scores for one in (scorer, dataclasses.replace(scorer, options={"snip": {"labels": "random"}}))
+        worker(space, (dataset("easy"),), ("snip",), 9, images={"snip": f"{tmp_path}/x.npz"}, options=options)(
+            job
+        ).scores
+        for options in ({}, {"snip.labels": "random"})
     )
     assert known.failure is drawn.failure is None and known.value != drawn.value
 
@@ -204,7 +213,7 @@ def test_a_folder_keeps_to_the_settings_it_was_begun_with(tmp_path, settings, sp
         with pytest.raises(UninasError, match=message) as caught:
             Ranking(tmp_path / "run", dataclasses.replace(settings, **change))
         assert caught.value.code == "UNI070"
-    finished(tmp_path / "run", dataclasses.replace(settings, proxies=("vkdnw",), options={"vkdnw": {"scalars": 2}}))
+    finished(tmp_path / "run", dataclasses.replace(settings, proxies=("vkdnw",), options={"vkdnw.scalars": 2}))
     with pytest.raises(UninasError, match="has scores of vkdnw with other options"):
         Ranking(tmp_path / "run", settings)
     space.write_text(space.read_text().replace("relu", "gelu"))
@@ -222,8 +231,8 @@ def test_a_folder_keeps_to_the_settings_it_was_begun_with(tmp_path, settings, sp
         ({"proxies": ("params+",)}, "there is no proxy ''"),
         ({"proxies": ()}, "expected at least one proxy"),
         ({"datasets": ("easy", "easy:3x9x9")}, "expected different names of data sets"),
-        ({"options": {"vkdnw": {"scalar": 2}}}, "proxy 'vkdnw' has no option 'scalar'"),
-        ({"options": {"zen": {}}}, "there is an option for zen, which is not asked for"),
+        ({"options": {"vkdnw.scalar": 2}}, "has no option 'vkdnw.scalar'"),
+        ({"options": {"zen.noise": 1}}, "has no option 'zen.noise'"),
         ({"images": {"zen": "pink"}}, "there is an input for zen, which is not asked for"),
         ({"images": {"": "nois"}}, "cannot read nois: No such file"),
         ({"init": "kaiming"}, "there is no scheme of initial weights kaiming"),

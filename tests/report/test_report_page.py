@@ -214,7 +214,7 @@ def test_a_text_that_is_damaged_or_bursts_is_left_out(tmp_path, monkeypatch):
     found = data(write_page(folder).read_text())
     assert [change is None for change in found["changes"]] == [False, False, False, True, False]
     assert texts_of({**found, **without(found, 3)})[4] == texts_of({**found, **without(found, 3)})[2]
-    monkeypatch.setattr(reading, "MAX_TEXT", 100)
+    monkeypatch.setattr(store, "MAX_TEXT", 100)
     assert data(write_page(folder).read_text())["changes"] == [None] * 5
 
 
@@ -255,15 +255,8 @@ def test_reading_leaves_the_folder_as_it_was(run, tmp_path):
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     write_page(run, tmp_path / "page.html")
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
-    reader = reading.Reader(run)
-    db = reader.connect()
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        db.execute("DELETE FROM candidates")
-    db.close()
-
-
-def test_the_reader_knows_the_store():
-    assert (reading.FILE, reading.MARK, reading.FORMAT) == (store.FILE, store.MARK, store.FORMAT)
+    with reading.Reader(run).store() as found, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        found.db.execute("DELETE FROM candidates")
 
 
 # ---- ten thousand --------------------------------------------------------------------------------------------------

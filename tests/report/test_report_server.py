@@ -143,7 +143,7 @@ def test_a_port_that_is_taken_is_a_message(run):
 def test_a_run_that_breaks_while_it_is_served_is_a_message(server, run):
     (run / "run.sqlite").write_bytes(b"nothing of the kind")
     status, _, text = ask(server, "/run.json?after=0")
-    assert status == 503 and text.startswith("cannot read")
+    assert status == 503 and text.startswith("cannot use")
 
 
 def test_the_commands_say_what_they_do_and_what_is_wrong(run, tmp_path):

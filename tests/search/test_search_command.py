@@ -24,7 +24,7 @@ from uninas.cli.search import resume, search
 from uninas.errors import UninasError
 from uninas.language.elaborate import build
 from uninas.language.library import load_file
-from uninas.runs import scorer as scoring
+from uninas.runs.scorer import Scorer
 from uninas.search.store import Store
 
 REPORT = {
@@ -182,7 +182,7 @@ def test_mistakes_say_what_to_do_and_leave_nothing(change, message, arguments, f
 
 def test_options_that_make_no_sense_are_refused(arguments, folder):
     assert "expected a number like 30M, but got 'many'" in run(*arguments, "--params-max", "many", code=2)
-    assert "expected NAME=VALUE, but got 'x'" in run(*arguments, "--option", "x", code=2)
+    assert "expected NAME=VALUE or PROXY.NAME=VALUE, but got x" in run(*arguments, "--option", "x", code=2)
     assert "name a space" in run("-o", folder, code=2)
     with pytest.raises(UninasError, match="there is no run in"):
         run("--resume", "-o", folder)
@@ -218,9 +218,9 @@ def test_a_search_by_a_proxy_builds_every_candidate(space_file, folder):
 
 def test_a_score_depends_on_the_seed_alone(make):
     start = make().start
-    score = scoring.ModuleScore(["vkdnw"], 2)
+    score = Scorer(["vkdnw"], 2)
     assert score(start, 1) == score(start, 1) != score(start, 2)
-    assert scoring.ModuleScore(["params"], 2)(start, 1)["score"] == start.cost.params
+    assert Scorer(["params"], 2)(start, 1)["score"] == start.cost.params
 
 
 def test_images_of_another_source_give_other_scores(space_file, folder):
@@ -239,15 +239,13 @@ def test_pictures_bring_their_labels(make, tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "x.npz", x=rng.normal(size=(8, *start.inputs[0])), y=rng.integers(2, size=8))
     images = {"snip": str(tmp_path / "x.npz")}
-    known, drawn = (
-        scoring.ModuleScore(["snip"], 8, images=images, options=options) for options in ({}, {"labels": "random"})
-    )
+    known, drawn = (Scorer(["snip"], 8, images=images, options=options) for options in ({}, {"labels": "random"}))
     assert known(start, 1)["score"] != drawn(start, 1)["score"]
 
 
 def test_further_objectives_are_measured_on_the_same_module(make):
     start = make().start
-    alone, both = scoring.ModuleScore(["vkdnw"], 2), scoring.ModuleScore(["vkdnw", "flops", "latency", "jacov"], 2)
+    alone, both = Scorer(["vkdnw"], 2), Scorer(["vkdnw", "flops", "latency", "jacov"], 2)
     found = both(start, 1)
     assert found["score"] == alone(start, 1)["score"]
     assert found["flops"] == start.cost.flops and found["latency"] > 0 and found["jacov"] < 0
@@ -302,7 +300,7 @@ def test_a_file_and_the_command_line_say_the_same(space_file, tmp_path, quick):
 def test_a_configuration_may_name_one_thing_or_none(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("objectives: flops\nparams_max: null\nasync: true\ncheap: [params]\n")
-    names = {"further", "params_max", "asynchronous", "cheap"}
+    names = {"further": True, "params_max": False, "asynchronous": False, "cheap": True}
     assert read_config(file, names) == {"further": ["flops"], "asynchronous": True, "cheap": ["params"]}
 
 
@@ -390,6 +388,8 @@ def test_shipped_spaces_of_choices_are_searched(folder, quick):
 
 def test_weights_and_biases_is_told_everything(arguments, folder, quick, monkeypatch):
     class Session:
+        id = "abc123"
+
         def __init__(self, **given):
             told.append(given)
 
@@ -401,6 +401,10 @@ def test_weights_and_biases_is_told_everything(arguments, folder, quick, monkeyp
     run(*arguments, "--wandb", "ours")
     assert told[0]["project"] == "ours" and told[0]["config"]["seed"] == 42 and told[-1] == {"exit_code": 0}
     assert [values["number"] for values in told[1:-1]] == list(range(9))
+    seen = list(told)
+    run("--resume", "-o", folder, "--wandb", "ours", "--iterations", 9)
+    assert told[len(seen)]["id"] == "abc123" and told[len(seen)]["resume"] == "allow", "it goes on in the same session"
+    told = seen
     assert told[5]["best"] == max(values["score"] for values in told[1:6])
 
 

@@ -13,10 +13,10 @@ from uninas.errors import UninasError
 from uninas.language.elaborate import build
 from uninas.language.library import load_file
 from uninas.search.executor import Inline
+from uninas.search.front import front
 from uninas.search.run import Run
 from uninas.search.store import FILE, Store
 from uninas.search.tasks import cost_score
-from uninas.search.top import front
 
 
 def shown(command, *arguments):

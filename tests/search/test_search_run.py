@@ -325,7 +325,7 @@ def folder(path):
         (text_file, "the file is damaged"),
         (other_database, "a database of something else"),
         (newer_format, "but it has format 99"),
-        (folder, "cannot use"),
+        (folder, "expected a plain file"),
     ],
 )
 def test_a_file_that_is_no_run_is_refused(spoil, message, tmp_path, make, score):

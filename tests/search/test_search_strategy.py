@@ -12,8 +12,9 @@ from uninas.errors import UninasError, error
 from uninas.scores.aggregate import log_rank_sum
 from uninas.search import pool as pools
 from uninas.search.ask import Search
+from uninas.search.front import crowding, fronts, pareto_order
 from uninas.search.pool import Birth, Pool
-from uninas.search.strategies import STRATEGIES, crowding, fronts, make_strategy, pareto_order
+from uninas.search.strategies import STRATEGIES, make_strategy
 from uninas.search.strategy import Outcome
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,12 +13,11 @@ from uninas.errors import UninasError
 from uninas.language.printer import dumps
 from uninas.runs.process import own_device
 from uninas.scores.objectives import Recipe
-from uninas.search import tasks, workers
-from uninas.search.executor import Execution, Inline, make_executor
+from uninas.search import tasks
+from uninas.search.executor import Execution, Inline, Processes, make_executor
 from uninas.search.run import Run
 from uninas.search.store import Store
-from uninas.search.tasks import Task
-from uninas.search.workers import Workers
+from uninas.search.tasks import Task, warm_up
 
 COSTS = Recipe((("params", "flops"),))
 
@@ -28,7 +26,7 @@ ODD = """
 import os, signal, sys, time
 from pathlib import Path
 from uninas.search import tasks
-from uninas.search import workers
+from uninas.search.executor import Processes
 
 def score(graph, seed):
     if seed == 1:
@@ -54,7 +52,7 @@ if __name__ == "__main__":
     from uninas.search.plan import Settings, make_plan
     from uninas.language.printer import dumps
     plan = make_plan(Settings(space=sys.argv[1], proxy="params"))
-    pool = workers.Workers(Recipe((("params",),)), 2, time_limit=float(sys.argv[2]), memory_limit=1 << 33)
+    pool = Processes(Recipe((("params",),)), 2, time_limit=float(sys.argv[2]), memory_limit=1 << 33)
     for number in range(1, 9):
         pool.submit(tasks.Task(number, plan.start.name, dumps(plan.start, explicit=True), number))
     found = []
@@ -115,14 +113,14 @@ def test_crashes_hangs_and_exhausted_memory_are_failures_of_their_candidate_alon
 
 def test_a_worker_that_is_killed_while_it_waits_is_replaced(make):
     start = make().start
-    pool = Workers(COSTS, 1)
+    pool = Processes(COSTS, 1)
     try:
         for number in range(2):
-            before = pool.processes
+            before = pool.workers.processes
             os.kill(before[0], signal.SIGKILL)
             pool.submit(task(start, number))
             assert gathered(pool, 1)[0].score == start.cost.params
-            assert pool.processes != before
+            assert pool.workers.processes != before
     finally:
         pool.close()
 
@@ -135,28 +133,13 @@ def test_what_a_first_score_costs_is_nobodys_time(monkeypatch):
         told.append(graph.name)
         raise RuntimeError
 
-    monkeypatch.setattr(workers, "score_functions", lambda recipe: ([score, score], {}))
-    monkeypatch.setattr(workers, "threading", SimpleNamespace(Thread=lambda **_: SimpleNamespace(start=lambda: None)))
-    monkeypatch.setattr(workers.signal, "signal", lambda *_: None)
-
-    class Door:
-        send = staticmethod(told.append)
-        recv = staticmethod(lambda: (_ for _ in ()).throw(EOFError))
-
-    workers.serve(Door, COSTS, 0, None)
-    assert told == ["Tiny", "Tiny", {}]
-
-
-def test_workers_that_cannot_start_end_the_search(monkeypatch):
-    monkeypatch.setattr(workers, "serve", os._exit)
-    monkeypatch.setattr(workers, "STARTS", 1)
-    with pytest.raises(UninasError, match="the workers cannot start"):
-        Workers(COSTS, 1)
+    warm_up([score, score])
+    assert told == ["Tiny", "Tiny"]
 
 
 def test_a_mistake_in_the_recipe_is_told_by_the_first_worker():
     with pytest.raises(UninasError, match="did you mean 'vkdnw'"):
-        Workers(Recipe((("vkdwn",),)), 1)
+        Processes(Recipe((("vkdwn",),)), 1)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +167,7 @@ def test_the_number_of_workers_changes_nothing_but_the_time(tmp_path, make):
             executor.close()
 
     whole = found("inline", Inline(tasks.cost_score("params")))
-    assert found("one", Workers(COSTS, 1)) == found("two", Workers(COSTS, 2)) == whole
+    assert found("one", Processes(COSTS, 1)) == found("two", Processes(COSTS, 2)) == whole
 
 
 def rows(folder):

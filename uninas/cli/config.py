@@ -15,51 +15,74 @@ What stands on the command line counts more than what stands in the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from uninas.errors import did_you_mean, error, shown
-from uninas.runs.process import written
+from uninas.runs.process import write_text
 
 MAX_BYTES = 1 << 20
 _SPOKEN = {"further": "objectives", "images": "input", "tuning": "tune", "asynchronous": "async"}
 _OTHER = {"option": "options", "objective": "further", "objectives": "further", "input": "images", "tune": "tuning",
           "async": "asynchronous"}  # fmt: skip
-_LISTS = ("further", "cheap", "images")
 
 
-def read_config(path: Path, names: Iterable[str]) -> dict[str, Any]:
-    """The options in a file, ready for click: mappings become NAME=VALUE. Raises UNI001 and UNI071."""
+def read_config(path: Path, known: Mapping[str, bool]) -> dict[str, Any]:
+    """The options in a file, ready for click: mappings become NAME=VALUE.
+
+    `known` are the names of options, and whether there may be several values. Raises UNI001 and UNI071.
+    """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise error("UNI071", f"expected at most {MAX_BYTES:,} bytes in {path}")
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as problem:
-        raise error("UNI001", f"cannot read {path}: {problem}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as problem:
-        raise error("UNI071", f"{path} is not YAML: {shown(problem, 200)}") from None
+        if path.stat().st_size > MAX_BYTES or path.is_fifo():
+            raise error("UNI071", f"expected at most {MAX_BYTES:,} bytes, and a file, but got {shown(path, 200)}")
+        found = yaml.load(path.read_text(encoding="utf-8"), _Plain)  # noqa: S506  # a safe loader, and less
+    except (OSError, UnicodeDecodeError, ValueError) as problem:
+        raise error("UNI001", f"cannot read {shown(path, 200)}: {shown(problem)}") from None
+    except (yaml.YAMLError, RecursionError) as problem:
+        raise error("UNI071", f"{shown(path, 200)} is not YAML: {shown(problem, 200)}") from None
     if not isinstance(found, Mapping):
-        raise error("UNI071", f"expected options by name in {path}", None, "space: UniNAS")
-    known = set(names)
+        raise error("UNI071", f"expected options by name in {shown(path, 200)}", None, "space: UniNAS")
     options: dict[str, Any] = {}
     for key, value in found.items():
         name = str(key).replace("-", "_")
         name = _OTHER.get(name, name)
         if name not in known:
-            raise error("UNI071", f"there is no option {shown(key)}, as in {path}", None, did_you_mean(name, known))
+            raise error("UNI071", f"there is no option {shown(key)}, as in {shown(path, 200)}", None,
+                        did_you_mean(name, known))  # fmt: skip
         if value is not None:  # as if it did not stand there
-            options[name] = _for_click([value] if name in _LISTS and isinstance(value, str) else value)
+            options[name] = _for_click(str(key), value, known[name])
     return options
 
 
-def _for_click(value: Any) -> Any:
+class _Plain(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
+    """YAML without what options never need: parts that stand for others (which could unfold without end), dates, and
+    bytes, which are words here.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise error("UNI071", "expected no alias (*name) in a file of options", None, "write it out")
+        return super().compose_node(parent, index)
+
+
+for _tag in ("timestamp", "binary"):
+    _Plain.add_constructor(f"tag:yaml.org,2002:{_tag}", yaml.SafeLoader.construct_yaml_str)
+
+
+def _for_click(key: str, value: Any, several: bool) -> Any:
+    """An option as on the command line, where every value is a word."""
+    if not several and isinstance(value, Mapping | list | set):
+        raise error("UNI071", f"expected one value for {shown(key)}, but got {shown(value)}")
     if isinstance(value, Mapping):
-        return [f"{name}={json.dumps(inner)}" for name, inner in value.items()]
-    if isinstance(value, list):
-        return [str(inner) for inner in value]
+        return [f"{name}={inner if isinstance(inner, str) else json.dumps(inner)}" for name, inner in value.items()]
+    if several:
+        listed = value if isinstance(value, list) else [value]
+        if not all(isinstance(inner, str | int | float) for inner in listed):
+            raise error("UNI071", f"expected words or numbers in {shown(key)}, but got {shown(value)}")
+        return [str(inner) for inner in listed]
     return value if isinstance(value, bool) else str(value)
 
 
@@ -67,7 +90,7 @@ def write_config(path: Path, values: Mapping[str, Any], head: str) -> None:
     """Options as a file that `read_config` reads again; those that are None are left out."""
     plain = {_SPOKEN.get(name, name): _plain(value) for name, value in values.items() if value is not None}
     text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
-    written(path, lambda beside: beside.write_text(f"# {head}\n{text}", encoding="utf-8"))
+    write_text(path, f"# {head}\n{text}")
 
 
 def _plain(value: Any) -> Any:

@@ -166,9 +166,9 @@ def _number(store: Any, number: int | None) -> int:
 
 
 def _graph(store: Any, number: int) -> Graph:
-    from uninas import load
+    from uninas.search.texts import architecture
 
-    return load(store.text(number))
+    return architecture(store.text(number))
 
 
 def _steps(folder: Path, number: int | None) -> Iterator[Step]:
@@ -178,12 +178,7 @@ def _steps(folder: Path, number: int | None) -> Iterator[Step]:
     from uninas.search.store import Store
 
     with Store(folder, read_only=True) as store:
-        line = []
-        wanted: int | None = _number(store, number)
-        while wanted is not None:
-            line.append(store[wanted])
-            wanted = line[-1].parent
-        for candidate in reversed(line):
+        for candidate in (store[one] for one in reversed(store.lineage(_number(store, number)))):
             if candidate.promoted:  # the same architecture, scored again
                 continue
             origin = [str(candidate.edit)] if candidate.edit else []

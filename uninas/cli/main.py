@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uninas.cli.options import json_option, named, output_option
+from uninas.cli.options import input_option, json_option, options_of_proxies, output_option
 from uninas.errors import UninasError, error
 from uninas.runs.process import keep_memory
 from uninas.version import __version__
@@ -164,25 +164,24 @@ def summary(net: str, depth: int, img_size: int | None, as_json: bool) -> None:
 @click.option("--classes", type=click.IntRange(1), help="Number of classes, instead of the network's.")
 @click.option("--fold", is_flag=True, help="Equal heads as one batch: faster, but fewer weight tensors.")
 @click.option("--device", default="cpu", show_default=True, help="Where to score: cpu, cuda, cuda:1.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of torch.")
 @click.option(
     "--init", default="own", show_default=True, help="Initial weights: own (the network's), xavier_normal, ..."
 )
+@input_option
 @click.option(
-    "--input",
-    "images",
-    default="normal",
+    "--repeats",
+    type=click.IntRange(1, 10_000),
+    default=1,
     show_default=True,
-    help="normal (noise), pink (noise like pictures), a folder of pictures, .npy or .npz.",
-)
-@click.option(
-    "--repeats", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Mean over so many draws."
+    help="Mean over so many seeds, from --seed on.",
 )
 @click.option(
     "--option",
     "options",
     multiple=True,
-    callback=named,
-    metavar="NAME=VALUE",
+    callback=options_of_proxies,
+    metavar="[PROXY.]NAME=VALUE",
     help="Option of the proxies, or of one of them: vkdnw.scalars=2.",
 )
 @json_option
@@ -192,6 +191,7 @@ def score(net: str, proxy: str, as_json: bool, **options: Any) -> None:
     Where one of several proxies fails, the others are still printed, and the exit status is 1.
     """
     from uninas.cli.tables import json_text, score_text
+    from uninas.runs.scorer import scored
 
     names = list(dict.fromkeys(name.strip() for name in proxy.split(",") if name.strip()))
     if not names:
@@ -318,86 +318,6 @@ def format_file(file: Path, *, write: bool, diff: bool) -> bool:
     if write and after != before:
         _write(file, after.encode())
     return after != before
-
-
-def scored(
-    net: str,
-    names: Sequence[str],
-    *,
-    seed: int,
-    batch_size: int,
-    img_size: int | None,
-    classes: int | None,
-    fold: bool,
-    device: str,
-    init: str,
-    images: str,
-    repeats: int,
-    options: dict[str, Any],
-) -> dict[str, Any]:
-    """Scores of a fresh network, with its costs, as plain values.
-
-    Every proxy begins with the seed: its score does not depend on which others are asked for. Raises ProxyError for a
-    proxy alone that fails; of several, those that fail are listed with the reason.
-    """
-    import torch
-
-    from uninas import create_model, proxies
-    from uninas.backend import layers
-
-    proxies.check_options(names, options)
-    place = proxies.usable_device(device)
-    model = create_model(net, img_size=img_size, num_classes=classes, fold=fold).to(place)
-    graph: Graph = model.meta["uninas"]["graph"]
-
-    def own(module: torch.nn.Module, generator: torch.Generator) -> None:
-        layers.initialise(module, graph.init, generator)
-
-    batch = proxies.source(images, graph.inputs, batch_size)
-
-    def score_by(name: str) -> dict[str, Any]:
-        found = proxies.score(
-            name,
-            model,
-            batch,
-            torch.Generator().manual_seed(seed),
-            repeats=repeats,
-            init=own if init == proxies.OWN else init,
-            **proxies.options_of(name, options),
-        )
-        return {
-            "proxy": found.name,
-            "value": found.value,
-            "spread": found.spread,
-            "direction": found.direction,
-            "components": dict(found.components),
-            "seconds": found.seconds,
-        }
-
-    scores, failures = [], []
-    for name in names:
-        try:
-            scores.append(score_by(name))
-        except proxies.ProxyError as problem:
-            if len(names) == 1:
-                raise
-            failures.append({"proxy": name, "failure": problem.diagnostics[0].message})
-    return {
-        "network": graph.name,
-        "scores": scores,
-        "failures": failures,
-        "params": graph.cost.params,
-        "macs": graph.cost.macs,
-        "flops": graph.cost.flops,
-        "seed": seed,
-        "repeats": repeats,
-        "batch_size": batch_size,
-        "fold": fold,
-        "device": device,
-        "init": graph.init if init == proxies.OWN else init,
-        "images": images,
-        "input": list(graph.inputs[0]),
-    }
 
 
 def shipped_definitions() -> list[dict[str, str]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import click
 
+from uninas.errors import UninasError, error, shown
 from uninas.scores.images import read
+from uninas.scores.options import read as read_options
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
@@ -17,18 +21,58 @@ output_option = click.option(
 )
 
 
-def named(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
-    """NAME=VALUE, the value in JSON or a word: scalars=2 -> {'scalars': 2}, vkdnw.scalars=2 -> {'vkdnw.scalars': 2}"""
-    found: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
-            raise click.BadParameter(f"expected NAME=VALUE, but got {text!r}")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
+def options_of_proxies(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """[PROXY.]NAME=VALUE, wherever proxies have options."""
+    try:
+        return read_options(given)
+    except UninasError as problem:
+        raise click.BadParameter(problem.diagnostics[0].message) from None
+
+
+REASONS = ("memory", "time", "crash", "error", "nan")
+
+
+def reasons(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
+    """memory,time -> ('memory', 'time')"""
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for one in found:
+        if one not in REASONS:
+            raise click.BadParameter(f"expected some of {', '.join(REASONS)}, but got {one!r}")
     return found
+
+
+def merged(kind: Any, options: Mapping[str, Any], given: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
+    """A dataclass of settings from what was stored, else from the options; what was given counts most.
+
+    What was stored is checked, as anybody can change a file. Raises UNI070.
+    """
+    types = get_type_hints(kind)
+    values = {
+        field.name: given.get(field.name, stored.get(field.name, options.get(field.name)))
+        for field in dataclasses.fields(kind)
+        if field.name in {**stored, **options}
+    }
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in values.items():
+        if not _fits(value, types[name]):
+            raise error("UNI070", f"the run has an odd {name}: {shown(value)}", None, f"expected {types[name]}")
+    return kind(**values)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type, as far as the types of settings go."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(one, parts[0]) for one in value)
+    if origin is not None:  # a mapping
+        return isinstance(value, dict) and all(_fits(k, parts[0]) and _fits(v, parts[1]) for k, v in value.items())
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
 input_option = click.option(

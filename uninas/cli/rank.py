@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,35 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uninas.cli.options import input_option
+from uninas.cli.options import count, input_option, merged, options_of_proxies, reasons
+from uninas.errors import visible
 from uninas.runs.process import terminable
 
 if TYPE_CHECKING:
-    from uninas.ranking.progress import Watcher
     from uninas.ranking.run import Settings
 
 REPORTED = {"proxies", "datasets", "limit", "seeds"}  # what a report may take a part of
+EVERY = 30.0  # seconds between lines
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
 
 
 def _listed(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
     """a,b -> ('a', 'b')"""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-def _options(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """vkdnw.max_tensors=32 -> {'vkdnw': {'max_tensors': 32}}"""
-    found: dict[str, dict[str, Any]] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        proxy, dot, option = name.partition(".")
-        if not (equals and dot and option):
-            raise click.BadParameter(f"expected PROXY.NAME=VALUE, but got {text!r}")
-        try:
-            found.setdefault(proxy, {})[option] = json.loads(value)
-        except (ValueError, RecursionError):
-            found.setdefault(proxy, {})[option] = value
-    return found
 
 
 @click.command()
@@ -79,7 +63,12 @@ def _options(context: click.Context, parameter: click.Parameter, given: Sequence
     "--init", default="kaiming_normal_fan_in", show_default=True, help="Initial weights; own for what the networks say."
 )
 @click.option(
-    "--option", "options", multiple=True, callback=_options, metavar="PROXY.NAME=VALUE", help="Option of a proxy."
+    "--option",
+    "options",
+    multiple=True,
+    callback=options_of_proxies,
+    metavar="[PROXY.]NAME=VALUE",
+    help="Option of the proxies, or of one of them: vkdnw.scalars=2.",
 )
 @click.option("--device", default="cpu", show_default=True, help="Where to score: cpu, cuda (all GPUs), cuda:1.")
 @click.option(
@@ -91,8 +80,18 @@ def _options(context: click.Context, parameter: click.Parameter, given: Sequence
     show_default=True,
     help="Processes. The scores are the same, however many.",
 )
+@click.option("--time-limit", type=click.FloatRange(0, min_open=True), help="Seconds for one network.")
+@click.option("--memory-limit", type=count, help="Bytes for one process (4G).")
+@click.option(
+    "--retry",
+    default="",
+    callback=reasons,
+    metavar="REASONS",
+    help="Score again those that failed for one of these reasons: memory,time.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the ranking.")
 @click.option("--resume", is_flag=True, help="Go on with the ranking in the folder, as it was begun.")
+@click.option("--trust", is_flag=True, help="Accept the paths that stand in the ranking to resume.")
 @click.option("--metrics-only", is_flag=True, help="Compute no scores; report those that are in the folder.")
 @click.option(
     "--bootstrap",
@@ -109,7 +108,7 @@ def _options(context: click.Context, parameter: click.Parameter, given: Sequence
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event.")
 def rank(
-    output: Path, resume: bool, metrics_only: bool, workers: int, bootstrap: int, compare: Sequence[str],
+    output: Path, resume: bool, trust: bool, metrics_only: bool, bootstrap: int, compare: Sequence[str],
     as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Score the networks of a table, members of SPACE (a path or a name), and see how well proxies rank them.
@@ -119,16 +118,17 @@ def rank(
     """
     from uninas.ranking.report import published
 
-    settings = _settings(output, resume, metrics_only, options)
+    how = {name: options.pop(name) for name in ("workers", "time_limit", "memory_limit", "retry")}
+    settings = _settings(output, resume, metrics_only, trust, options)
     compared = published(compare, settings.names)  # what is wrong with it is told before any work
-    status = 0 if metrics_only else _score(output, settings, workers, as_json)
+    status = 0 if metrics_only else _score(output, settings, how, as_json)
     blank = _report(output, settings, bootstrap, compared, as_json, status == INTERRUPTED)
     for proxy, dataset in blank:
         click.echo(f"{proxy} has no score for any network on {dataset}: the reason is above", err=True)
     sys.exit(status or bool(blank))
 
 
-def _settings(output: Path, resume: bool, report: bool, options: dict[str, Any]) -> Settings:
+def _settings(output: Path, resume: bool, report: bool, trust: bool, options: dict[str, Any]) -> Settings:
     """The settings asked for; to resume or report, those that are not given are as the ranking was begun."""
     from uninas.errors import error
     from uninas.ranking.run import Settings
@@ -140,7 +140,7 @@ def _settings(output: Path, resume: bool, report: bool, options: dict[str, Any])
         return Settings(**options)
     stored: dict[str, Any] = {}
     if (output / FILE).is_file():
-        with Store(output) as store:
+        with Store(output, read_only=True) as store:
             stored = store.settings
     if not stored:
         raise error("UNI070", f"there is no ranking in {output}", None, "without --resume a new one is begun")
@@ -152,33 +152,41 @@ def _settings(output: Path, resume: bool, report: bool, options: dict[str, Any])
     }
     if report and given.keys() - REPORTED:
         raise click.UsageError(f"with --metrics-only, only {', '.join(sorted(REPORTED))} may be chosen anew")
-    names = [field.name for field in dataclasses.fields(Settings) if field.name in stored]
-    return Settings.of({name: given.get(name, stored[name]) for name in names})
+    settings: Settings = merged(Settings, {}, given, stored)
+    if not report and not trust:
+        _check_paths(settings, given)
+    return settings
 
 
-def _score(output: Path, settings: Settings, workers: int, as_json: bool) -> int:
+def _check_paths(settings: Settings, given: Mapping[str, Any]) -> None:
+    """What is read is named by the user, not by the folder, which may be a stranger's."""
+    from uninas.errors import error, shown
+    from uninas.scores.images import from_files
+
+    outside = [settings.table] if "table" not in given else []
+    outside += [settings.space] if "space" not in given and settings.space.endswith(".uni") else []
+    outside += from_files(settings.images) if "images" not in given else []
+    if outside:
+        raise error("UNI070", f"the ranking reads {shown(outside[0], 200)}, which is not in its folder", None,
+                    "if you know what that is, name it again, or accept it with --trust")  # fmt: skip
+
+
+def _score(output: Path, settings: Settings, how: Mapping[str, Any], as_json: bool) -> int:
     """Compute what is missing; returns the exit status."""
-    from uninas.ranking.progress import watched
+    from uninas.ranking.events import begun, ended, scored
     from uninas.ranking.run import Ranking
+    from uninas.runs.progress import watched, watcher_for
 
-    with terminable(), Ranking(output, settings) as ranking:
-        watcher = _watcher(as_json)
+    with terminable(), Ranking(output, settings, ("crash", *how["retry"])) as ranking:
         try:
-            with watched(watcher, ranking):
-                for done, outcome in enumerate(ranking.outcomes(workers), ranking.total - len(ranking.jobs) + 1):
-                    watcher.outcome(done, ranking, outcome)
+            outcomes = ranking.outcomes(how["workers"], time_limit=how["time_limit"], memory_limit=how["memory_limit"])
+            with watched(watcher_for(as_json, EVERY), begun(ranking), ended) as watcher:
+                for done, outcome in enumerate(outcomes, ranking.total - len(ranking.jobs) + 1):
+                    watcher.step(scored(ranking, done, outcome))
         except KeyboardInterrupt:
-            click.echo(f"interrupted: to go on, uninas rank --resume -o {output}", err=True)
+            click.echo(f"interrupted: to go on, uninas rank --resume --trust -o {output}", err=True)
             return INTERRUPTED
     return 0
-
-
-def _watcher(as_json: bool) -> Watcher:
-    from uninas.ranking.progress import Bar, JsonEvents, Lines
-
-    if as_json:
-        return JsonEvents()
-    return Bar() if sys.stdout.isatty() else Lines()
 
 
 def _report(
@@ -187,10 +195,10 @@ def _report(
     """Write and print what the scores say; returns the proxies that have none, each with its data set."""
     from uninas.errors import error
     from uninas.ranking import report
-    from uninas.ranking.progress import JsonEvents
     from uninas.ranking.store import Store
+    from uninas.runs.progress import say, say_event
 
-    with Store(output) as store:
+    with Store(output, read_only=True) as store:
         found, scores = report.results(store, settings, samples, compared)
     if not found and not early:
         counts = ", ".join(f"{len(part.networks)} on {name}" for name, part in scores.items())
@@ -199,13 +207,13 @@ def _report(
     blank = [(one.proxy, one.dataset) for one in found if one.failures == one.networks]
     paths = list(report.write_files(output, found, scores, settings))
     if as_json:
-        JsonEvents.say("report", files=[str(path) for path in paths], **report.as_dict(found, settings))
+        say_event("report", files=[str(path) for path in paths], **report.as_dict(found, settings))
         return blank
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = Console(width=None if sys.stdout is not None and sys.stdout.isatty() else 200)
     for part in report.tables(found, scores, settings):
-        console.print(part, markup=False, highlight=False)
+        console.print(visible(part) if isinstance(part, str) else part, markup=False, highlight=False)
     for path in paths:
-        click.echo(f"wrote {path}")
+        say(f"wrote {path}")
     return blank

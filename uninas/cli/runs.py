@@ -11,7 +11,8 @@ import click
 
 from uninas.cli.tables import json_text, table, terminal_width
 from uninas.errors import error
-from uninas.runs.progress import duration, number
+from uninas.runs.process import write_text
+from uninas.runs.progress import duration, number, say
 from uninas.search.store import Candidate, Store, origin
 
 _folder = click.argument("folder", type=click.Path(path_type=Path))
@@ -25,7 +26,7 @@ def status(folder: Path, as_json: bool) -> None:
     """Say how far the run in FOLDER is."""
     with Store(folder, read_only=True) as store:
         found = state(store)
-    click.echo(json_text(found) if as_json else "\n".join(f"{name:<12} {value}" for name, value in spoken(found)))
+    say(json_text(found) if as_json else "\n".join(f"{name:<12} {value}" for name, value in spoken(found)))
 
 
 @click.command()
@@ -42,10 +43,10 @@ def top(folder: Path, count: int, pareto: bool, output: Path | None, as_json: bo
         if output:
             _write(store, [candidate for candidate, _ in found], output)
     if as_json:
-        click.echo(json_text([entry(candidate, value, objectives) for candidate, value in found]))
+        say(json_text([entry(candidate, value, objectives) for candidate, value in found]))
         return
     heads, rows = _listing(found, objectives)
-    click.echo(table(heads, rows, terminal_width()))
+    say(table(heads, rows, terminal_width()))
 
 
 @click.command()
@@ -58,10 +59,10 @@ def compare(folders: Sequence[Path], as_json: bool) -> None:
         with Store(folder, read_only=True) as store:
             found.append(summary(folder, store))
     if as_json:
-        click.echo(json_text(found))
+        say(json_text(found))
         return
     heads = list(found[0])
-    click.echo(table(heads, [[_short(one[head]) for head in heads] for one in found], terminal_width()))
+    say(table(heads, [[_short(one[head]) for head in heads] for one in found], terminal_width()))
 
 
 # ---- what they say ---------------------------------------------------------------------------------------------------
@@ -83,12 +84,12 @@ def state(store: Store) -> dict[str, Any]:
         "strategy": settings.get("strategy"),
         "objectives": store.objectives,
         "candidates": max(0, done - 1),
-        "of": settings.get("iterations"),
+        "of": count_or_none(settings.get("iterations")),
         "failed": {total.reason: total.candidates for total in totals if total.reason},
         "rejected": store.refusals(),
         "best": entry(*best[0], store.objectives) if best else None,
         "scoring_seconds": sum(total.seconds for total in totals),
-        "wall_seconds": last - first,
+        "wall_seconds": max(0.0, last - first),
         "last_change": last,
         "running": store.being_written,
         "bytes": store.path.stat().st_size,
@@ -185,9 +186,14 @@ def _write(store: Store, candidates: Sequence[Candidate], output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
         for candidate in candidates:
             head = f"# Candidate {candidate.number} of {store.path.parent}: {number(candidate.score)}"
-            (output / f"{candidate.number}.uni").write_text(f"{head}\n{store.text(candidate.number)}", encoding="utf-8")
+            write_text(output / f"{candidate.number}.uni", f"{head}\n{store.text(candidate.number)}")
     except OSError as problem:
         raise error("UNI100", f"cannot write to {output}: {problem.strerror or problem}") from None
+
+
+def count_or_none(value: object) -> int | None:
+    """An integer; what somebody has put in place of one counts as missing."""
+    return value if isinstance(value, int) else None
 
 
 def _short(value: object) -> str:

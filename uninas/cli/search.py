@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from uninas.cli.config import read_config, write_config
-from uninas.cli.options import count, input_option
+from uninas.cli.options import count, input_option, merged, options_of_proxies, reasons
 from uninas.runs.process import terminable
+from uninas.version import __version__
 
 if TYPE_CHECKING:
+    from uninas.runs.progress import Watcher
     from uninas.search.executor import Execution
     from uninas.search.plan import Settings
-    from uninas.search.progress import Watcher
     from uninas.search.run import Run
 
 ITERATIONS = 50
@@ -28,25 +30,12 @@ INTERRUPTED = 130  # what a shell reports after Ctrl-C
 STRATEGIES = "walk, random, climb, anneal, evolution, rank, nsga2 or halving"  # named here to start quickly
 
 
-def _options(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
-    """max_tensors=32 -> {'max_tensors': 32}"""
-    found: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-        if not equals or isinstance(found[name], dict):
-            raise click.BadParameter(f"expected NAME=VALUE, but got {text!r}")
-    return found
-
-
 def _configured(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     """The options of a file take the place of the defaults."""
     if path is not None:
-        names = {each.name for each in context.command.params if each.name} - {"config", "resume"}
-        context.default_map = read_config(path, names)
+        known = {each.name: each.multiple for each in context.command.params if isinstance(each, click.Option)}
+        known = {name: several for name, several in known.items() if name and name not in ("config", "resume")}
+        context.default_map = read_config(path, {"space": False, **known})
     return path
 
 
@@ -76,7 +65,12 @@ _SETTINGS = _named(
     click.option("--cheap", multiple=True, metavar="NAME", help="For halving: a cheaper measure to sort out by first."),
     click.option("--strategy", default="walk", show_default=True, help=f"{STRATEGIES}."),
     click.option(
-        "--tune", "tuning", multiple=True, callback=_options, metavar="NAME=VALUE", help="Option of the strategy."
+        "--tune",
+        "tuning",
+        multiple=True,
+        callback=options_of_proxies,
+        metavar="NAME=VALUE",
+        help="Option of the strategy.",
     ),
     click.option(
         "--even",
@@ -96,7 +90,15 @@ _SETTINGS = _named(
     input_option,
     click.option("--fold", is_flag=True, help="Score equal heads as one batch: faster, but fewer weight tensors."),
     click.option(
-        "--option", "options", multiple=True, callback=_options, metavar="NAME=VALUE", help="Option of the proxy."
+        "--option",
+        "options",
+        multiple=True,
+        callback=options_of_proxies,
+        metavar="[PROXY.]NAME=VALUE",
+        help="Option of the proxies, or of one of them: vkdnw.scalars=2.",
+    ),
+    click.option(
+        "--init", default="own", show_default=True, help="Initial weights: own (the networks'), xavier_normal, ..."
     ),
     click.option("--device", default="cpu", show_default=True, help="Where to score: cpu, cuda (all GPUs), cuda:1."),
     click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of torch, in each worker."),
@@ -121,6 +123,14 @@ _EXECUTION = _named(
     click.option("--time-limit", type=click.FloatRange(0, min_open=True), help="Seconds for one candidate."),
     click.option("--memory-limit", type=count, help="Bytes for one worker (4G)."),
     click.option("--any-version", is_flag=True, help="Go on with a run of another version of this software."),
+    click.option("--trust", is_flag=True, help="Accept paths, executor and address that stand in the run to resume."),
+    click.option(
+        "--retry",
+        default="",
+        callback=reasons,
+        metavar="REASONS",
+        help="Score again those that failed for one of these reasons: memory,time.",
+    ),
     click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the folder, too."),
     click.option("--wandb", metavar="PROJECT", help="Log to a project of Weights & Biases, too."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event."),
@@ -149,32 +159,46 @@ def search(output: Path, resume: bool, **options: Any) -> None:
 @_EXECUTION
 def resume(folder: Path, **options: Any) -> None:
     """Go on with the run in FOLDER, as it was begun."""
-    with _where_it_began(folder) as there:
+    with _where_it_began(folder, options["trust"]) as there:
         _search(there, True, options)
 
 
 def _search(output: Path, resume: bool, options: dict[str, Any]) -> None:
-    from uninas.search.progress import watched
+    from uninas.runs.progress import watched
+    from uninas.search.events import begun, ended, scored
 
-    as_json = options["as_json"]
-    settings, execution, goal = _resolved(output, resume, options)
-    with terminable(), _open(output, settings, execution, goal, options) as run:
+    asked = _resolved(output, resume, options)
+    if options.get("retry"):
+        _again(output, asked, options)
+    with terminable(), _open(output, asked, options) as run:
         try:
-            with watched(_watchers(run, options), run, goal) as watcher:
-                for candidate in run.candidates(goal):
-                    watcher.candidate(run, candidate)
+            with watched(_watcher(run, options), begun(run, asked.goal), partial(ended, run)) as watcher:
+                for candidate in run.candidates(asked.goal):
+                    watcher.step(scored(run, asked.goal, candidate))
         except KeyboardInterrupt:
             run.executor.close()
-            _report(run, as_json)
+            _report(run, options["as_json"])
             sys.exit(INTERRUPTED)
-        _report(run, as_json)
+        _report(run, options["as_json"])
+
+
+def _again(output: Path, asked: Asked, options: Mapping[str, Any]) -> None:
+    """Score candidates again that have failed, before the search hears of them."""
+    from uninas.runs.progress import say, say_event
+
+    with terminable(), _open(output, asked, options) as run:
+        for candidate in run.again(options["retry"]):
+            if options["as_json"]:
+                say_event("again", number=candidate.number, score=candidate.score, reason=candidate.reason)
+            else:
+                say(f"number {candidate.number} again: {candidate.failure or f'score {candidate.score:.4f}'}")
 
 
 @contextmanager
-def _where_it_began(folder: Path) -> Iterator[Path]:
+def _where_it_began(folder: Path, trust: bool) -> Iterator[Path]:
     """Let relative paths mean what they did when the run was begun, if that place is still there; yields the run's."""
-    began = _stored(folder).get(BEGAN_IN, "")
-    if not began or not Path(began).is_dir() or Path.cwd() == Path(began):
+    began = _stored(folder).get(BEGAN_IN, "") if trust else ""
+    if not isinstance(began, str) or not began or not Path(began).is_dir() or Path.cwd() == Path(began):
         yield folder
         return
     folder = folder.absolute()
@@ -192,8 +216,19 @@ def _stored(folder: Path) -> dict[str, Any]:
         return store.settings
 
 
-def _resolved(output: Path, resume: bool, options: Mapping[str, Any]) -> tuple[Settings, Execution, int]:
-    """What is asked for, or what the run was begun with where nothing else is asked for; and how many candidates."""
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for, or what the run was begun with where nothing else is asked for."""
+
+    settings: Settings
+    execution: Execution
+    goal: int
+    """How many candidates."""
+    texts: Mapping[str, Any]
+    """Of the space, as the run has kept them."""
+
+
+def _resolved(output: Path, resume: bool, options: Mapping[str, Any]) -> Asked:
     from uninas.errors import error
     from uninas.search.executor import Execution
     from uninas.search.plan import Settings
@@ -204,9 +239,48 @@ def _resolved(output: Path, resume: bool, options: Mapping[str, Any]) -> tuple[S
     if not resume and not options["space"]:
         raise click.UsageError("name a space: uninas search spaces/uninas.uni -o runs/first")
     given = _given(options)
-    settings = _merged(Settings, options, given, stored if resume else {})
-    execution = _merged(Execution, options, given, stored.get("execution", {}) if resume else {})
-    return settings, execution, options["iterations"] or (resume and stored.get("iterations")) or ITERATIONS
+    settings = merged(Settings, options, given, stored if resume else {})
+    execution = merged(Execution, options, given, _execution(stored, options) if resume else {})
+    goal = options["iterations"] or (resume and stored.get("iterations")) or ITERATIONS
+    if not isinstance(goal, int) or goal < 1:
+        raise error("UNI070", f"the run in {output} has no number of candidates", None, "name it: --iterations")
+    texts = stored.get("texts") if resume and not given.keys() & {"space", "start"} else None
+    if resume and not options["trust"]:
+        _check_paths(settings, texts or {}, given)
+    return Asked(settings, execution, goal, texts if isinstance(texts, dict) else {})
+
+
+def _execution(stored: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """How a run was executed last time. Where it computes, and whom it calls there, is only taken from it on trust."""
+    found = stored.get("execution")
+    found = dict(found) if isinstance(found, dict) else {}
+    if not options["trust"]:
+        elsewhere = found.pop("executor", "local"), found.pop("address", "")
+        if elsewhere != ("local", "") and not options["address"] and options["executor"] == "local":
+            click.echo("it was executed elsewhere; here it goes on, on this machine (see --trust)", err=True)
+    return found
+
+
+def _check_paths(settings: Settings, texts: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """What is read besides the folder of the run is named by the user, not by the run, which may be a stranger's."""
+    from uninas.errors import error, shown
+    from uninas.scores.images import from_files
+    from uninas.search.texts import is_path
+
+    outside = [
+        value
+        for name, value in (("space", settings.space), ("start", settings.start))
+        if name not in given and is_path(value) and not texts.get(name)
+    ]
+    if "images" not in given:
+        outside += from_files(settings.images)
+    if outside:
+        raise error(
+            "UNI070",
+            f"the run reads {shown(outside[0], 200)}, which is not in its folder",
+            None,
+            "if you know what that is, accept it with --trust",
+        )
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,74 +290,61 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if context.get_parameter_source(name) in sources}
 
 
-def _merged(kind: Any, options: Mapping[str, Any], given: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
-    """A dataclass from what was stored, else from the options; what was given counts most."""
-    values = {
-        field.name: given.get(field.name, stored.get(field.name, options.get(field.name)))
-        for field in dataclasses.fields(kind)
-        if field.name in {**stored, **options}
-    }
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-
 @contextmanager
-def _open(
-    output: Path, settings: Settings, execution: Execution, goal: int, options: Mapping[str, Any]
-) -> Iterator[Run]:
+def _open(output: Path, asked: Asked, options: Mapping[str, Any]) -> Iterator[Run]:
     """The run in the folder, with somebody to score."""
     from uninas.search.executor import make_executor
     from uninas.search.plan import make_plan
     from uninas.search.run import Run
     from uninas.search.strategies import strategy_named
 
-    strategy_named(settings.strategy)
-    plan = make_plan(settings)
-    executor = make_executor(plan.recipe, execution)
+    strategy_named(asked.settings.strategy)
+    plan = make_plan(asked.settings, asked.texts)
+    executor = make_executor(plan.recipe, asked.execution)
     try:
         with Run(output, plan, executor, any_version=options["any_version"]) as run:
             place = {BEGAN_IN: str(Path.cwd())} if BEGAN_IN not in run.store.settings else {}
-            run.store.put({"iterations": goal, "execution": dataclasses.asdict(execution), **place})
-            _write_configuration(run, execution, goal, options)
-            jobs = execution.jobs or 0
-            if jobs > run.search.ahead and not settings.asynchronous:
+            run.store.put({"iterations": asked.goal, "execution": dataclasses.asdict(asked.execution), **place})
+            _write_configuration(run, asked, options)
+            jobs = asked.execution.jobs or 0
+            if jobs > run.search.ahead and not asked.settings.asynchronous:
                 click.echo(f"only {run.search.ahead} of {jobs} workers have work: see --ahead", err=True)
             yield run
     finally:
         executor.close()
 
 
-def _write_configuration(run: Run, execution: Execution, goal: int, options: Mapping[str, Any]) -> None:
+def _write_configuration(run: Run, asked: Asked, options: Mapping[str, Any]) -> None:
     """config.yaml: what was given at first; resolved.yaml: what that came to, last time."""
-    if not (run.folder / "config.yaml").exists():
-        given = {name: value for name, value in _given(options).items() if name not in ("output", "config", "as_json")}
+    if not len(run) or not (run.folder / "config.yaml").exists():
+        hidden = ("output", "config", "as_json", "retry", "trust")
+        given = {name: value for name, value in _given(options).items() if name not in hidden}
         write_config(run.folder / "config.yaml", given, "As given. Again: uninas search --config config.yaml -o FOLDER")
-    stored = run.store.settings
-    resolved = {**stored, **dataclasses.asdict(execution), "iterations": goal, "ahead": run.search.ahead}
-    del resolved["execution"], resolved["further"], resolved[BEGAN_IN]
+    resolved = {**run.plan.as_dict(), **dataclasses.asdict(asked.execution), "iterations": asked.goal,
+                "ahead": run.search.ahead, "objectives": run.store.rungs, "version": __version__}  # fmt: skip
+    del resolved["further"]
     write_config(run.folder / "resolved.yaml", resolved, "What config.yaml and the defaults came to.")
 
 
-def _watchers(run: Run, options: Mapping[str, Any]) -> Watcher:
-    from uninas.search.progress import Bar, JsonEvents, Lines, Several
+def _watcher(run: Run, options: Mapping[str, Any]) -> Watcher:
+    from uninas.runs import progress
 
-    watchers: list[Watcher] = [JsonEvents() if options["as_json"] else Bar() if sys.stdout.isatty() else Lines()]
+    watchers = [progress.watcher_for(options["as_json"])]
     if options["tensorboard"]:
-        from uninas.search.loggers import TensorBoard
-
-        watchers.append(TensorBoard(run.folder))
+        watchers.append(progress.TensorBoard(run.folder))
     if options["wandb"]:
-        from uninas.search.loggers import WeightsAndBiases
-
-        watchers.append(WeightsAndBiases(options["wandb"]))
-    return Several(watchers)
+        session = run.store.settings.get("wandb", "")
+        keep = lambda session: run.store.put({"wandb": session})  # noqa: E731
+        watchers.append(progress.WeightsAndBiases(options["wandb"], session if isinstance(session, str) else "", keep))
+    return progress.Several(watchers)
 
 
 def _report(run: Run, as_json: bool) -> None:
     from uninas.report.files import write_report
-    from uninas.search.progress import JsonEvents
+    from uninas.runs.progress import say, say_event
 
     for path in write_report(run):
         if as_json:
-            JsonEvents.say("file", path=str(path))
+            say_event("file", path=str(path))
         else:
-            click.echo(f"wrote {path}")
+            say(f"wrote {path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -174,9 +175,15 @@ def _turned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[s
 
 def terminal_width() -> int:
     """The width of the terminal; 0 where nobody looks."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else 0
 
 
 def json_text(value: object) -> str:
     """JSON, indented and strict."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    return re.sub(r"[\x7f-\x9f\u200e-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", _spelt, text)
+
+
+def _spelt(found: re.Match[str]) -> str:
+    """A character that would command a terminal, as JSON spells it."""
+    return f"\\u{ord(found[0]):04x}"

@@ -37,6 +37,8 @@ class Module:
 
     def __init__(self, file: File, loading: _Loading, importers: tuple[Path, ...] = ()):
         self.file = file
+        self.path = importers[-1] if importers else None
+        """Of the file; None for a text that is in none."""
         self.definitions: dict[str, Definition] = {}
         self.imported: dict[str, tuple[Module, Definition]] = {}
         problems: list[Diagnostic] = []

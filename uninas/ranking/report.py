@@ -68,7 +68,7 @@ class Scores:
         wanted = {(seed, proxy) for seed in range(settings.seeds) for proxy in settings.components}
         found: dict[int, dict[tuple[int, str], tuple[float, float]]] = {}
         self.reasons: dict[str, Counter[str]] = {proxy: Counter() for proxy in settings.components}
-        for line, seed, proxy, value, failure, seconds in store.scores(dataset):
+        for line, seed, proxy, value, _, failure, seconds in store.scores(dataset):
             if (seed, proxy) in wanted:
                 found.setdefault(line, {})[seed, proxy] = math.nan if value is None else value, seconds
                 if failure is not None:

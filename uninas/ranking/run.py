@@ -7,20 +7,22 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from uninas import proxies
-from uninas.errors import error
+from uninas.errors import error, shown
 from uninas.ranking.members import dataset, fingerprint
-from uninas.ranking.pool import done
-from uninas.ranking.scoring import DIED, Job, Outcome, Scorer, died
+from uninas.ranking.scoring import Job, Outcome, Work, lost
 from uninas.ranking.store import Store
 from uninas.ranking.table import read_table
+from uninas.runs.workers import Workers
 from uninas.scores.aggregate import AGGREGATES, Aggregate, parts_of
 from uninas.scores.images import NORMAL, from_files, sources
+from uninas.scores.objectives import PROTOCOL, Recipe
+from uninas.scores.options import of as plain_options
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Settings:
     index: str = "index"
     batch_size: int = 64
     init: str = "kaiming_normal_fan_in"
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Options of each proxy, by its name."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the proxies: by NAME for all that have it, or PROXY.NAME."""
     images: Mapping[str, str] = field(default_factory=dict)
     """Where the images come from, by the proxy or under "": what `images.read` gives."""
     device: str = "cpu"
@@ -52,12 +54,6 @@ class Settings:
             raise error("UNI110", "expected at least one proxy and one data set")
         if len(set(self.names)) < len(self.names):
             raise error("UNI110", f"expected different names of data sets, but got {', '.join(self.names)}")
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of `as_dict`, also after JSON, which knows no tuples."""
-        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**plain)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,8 +85,9 @@ _FIXED = ("space", "where", "architecture", "accuracy", "index", "sample_seed", 
 class Ranking:
     """A folder in which scores are gathered. Opening one that is there continues it."""
 
-    def __init__(self, folder: Path, settings: Settings):
-        self.folder, self.settings = folder, settings
+    def __init__(self, folder: Path, settings: Settings, retry: Collection[str] = ("crash",)):
+        """What failed for a reason of `retry` is scored again: a crash may have been an accident."""
+        self.folder, self.settings, self.retry = folder, settings, retry
         path = Path(settings.table)
         table = read_table(
             path, settings.names, architecture=settings.architecture, accuracy=settings.accuracy,
@@ -98,9 +95,10 @@ class Ranking:
         )  # fmt: skip
         sets = tuple(map(dataset, settings.datasets))
         images = sources(settings.proxies, settings.images)
-        self.scorer = Scorer(settings.space, path.resolve().parent, sets, settings.batch_size, settings.init,
-                             settings.options, images, settings.device)  # fmt: skip
-        directions = self.scorer.check(settings.components)
+        recipe = Recipe((settings.components,), settings.batch_size, images, options=settings.options,
+                        init=settings.init, device=settings.device)  # fmt: skip
+        self.work = Work(settings.space, path.resolve().parent, sets, recipe)
+        directions = self.work.check()
         meant = {"table": table.digest, "space": fingerprint(settings.space)} | {s.name: s.label for s in sets}
         meant |= {text: proxies.digest(text) for text in from_files(images)}
         rows = list(table.rows)
@@ -110,7 +108,7 @@ class Ranking:
             fixed = self._compared({f"what {name} is": value for name, value in meant.items()})
             for proxy, direction in directions.items():
                 own = {} if images[proxy] == NORMAL else {"input": images[proxy]}
-                self.store.use(proxy, direction, {**settings.options.get(proxy, {}), **own})
+                self.store.use(proxy, direction, {**plain_options(proxy, settings.options), **own})
             self.store.put({**settings.as_dict(), **fixed})
             self.store.sample(rows[: settings.limit])
             self.jobs = list(self._jobs())
@@ -120,12 +118,25 @@ class Ranking:
         self.total = min(len(rows), settings.limit or len(rows)) * len(sets)
         self.failures: Counter[str] = Counter()
 
-    def outcomes(self, workers: int = 1) -> Iterator[Outcome]:
-        """Do what is missing; yields each outcome when it is safely stored."""
-        for outcome in done([self.scorer.on(i) for i in range(workers)], self.jobs, died):
+    def outcomes(
+        self, workers: int = 1, *, time_limit: float | None = None, memory_limit: float | None = None
+    ) -> Iterator[Outcome]:
+        """Do what is missing; yields each outcome when it is safely stored.
+
+        Limits are for one network on one data set (seconds), and for one worker process (bytes). One worker without a
+        limit is this process.
+        """
+        for outcome in self._done(workers, time_limit, memory_limit):
             self.store.add(outcome)
             self.failures.update(score.failure for score in outcome.scores if score.failure is not None)
             yield outcome
+
+    def _done(self, workers: int, time_limit: float | None, memory_limit: float | None) -> Iterator[Outcome]:
+        if workers == 1 and not time_limit and not memory_limit:
+            return map(self.work(0).work, self.jobs)
+        count = max(1, min(workers, len(self.jobs)))
+        pool = Workers(self.work, lost, count, time_limit=time_limit, memory_limit=memory_limit)
+        return pool.results(self.jobs)
 
     def _jobs(self) -> Iterator[Job]:
         """Network by network, on all data sets, so that whatever is done can be ranked."""
@@ -133,8 +144,8 @@ class Ranking:
         there: dict[tuple[str, int], set[tuple[int, str]]] = {}
         networks = {}
         for name in self.settings.names:
-            for line, seed, proxy, _, failure, _ in self.store.scores(name):
-                if failure != DIED:  # that may have been an accident
+            for line, seed, proxy, _, reason, *_ in self.store.scores(name):
+                if reason not in self.retry:
                     there.setdefault((name, line), set()).add((seed, proxy))
             networks[name] = self.store.networks(name, self.settings.limit)
         for together in zip(*networks.values(), strict=True):
@@ -147,6 +158,13 @@ class Ranking:
     def _compared(self, meant: dict[str, str]) -> dict[str, Any]:
         """What may not change in this folder; it must be as it was before."""
         stored, now = self.store.settings, self.settings.as_dict()
+        if stored and stored.get("protocol") != PROTOCOL:
+            raise error(
+                "UNI070",
+                f"the scores in {shown(self.folder, 200)} were drawn in another way than this version draws them",
+                None,
+                "others beside them could not be compared: report these with --metrics-only, or use another folder",
+            )
         fixed: dict[str, Any] = {name: now[name] for name in _FIXED} | meant
         changed = [name for name in fixed if name in stored and stored[name] != fixed[name]]
         if changed:
@@ -157,7 +175,7 @@ class Ranking:
                 *(f"{name} was {stored[name]}, now {fixed[name]}" for name in changed),
                 "use another folder, or --resume with nothing else to go on as it was begun",
             )
-        return fixed
+        return {**fixed, "protocol": PROTOCOL}
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,6 @@ import platform
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +28,7 @@ FIELDS = ("number", "parent", "mate", "rung", "params", "macs", "activations", "
 ASKED = (
     "start", "strategy", "tuning", "proxy", "options", "further", "cheap", "iterations", "seed", "params_min",
     "params_max", "flops_min", "flops_max", "img_size", "classes", "batch_size", "images", "fold", "device",
-    "threads", "ahead", "asynchronous", "even",
+    "init", "threads", "ahead", "asynchronous", "even",
 )  # fmt: skip
 """Settings that decide which candidates a run meets, as `uninas search` asks for them."""
 FLAGS = {
@@ -60,7 +59,7 @@ class Content:
             "settings": [
                 [name, words(settings[name])]
                 for name in dict.fromkeys(("space", *ASKED, *settings))
-                if name in settings
+                if name in settings and name != "texts"
             ],
             "objectives": objectives(settings),
             "rungs": rungs(settings),
@@ -78,7 +77,7 @@ class Content:
         self._seen.update(row.number for row in rows)
         fresh = self._kept(rows)
         self.rows += fresh
-        with closing(self.reader.texts()) as texts:
+        with self.reader.texts() as texts:
             changes = [self._change(row, texts) for row in fresh]
         return {"columns": columns(fresh), "changes": changes}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from uninas.errors import UninasError
 from uninas.language.elaborate import build
@@ -10,6 +10,7 @@ from uninas.language.library import load_text
 from uninas.render import svg
 from uninas.report.content import ranked
 from uninas.report.reading import Row, Texts
+from uninas.search.store import lineage
 
 DRAWN = 100  # candidates with a picture: about 0.1 s and 1 kB each
 LINE = 5  # of them, at most so many ancestors of the best
@@ -24,14 +25,6 @@ def chosen(rows: Sequence[Row], aims: Sequence[tuple[str, str]], count: int = DR
     parents = {row.number: row.parent for row in rows}
     line = lineage(parents, best[0])[1 : LINE + 1] if best else []
     return list(dict.fromkeys([*best[:1], *(row.number for row in rows[:1]), *line, *best]))[:count]
-
-
-def lineage(parents: Mapping[int, int | None], number: int) -> list[int]:
-    """A candidate and its ancestors by the first parent, back to the start."""
-    line = [number]
-    while (parent := parents.get(line[-1])) is not None and parent < line[-1]:
-        line.append(parent)
-    return line
 
 
 def draw(text: str, levels: Sequence[str] = LEVELS[:1]) -> dict[str, dict[str, str]]:

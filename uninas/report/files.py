@@ -14,7 +14,7 @@ from pathlib import Path
 from uninas.language.printer import dumps
 from uninas.render import render
 from uninas.report import plots, write_page
-from uninas.runs.process import written
+from uninas.runs.process import write_text, written
 from uninas.search.run import Run
 from uninas.search.store import Candidate, origin
 from uninas.search.top import top
@@ -28,14 +28,14 @@ def write_report(run: Run) -> Iterator[Path]:
     Raises what is wrong with pictures of architectures when everything else is written.
     """
     candidates = list(run.store)
-    yield written(run.folder / "candidates.csv", partial(_text, table(candidates)))
+    yield write_text(run.folder / "candidates.csv", table(candidates))
     best = [candidate for candidate, _ in top(run.store, SHOWN)]
     if not best:
         return
-    yield written(run.folder / "best.uni", partial(_text, _best_text(run, best[0])))
+    yield write_text(run.folder / "best.uni", _best_text(run, best[0]))
     for place, candidate in enumerate(best[1:], 2):
         text = f"# Number {place} by score: {_summary(run, candidate)}\n{dumps(run.graph(candidate))}"
-        yield written(run.folder / f"best_{place}.uni", partial(_text, text))
+        yield write_text(run.folder / f"best_{place}.uni", text)
     yield from _plots(run, candidates, best[0])
     yield write_page(run.folder)
     for place, candidate in enumerate(best, 1):
@@ -89,7 +89,3 @@ def _summary(run: Run, candidate: Candidate) -> str:
         f"number {candidate.number}: {score}, {candidate.params:,} parameters, {candidate.flops:,} FLOPs (2 x MACs); "
         f"{origin(candidate)}."
     )
-
-
-def _text(content: str, path: Path) -> None:
-    path.write_text(content, encoding="utf-8")

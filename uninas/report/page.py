@@ -11,7 +11,6 @@ import base64
 import gzip
 import json
 from collections.abc import Mapping
-from contextlib import closing
 from functools import lru_cache
 from hashlib import sha256
 from html import escape
@@ -21,10 +20,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from uninas.errors import error, shown
+from uninas.errors import error
 from uninas.report.content import Content, objectives
 from uninas.report.diagrams import album
 from uninas.report.reading import Reader
+from uninas.runs.process import write_text
 
 PARTS = Path(__file__).parent / "page"
 SCRIPTS = ("parts.js", "run.js", "format.js", "charts.js", "table.js", "detail.js", "main.js")
@@ -47,17 +47,7 @@ def write_page(folder: Path, path: Path | None = None) -> Path:
     Raises UNI070 when the run cannot be read, UNI100 when the page cannot be written.
     """
     target = path or folder / "report.html"
-    text = page(folder)
-    beside = target.with_name(f".{target.name}.part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(target)
-    except OSError as problem:
-        raise error("UNI100", f"cannot write {shown(target)}: {problem.strerror or problem}") from None
-    finally:
-        if beside.exists():
-            beside.unlink()
-    return target
+    return write_text(target, page(folder))
 
 
 def page(folder: Path) -> str:
@@ -66,7 +56,7 @@ def page(folder: Path) -> str:
     content = Content(reader)
     data = content.new()
     data["about"] = content.about()
-    with closing(reader.texts()) as texts:
+    with reader.texts() as texts:
         data["diagrams"] = album(content.rows, objectives(reader.settings()), texts)
     return assembled(data["about"], data)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from uninas.search.front import front
 from uninas.search.store import Candidate
-from uninas.search.top import front
 from uninas.space import Limit
 
 Objectives = Sequence[tuple[str, str]]

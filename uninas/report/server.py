@@ -12,7 +12,6 @@ import re
 import socket
 import threading
 from collections.abc import Mapping
-from contextlib import closing
 from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,7 +67,7 @@ class Live:
             return {**joined(parts), "about": self.content.about(), "arrived": len(self.parts)}
 
     def _drawn(self, number: int, level: str) -> Mapping[str, str]:
-        with closing(self.reader.texts()) as texts:
+        with self.reader.texts() as texts:
             text = texts[number]
         return {} if text is None else draw(text, [level]).get(level, {})
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from uninas.errors import error
+from uninas.errors import error, shown
 
 
 @contextmanager
@@ -87,13 +88,35 @@ def own_device(device: str, index: int) -> str:
 
 
 def written(path: Path, write: Callable[[Path], object]) -> Path:
-    """`path`, after `write` has filled a file beside it that then takes its name. Raises UNI100 where that fails."""
-    beside = path.with_name(f".{path.stem}.part{path.suffix}")
+    """`path`, after `write` has filled a file beside it that then takes its name. Raises UNI100 where that fails.
+
+    The file beside it is new, of a name that nobody can guess: so in a folder that a stranger has prepared, no link
+    of theirs is followed. A link of the name `path` is replaced, not what it leads to.
+    """
+    beside: Path | None = None
     try:
+        handle, name = tempfile.mkstemp(path.suffix, ".part-", path.parent)
+        os.close(handle)
+        beside = Path(name)
         write(beside)
+        beside.chmod(0o666 & ~_mask())  # as any new file; made so, nobody else could have read it
         beside.replace(path)
-    except OSError as problem:
-        raise error("UNI100", f"cannot write {path}: {problem.strerror or problem}") from None
+    except (OSError, ValueError) as problem:
+        why = getattr(problem, "strerror", None) or problem
+        raise error("UNI100", f"cannot write {shown(path, 200)}: {shown(why)}") from None
     finally:
-        beside.unlink(missing_ok=True)
+        if beside is not None:
+            beside.unlink(missing_ok=True)
     return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    """The same for a text."""
+    return written(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def _mask() -> int:
+    """What the user does not want new files to allow. (It can only be read by setting it.)"""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,9 +1,27 @@
-"""How good an architecture is: built through torch.fx, measured by proxies at initialisation. Imports torch."""
+"""How good a network is: built through torch.fx, measured by name at initialisation. Imports torch.
+
+**One protocol of randomness**, wherever a network is scored (`uninas score`, `search`, `rank`, workers, Ray, Python).
+A seed has a stream of random numbers for each purpose (`proxies.stream`), and each begins at its beginning:
+
+| purpose | what it draws |
+|---|---|
+| own weights | the weights by the scheme that the network names |
+| weights | then, unless `init` is own, those by the scheme `init`, which leaves alone what it does not know |
+| images | the batch of images, or of noise, and its labels |
+| the proxy's name | what the proxy itself draws |
+
+All are drawn on the CPU. The network is in evaluation mode, and torch computes on `threads` threads, as sums round
+differently on more. So a score depends on the graph, the proxy and its options, the seed, the size and source of the
+batch, `init`, `fold`, `device` and `threads`, and on nothing else: not on what else is measured, nor in which order.
+Several seeds are s, s + 1, s + 2, ...
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from statistics import median
 from types import MappingProxyType
 from typing import Any
@@ -11,96 +29,204 @@ from typing import Any
 import torch
 
 from uninas import proxies
+from uninas.backend import layers
 from uninas.backend.emit import compile
 from uninas.backend.model import Model
 from uninas.errors import did_you_mean, error, shown
 from uninas.graph import Graph
 from uninas.graph.variants import with_classes
+from uninas.language.elaborate import sized
+from uninas.language.library import find
 from uninas.scores.aggregate import AGGREGATES
-from uninas.scores.images import NORMAL
+from uninas.scores.images import NORMAL, sources
 from uninas.scores.objectives import LATENCY
 from uninas.space import METRICS
 
-__all__ = ["ModuleScore", "latency", "with_classes"]
+KEPT = 16  # batches kept ready: rankings meet the same ones again and again
 
 
-class ModuleScore:
-    """Measures graphs: fresh weights and a batch of images (`proxies.inputs`), both drawn from the candidate's seed.
+class Scorer:
+    """Measures graphs by `names`: proxies, costs, or 'latency'.
 
-    `names` are proxies, costs or 'latency'; the first is the score, whose `options` are given. With `fold`, equal heads
-    run as one batch, which is faster; their weights then are one tensor to the proxy.
+    `images` says where those of a proxy come from (`proxies.source`), by its name; noise for those without an entry.
+    `options` are named NAME, for all proxies that have it, or PROXY.NAME; those of other proxies do not matter (but see
+    `check_options`). With `fold`, equal heads run as one batch, which is faster; their weights then are one tensor to
+    the proxy. Raises what is wrong with all these.
     """
 
     def __init__(
         self,
-        names: Sequence[str],
-        batch_size: int,
+        names: Iterable[str],
+        batch_size: int = 8,
         *,
         images: Mapping[str, str] = MappingProxyType({}),
-        fold: bool = False,
         options: Mapping[str, Any] = MappingProxyType({}),
+        init: str = proxies.OWN,
+        fold: bool = False,
         device: str = "cpu",
         threads: int = 1,
     ):
         self.names = tuple(names)
-        self.batch_size, self.images, self.fold, self.options = batch_size, dict(images), fold, dict(options)
-        _check_names(names)
-        self.proxies = {name: proxies.get(name) for name in names if name not in METRICS and name != LATENCY}
-        known = self.proxies[names[0]].options if names[0] in self.proxies else {}
-        for option in self.options.keys() - known.keys():
-            hint = did_you_mean(option, known) or f"it has {', '.join(known) or 'none'}"
-            raise error("UNI010", f"the proxy {names[0]} has no option {option}", None, hint)
-        self.device = proxies.usable_device(device)
-        torch.set_num_threads(threads)
-
-    @property
-    def directions(self) -> dict[str, str]:
+        self.batch_size, self.images, self.init, self.fold, self.threads = batch_size, dict(images), init, fold, threads
+        measured = _measured(self.names)
+        self.options = {name: proxies.options_of(name, options) for name in measured}
+        self.directions = {name: proxies.get(name).direction for name in measured}
         """Which is better, 'higher' or 'lower', as the proxies declare it."""
-        return {name: proxy.direction for name, proxy in self.proxies.items()}
+        proxies.initialise(torch.nn.Identity(), init, torch.Generator())
+        self.device = proxies.usable_device(device)
+        self._batches: OrderedDict[Any, proxies.Batch] = OrderedDict()
 
-    def __call__(self, graph: Graph, seed: int) -> Mapping[str, float]:
-        """The score under 'score', the further measures by name, and what else was found on the way."""
-        generator = torch.Generator().manual_seed(seed)
-        module = compile(graph, generator=generator, fold=self.fold).to(self.device, non_blocking=True)
-        try:
-            with proxies.same_structure():
-                return self._measured(graph, module, seed, generator)
-        finally:
-            del module
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+    @contextmanager
+    def network(self, graph: Graph, seed: int) -> Iterator[Network]:
+        """The graph as a network with the weights of a seed, to be scored inside; afterwards it is empty."""
+        with _threads(self.threads), proxies.same_structure():
+            network = Network(self, graph, seed)
+            try:
+                yield network
+            finally:
+                del network.model
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
 
-    def _measured(self, graph: Graph, module: Model, seed: int, generator: torch.Generator) -> dict[str, float]:
+    def __call__(self, graph: Graph, seed: int) -> dict[str, float]:
+        """The first measure under 'score', the further ones by name, and what else was found on the way."""
         found: dict[str, float] = {}
-        batches = self._batches(graph, generator)
-        for position, name in enumerate(self.names):
-            inputs = batches[self.images.get(name, NORMAL)]
-            prefix = f"{name}." if position else ""
-            if name in METRICS:
-                value = float(METRICS[name](graph))
-            elif name == LATENCY:
-                value = latency(module, inputs)
-            else:
-                own = torch.Generator().manual_seed(seed) if position else generator
-                score = proxies.score(name, module, inputs, generator=own, **({} if position else self.options))
-                value = score.value
+        with self.network(graph, seed) as network:
+            for position, name in enumerate(self.names):
+                score = network.score(name, seed)
+                prefix = f"{name}." if position else ""
                 found |= {f"{prefix}{part}": number for part, number in score.components.items()}
-            found[name if position else "score"] = value
+                found[name if position else "score"] = score.value
         return found
 
-    def _batches(self, graph: Graph, generator: torch.Generator) -> dict[str, proxies.Batch]:
-        """A batch from every source."""
-        wanted = dict.fromkeys(self.images.get(name, NORMAL) for name in self.names)
-        return {source: proxies.source(source, graph.inputs, self.batch_size)(generator).to(self.device)
-                for source in wanted}  # fmt: skip
+    def batch(self, name: str, graph: Graph, seed: int) -> proxies.Batch:
+        """The images that a measure sees: the same for all networks with the same inputs."""
+        source = self.images.get(name, NORMAL)
+        key = source, graph.inputs, seed
+        if key not in self._batches:
+            drawn = proxies.source(source, graph.inputs, self.batch_size)(proxies.stream(seed, "images"))
+            self._batches[key] = drawn
+            if len(self._batches) > KEPT:
+                self._batches.popitem(last=False)
+        return self._batches[key].to(self.device, copy=True)  # a module may write into its input
 
 
-def _check_names(names: Sequence[str]) -> None:
-    known = (*proxies.proxies(), *AGGREGATES, *METRICS, LATENCY)
-    for name in names:
+class Network:
+    """A network that is being scored."""
+
+    def __init__(self, scorer: Scorer, graph: Graph, seed: int):
+        self.scorer, self.graph = scorer, graph
+        self.model: Model = compile(graph, fold=scorer.fold, generator=proxies.stream(seed, "own weights")).eval()
+        self._seed: int | None = None
+        self._finish(seed)
+
+    def score(self, name: str, seed: int) -> proxies.Score:
+        """The score by one of the names of the scorer. Raises whatever goes wrong."""
+        if name in METRICS:
+            return proxies.Score(name, float(METRICS[name](self.graph)), "higher", {}, 0.0)
+        self._initialise(seed)
+        batch = self.scorer.batch(name, self.graph, seed)
+        if name == LATENCY:
+            value = latency(self.model, batch)
+            return proxies.Score(name, value, "lower", {}, value)
+        return proxies.score(name, self.model, batch, proxies.stream(seed, name), **self.scorer.options[name])
+
+    def _initialise(self, seed: int) -> None:
+        """The weights of a seed, on the device."""
+        if self._seed == seed:
+            return
+        self._seed = None  # half of them may be another's, should it fail
+        layers.initialise(self.model.to("cpu"), self.graph.init, proxies.stream(seed, "own weights"))
+        self._finish(seed)
+
+    def _finish(self, seed: int) -> None:
+        proxies.initialise(self.model, self.scorer.init, proxies.stream(seed, "weights"))
+        self.model.to(self.scorer.device, non_blocking=True)
+        self._seed = seed
+
+
+def score(graph: Graph, name: str, seed: int = 0, *, repeats: int = 1, **settings: Any) -> proxies.Score:
+    """The score of a graph by a proxy or a cost, the mean over `repeats` seeds; `settings` are those of `Scorer`.
+
+    It is the number that `uninas score`, `uninas search` and `uninas rank` give with the same settings.
+    """
+    scorer = Scorer([name], **settings)
+    with scorer.network(graph, seed) as network:
+        return proxies.mean_of([network.score(name, seed + number) for number in range(repeats)])
+
+
+def scored(
+    net: str | Graph,
+    names: Sequence[str],
+    *,
+    seed: int = 0,
+    repeats: int = 1,
+    images: Mapping[str, str] = MappingProxyType({}),
+    img_size: int | None = None,
+    classes: int | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Scores of a network by proxies and costs, with what it costs, as plain values (`uninas score`).
+
+    `images` are named as in `scores.images`; `settings` are those of `Scorer`. Raises ProxyError for a proxy alone that
+    fails; of several, those that fail are listed with the reason.
+    """
+    graph = net if isinstance(net, Graph) else sized(*find(net), img_size)
+    graph = graph if classes is None else with_classes(graph, classes)
+    where = sources(names, images)
+    check_options(names, settings.get("options", {}))
+    scorer = Scorer(names, images=where, **settings)
+    scores, failures = [], []
+    with scorer.network(graph, seed) as network:
+        for name in names:
+            try:
+                found = proxies.mean_of([network.score(name, seed + number) for number in range(repeats)])
+            except proxies.ProxyError as problem:
+                if len(names) == 1:
+                    raise
+                failures.append({"proxy": name, "failure": problem.diagnostics[0].message})
+                continue
+            scores.append(
+                {"proxy": name, "value": found.value, "spread": found.spread, "direction": found.direction,
+                 "components": dict(found.components), "seconds": found.seconds}
+            )  # fmt: skip
+    return {
+        "network": graph.name, "scores": scores, "failures": failures, "params": graph.cost.params,
+        "macs": graph.cost.macs, "flops": graph.cost.flops, "seed": seed, "repeats": repeats,
+        "batch_size": scorer.batch_size, "fold": scorer.fold, "device": str(scorer.device),
+        "init": graph.init if scorer.init == proxies.OWN else scorer.init,
+        "images": ", ".join(dict.fromkeys(where.values())), "input": list(graph.inputs[0]),
+    }  # fmt: skip
+
+
+def check_options(names: Iterable[str], options: Mapping[str, Any]) -> None:
+    """Raises what is wrong with the options of all that is measured: each must belong to a proxy, and fit it."""
+    measured = _measured(names)
+    if options and not measured:
+        raise error("UNI010", f"a cost has no option {shown(next(iter(options)))}")
+    proxies.check_options(measured, options)
+
+
+def _measured(names: Iterable[str]) -> list[str]:
+    """Those that are proxies. Raises ProxyError for what is neither that nor a cost."""
+    found = [name for name in dict.fromkeys(names) if name not in METRICS and name != LATENCY]
+    known = (*proxies.proxies(), *AGGREGATES)
+    for name in found:
         if name not in known:
-            costs, others = f"costs are {', '.join(METRICS)} and {LATENCY}", "uninas proxies lists all others"
-            raise error("UNI090", f"no measure is called {shown(name)}", None, did_you_mean(name, known), costs, others)
+            hint = did_you_mean(name, (*known, *METRICS, LATENCY))
+            costs, others = f"costs are {', '.join(METRICS)} and {LATENCY}", "uninas proxies lists all proxies"
+            raise proxies.ProxyError(f"there is no proxy '{shown(name)}', and no such cost", hint, costs, others)
+    return found
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def latency(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], repeats: int = 5) -> float:

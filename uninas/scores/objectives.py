@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uninas.errors import did_you_mean, error, shown
+from uninas.initial import OWN
 from uninas.scores.aggregate import AGGREGATES
 from uninas.space import METRICS
 
 LATENCY = "latency"
 DIRECTIONS = ("higher", "lower")
 MAX_OBJECTIVES = 16
+PROTOCOL = 2  # of the random numbers of scores, see runs.scorer; before it was written down it was 1
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ class Recipe:
     """Where those of a proxy come from (`proxies.inputs`), by its name; noise for those without an entry."""
     fold: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the last rung's first proxy."""
+    """Of the proxies, as `scores.options` names them."""
+    init: str = OWN
+    """The scheme of initial weights; own for what each network names."""
     device: str = "cpu"
     threads: int = 1
     """Of torch, in every worker. It may change the last digits of a score, so it is part of what decides a run."""

@@ -120,7 +120,7 @@ class Search:
 
     def ask(self) -> Draft | None:
         """The next candidate, or None as long as the score of an earlier one is needed first, or once the search is
-        `exhausted`. Raises UNI080 where the space has nothing but the start.
+        `exhausted`, as it is at once where a space has nothing but the start.
         """
         number = self._next
         if self.exhausted or not self._hear(number):
@@ -128,7 +128,7 @@ class Search:
         try:
             birth = self._birth(number)
         except UninasError as problem:
-            if problem.code != "UNI080" or number <= 1:
+            if problem.code != "UNI080" or number == 0:
                 raise
             self.exhausted = problem
             return None

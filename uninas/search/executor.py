@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from uninas.errors import error, shown
+from uninas.runs.workers import Workers
 from uninas.scores.objectives import Recipe
-from uninas.search.tasks import Result, ScoreFunction, Task, evaluated, score_functions
+from uninas.search.tasks import Begin, Result, ScoreFunction, Task, evaluated, lost, score_functions
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,31 @@ class Inline:
         self._queue.clear()
 
 
+class Processes:
+    """Scores in worker processes."""
+
+    def __init__(
+        self, recipe: Recipe, jobs: int, *, time_limit: float | None = None, memory_limit: float | None = None
+    ):
+        self.workers: Workers[Task, Result] = Workers(
+            Begin(recipe), lost, jobs, time_limit=time_limit, memory_limit=memory_limit
+        )
+        self.directions: Mapping[str, str] = self.workers.greeting
+
+    @property
+    def room(self) -> int:
+        return self.workers.room
+
+    def submit(self, task: Task) -> None:
+        self.workers.submit(task.lean())
+
+    def wait(self) -> list[Result]:
+        return self.workers.wait()
+
+    def close(self) -> None:
+        self.workers.close()
+
+
 def make_executor(recipe: Recipe, execution: Execution) -> Executor:
     """The executor asked for. Raises UNI071 where it cannot be had."""
     if execution.executor == "ray":
@@ -83,9 +109,7 @@ def make_executor(recipe: Recipe, execution: Execution) -> Executor:
         raise error("UNI071", f"there is no executor {shown(execution.executor)}", None, "there are local and ray")
     jobs = execution.jobs if execution.jobs is not None else int(recipe.needs_torch)
     if jobs:
-        from uninas.search.workers import Workers
-
-        return Workers(recipe, jobs, time_limit=execution.time_limit, memory_limit=execution.memory_limit)
+        return Processes(recipe, jobs, time_limit=execution.time_limit, memory_limit=execution.memory_limit)
     if execution.time_limit or execution.memory_limit:
         raise error("UNI071", "expected a worker (-j 1) for a limit of time or memory", None, "-j 0 has none to end")
     functions, directions = score_functions(recipe)

@@ -8,18 +8,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any
 
 from uninas.errors import error
 from uninas.fact import fact
 from uninas.graph import Graph
+from uninas.graph.variants import with_classes
+from uninas.initial import OWN
 from uninas.language import tree as ast
 from uninas.language.elaborate import image_of, sized, space
-from uninas.language.library import Module, find
+from uninas.language.library import Module
 from uninas.mutate import Walk, walk_of
 from uninas.scores.aggregate import parts_of
 from uninas.scores.images import from_files, sources
 from uninas.scores.objectives import Objective, Recipe, ladder, weights
+from uninas.search.texts import Texts, found_again, kept, reached
 from uninas.space import Budget, Limit, Space
 
 
@@ -43,7 +47,9 @@ class Settings:
     """Where they come from, by the proxy or under "": what `images.read` gives."""
     fold: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the proxy."""
+    """Of the proxies: by NAME for all that have it, or PROXY.NAME."""
+    init: str = OWN
+    """The scheme of initial weights; own for what each network names."""
     device: str = "cpu"
     further: tuple[str, ...] = ()
     """Further objectives besides the proxy, which is the score: params, latency, jacov:higher, ..."""
@@ -77,6 +83,8 @@ class Plan:
     walk: Walk
     text: str
     """Of the space, and of all that it imports, without comments."""
+    texts: Mapping[str, Texts]
+    """The files of the space and of the start, so that a run can keep them."""
 
     @property
     def budget(self) -> Budget:
@@ -105,7 +113,7 @@ class Plan:
         """What a worker is told."""
         s = self.settings
         names = tuple(tuple(objective.name for objective in rung) for rung in self.rungs)
-        return Recipe(names, s.batch_size, self.sources, s.fold, dict(s.options), s.device, s.threads)
+        return Recipe(names, s.batch_size, self.sources, s.fold, dict(s.options), s.init, s.device, s.threads)
 
     @fact
     def fingerprint(self) -> dict[str, str]:
@@ -134,28 +142,32 @@ def _digest(images: str) -> str:
     return digest(images)[:16]
 
 
-def make_plan(settings: Settings) -> Plan:
-    """Read the files that the settings name. Raises UninasError for whatever is wrong with them, and with the start."""
-    module, name = find(settings.space)
+def make_plan(settings: Settings, texts: Mapping[str, Any] = MappingProxyType({})) -> Plan:
+    """Read the files that the settings name, or the `texts` of them that a run has kept ("space", "start").
+
+    Raises UninasError for whatever is wrong with them, and with the start.
+    """
+    module, name = found_again(settings.space, texts.get("space"))
     definition = module.definitions[name]
     if not isinstance(definition, ast.Network):
         raise error("UNI014", f"expected {name} to be a space, but it is a block", definition.name.span)
     choices = not any(isinstance(member, ast.Moves) for member in definition.members)
-    return (_chosen if choices else _moved)(settings, module, definition)
+    if choices:
+        return _chosen(settings, module, definition)
+    return _moved(settings, module, definition, texts.get("start"))
 
 
-def _moved(settings: Settings, module: Module, definition: ast.Network) -> Plan:
+def _moved(settings: Settings, module: Module, definition: ast.Network, texts: Any) -> Plan:
     """A space of moves, from its start or the one named in the settings, at the size asked for, which then stays."""
     found = space(module, definition.name.text)
     if settings.img_size is not None:
         found = dataclasses.replace(found, moves=tuple(rule for rule in found.moves if rule.name != "resolution"))
-    start = _start(settings, module, definition)
+    home, name = _start(settings, module, definition, texts)
+    start = sized(home, name, settings.img_size)
     if settings.classes is not None:
-        from uninas.runs.scorer import with_classes  # here, because it loads torch
-
         start = with_classes(start, settings.classes)
     walk = walk_of(found, start, _budget(found.budget, settings.limits), settings.even or "rules")
-    return Plan(settings, found, start, walk, _text(module))
+    return Plan(settings, found, start, walk, _text(module), _kept(settings, module, home))
 
 
 def _chosen(settings: Settings, module: Module, definition: ast.Network) -> Plan:
@@ -170,24 +182,22 @@ def _chosen(settings: Settings, module: Module, definition: ast.Network) -> Plan
         shape = image_of(found.completed({}).graph, settings.img_size)
         walk = walk_of(space(module, name, input=shape), budget=walk.budget)
     start = walk.sample(random.Random(f"start of {settings.seed}"))
-    return Plan(settings, found, start, walk, _text(module))
+    return Plan(settings, found, start, walk, _text(module), _kept(settings, module, module))
 
 
 def _text(module: Module) -> str:
     """What is written in a file and in those that it imports, each once; neither comments nor spaces count."""
-    reached: dict[str, Module] = {}
-    waiting = [module]
-    while waiting:
-        one = waiting.pop()
-        if one.file.source.name not in reached:
-            reached[one.file.source.name] = one
-            waiting += (other for other, _ in one.imported.values())
-    texts = (re.sub(r"#[^\n]*", "", one.file.source.text).split() for one in reached.values())
+    texts = (re.sub(r"#[^\n]*", "", one.file.source.text).split() for one in reached(module))
     return "\n".join(sorted(map(" ".join, texts)))
 
 
-def _start(settings: Settings, module: Module, definition: ast.Network) -> Graph:
-    """The network to start from: the one named in the settings, or the space's own; at the size asked for."""
+def _kept(settings: Settings, module: Module, start: Module) -> dict[str, Texts]:
+    """What the run keeps of the files that were named."""
+    return {"space": kept(settings.space, module), "start": kept(settings.start, start)}
+
+
+def _start(settings: Settings, module: Module, definition: ast.Network, texts: Any) -> tuple[Module, str]:
+    """The network to start from: the one named in the settings, or the space's own."""
     name = settings.start
     if not name:
         own = definition.only(ast.Start)
@@ -195,8 +205,7 @@ def _start(settings: Settings, module: Module, definition: ast.Network) -> Graph
             raise error("UNI023", f"expected {definition.name.text} to have a start", None, "name one with --start")
         name = own.network.text
     visible = module.find(name)
-    home, name = (visible[0], name) if visible else find(name)
-    return sized(home, name, settings.img_size)
+    return (visible[0], name) if visible else found_again(name, texts)
 
 
 def _budget(own: Budget, limits: tuple[Limit, ...]) -> Budget:

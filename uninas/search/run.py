@@ -7,21 +7,23 @@ happened (but for times, and scores that depend on the clock).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from platform import python_version
 from typing import Any, Self
 
-from uninas.errors import error
+from uninas.errors import error, shown
 from uninas.graph import Graph
-from uninas.language.elaborate import build
-from uninas.language.library import find
 from uninas.language.printer import dumps
+from uninas.scores.objectives import PROTOCOL
 from uninas.search.ask import Draft, Search
 from uninas.search.executor import Executor
-from uninas.search.plan import Plan
+from uninas.search.plan import Plan, Settings
 from uninas.search.store import Candidate, Store
 from uninas.search.tasks import Result, Task
+from uninas.search.texts import architecture
 from uninas.version import __version__
 
 
@@ -96,7 +98,7 @@ class Run:
 
     def _stored(self, number: int) -> Graph:
         """The architecture of a candidate as its text has it."""
-        return build(*find(self.store.text(number)))
+        return architecture(self.store.text(number))
 
     def _next(self, iterations: int) -> Draft | None:
         """The next candidate to be scored: first those that were lost in flight."""
@@ -109,8 +111,8 @@ class Run:
         graph, birth = draft.graph, draft.birth
         candidate = Candidate(
             draft.number, birth.parent, birth.edit, graph.key, graph.cost.params, graph.cost.macs, graph.operations,
-            result.score, result.components, result.failure, draft.seed, result.seconds, birth.refused, birth.mate,
-            birth.rung, graph.activations, graph.peak, result.reason, result.worker, result.started,
+            seed=draft.seed, refused=birth.refused, mate=birth.mate, rung=birth.rung,
+            activations=graph.activations, peak=graph.peak, **_measured(result),
         )  # fmt: skip
         if draft.number == 0 and result.failure and not self.search.pool.draws:
             raise error("UNI070", f"the start cannot be scored: {result.failure}", None, "try it alone: uninas score")
@@ -125,15 +127,47 @@ class Run:
         self.failed += candidate.failure is not None
         return candidate
 
+    def again(self, reasons: Collection[str]) -> Iterator[Candidate]:
+        """Score those again that have failed for one of these reasons; yields each when its result is stored.
+
+        The search hears of it when the run is opened the next time.
+        """
+        waiting = [one for one in self.store if one.reason in reasons]
+        flying: dict[int, Candidate] = {}
+        while waiting or flying:
+            while waiting and self.executor.room > 0:
+                one = waiting.pop(0)
+                text = self.store.text(one.number)
+                name = architecture(text).name
+                self.executor.submit(Task(one.number, name, text, one.seed, one.rung))
+                flying[one.number] = one
+            for result in self.executor.wait():
+                found = replace(flying.pop(result.number), **_measured(result))
+                self.store.replace(found)
+                yield found
+
     def _compare(self, stored: Mapping[str, Any], any_version: bool) -> None:
         """A new run writes its settings; an old one must have been begun with the same ones."""
-        now = self.plan.as_dict()
+        now = {**self.plan.as_dict(), "protocol": PROTOCOL}
         rungs = [[(one.name, one.direction) for one in rung] for rung in self.search.rungs]
-        if not stored:
-            self.store.put({**now, "objectives": rungs, "version": __version__, "python": python_version()})
+        if not len(self.store):  # new, or stopped before anything was scored: then the settings may be better ones
+            self.store.put({**now, "objectives": rungs, "version": __version__, "python": python_version(),
+                            "texts": self.plan.texts})  # fmt: skip
             return
+        if not self.plan.recipe.needs_torch:
+            del now["protocol"]  # costs are what they are
+        elif stored.get("protocol") != PROTOCOL:
+            raise error(
+                "UNI070",
+                f"the scores in {shown(self.folder, 200)} were drawn in another way than this version draws them",
+                None,
+                "going on would mix two kinds of scores: look at it, and begin a new run in another folder",
+            )
         # A setting that the run does not know came later, and was not asked for then.
-        changed = [name for name in now if stored.get(name) != now[name] and (name in stored or now[name])]
+        known = dataclasses.asdict(Settings("", ""))
+        changed = [
+            name for name in now if stored.get(name) != now[name] and (name in stored or now[name] != known.get(name))
+        ]
         if changed:
             raise error(
                 "UNI070",
@@ -151,3 +185,11 @@ class Run:
                 "other versions may go on in other ways: use that one, or accept it with --any-version",
             )
         self.store.put({"version": __version__})
+
+
+def _measured(result: Result) -> dict[str, Any]:
+    """What came of scoring, as fields of a candidate."""
+    return {
+        "score": result.score, "components": result.components, "failure": result.failure, "reason": result.reason,
+        "worker": result.worker, "started": result.started, "seconds": result.seconds,
+    }  # fmt: skip

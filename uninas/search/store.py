@@ -33,27 +33,21 @@ nothing to ask for. `settings` holds JSON values by name: all of `plan.Settings`
 from __future__ import annotations
 
 import json
-import os
+import math
 import sqlite3
-import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from uninas.errors import error, shown
+from uninas.errors import UninasError, error, shown
 from uninas.mutate import Edit, read_edit, record
-
-if sys.platform != "win32":
-    import fcntl
+from uninas.runs.database import WAIT, Database, Form
+from uninas.search.front import beats
 
 FILE = "run.sqlite"
-FORMAT = 4
-MARK = 0x554E4953  # 'UNIS', in the header of our databases
-MAX_TEXT = 64 * 2**20  # bytes of an architecture's text; a file that claims more was not written by us
-BUSY = 20.0  # seconds to wait for another reader or writer
+MAX_TEXT = 16 * 2**20  # bytes of an architecture's text; a file that claims more was not written by us
 
 _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -73,17 +67,31 @@ CREATE TABLE totals (
 CREATE TABLE refusals (reason TEXT PRIMARY KEY, draws INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE front (number INTEGER PRIMARY KEY, merits TEXT NOT NULL);
 """
-_COLUMNS = (
-    "number, parent, mate, edit, rung, key, params, macs, activations, peak, operations, score, components, reason, "
-    "failure, seed, worker, started, seconds, refused"
-)
-_PLACES = ", ".join("?" * (_COLUMNS.count(",") + 1))
-_INSERT = f"INSERT INTO candidates ({_COLUMNS}) VALUES ({_PLACES})"  # noqa: S608
+FORM = Form(FILE, "run", 0x554E4953, 5, _SCHEMA, "begin one: uninas search SPACE -o FOLDER")  # 'UNIS'
+
+
+@FORM.migration(4)
+def _protocol(db: sqlite3.Connection) -> None:
+    """Scores of before were drawn in another way (`protocol`), so no module can be scored there any more."""
+    if db.execute("SELECT count(*) FROM settings").fetchone()[0]:
+        db.execute("INSERT OR REPLACE INTO settings VALUES ('protocol', '1')")
+
+
+COLUMNS: Mapping[str, str] = {
+    "number": "count", "parent": "count?", "mate": "count?", "edit": "text?", "rung": "count", "key": "text",
+    "params": "count", "macs": "count", "activations": "count", "peak": "count", "operations": "count",
+    "score": "real?", "components": "numbers", "reason": "text?", "failure": "text?", "seed": "count",
+    "worker": "text", "started": "real", "seconds": "real", "refused": "numbers",
+}  # fmt: skip
+"""The columns of `candidates`, and what is in each; one with ? may be NULL."""
+_NAMES = ", ".join(COLUMNS)
+_INSERT = f"INSERT INTO candidates ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
 _COUNT = """
 INSERT INTO totals VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET
     candidates = candidates + 1, seconds = seconds + excluded.seconds,
     first = min(first, excluded.first), last = max(last, excluded.last)
 """
+_DISCOUNT = "UPDATE totals SET candidates = candidates - 1, seconds = seconds - ? WHERE rung = ? AND reason = ?"
 _REFUSE = "INSERT INTO refusals VALUES (?, ?) ON CONFLICT DO UPDATE SET draws = draws + excluded.draws"
 
 
@@ -101,7 +109,7 @@ class Candidate:
     params: int
     macs: int
     operations: int
-    score: float | None
+    score: float | None = None
     components: Mapping[str, float] = field(default_factory=dict)
     failure: str | None = None
     seed: int = 0
@@ -138,11 +146,11 @@ class Total:
     last: float
 
 
-class Store:
+class Store(Database):
     """The candidates of a run. Raises UNI070 when the file cannot be used.
 
     Any number of processes may read while one writes. To look only, open it with `read_only=True`, which never makes
-    a file and leaves a running search alone:
+    or changes a file and leaves a running search alone:
 
         with Store(folder, read_only=True) as store:
             best = store.best()[0]
@@ -150,101 +158,25 @@ class Store:
     """
 
     def __init__(self, folder: Path, *, read_only: bool = False):
-        self.path = folder / FILE
-        self._lock: int | None = None
-        with self._explained():
-            if read_only and not self.path.is_file():
-                raise error("UNI070", f"there is no run in {folder}", None, "begin one: uninas search SPACE -o FOLDER")
-            self._db = self._opened(read_only)
-
-    def _opened(self, read_only: bool) -> sqlite3.Connection:
-        if read_only:
-            # Readers, too, keep a file beside the database, but where nobody can write it does not change either.
-            how = "mode=ro" if os.access(self.path.parent, os.W_OK) else "immutable=1"
-            db = sqlite3.connect(f"{self.path.absolute().as_uri()}?{how}", uri=True, timeout=BUSY)
-        else:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            db = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY)
-        self._db = db
-        try:
-            if not read_only:
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = NORMAL")
-                with self._transaction():
-                    self._begin()
-                self._alone()
-            elif not self._compare_format():  # stopped, or out of space, before it had begun: a run without anything
-                db.close()
-                db = self._db = sqlite3.connect(":memory:", isolation_level=None)
-                self._begin()
-        except BaseException:
-            self.close()
-            raise
-        return db
-
-    def _begin(self) -> None:
-        """An empty file becomes a run; anything else must be one already."""
-        if self._compare_format():
-            self._check()
-            return
-        for statement in filter(str.strip, _SCHEMA.split(";")):
-            self._db.execute(statement)
-        self._db.execute(f"PRAGMA application_id = {MARK}")
-        self._db.execute(f"PRAGMA user_version = {FORMAT}")
-
-    def _compare_format(self) -> bool:
-        """Whether this is a run already; False for an empty file. Raises UNI070 for other formats and databases."""
-        mark, version = (self._db.execute(f"PRAGMA {of}").fetchone()[0] for of in ("application_id", "user_version"))
-        if mark == MARK and version == FORMAT:
-            return True
-        if mark == MARK:
-            age = "an older" if version < FORMAT else "a newer"
-            raise error(
-                "UNI070",
-                f"expected a run of format {FORMAT} in {self.path}, but it has format {version}",
-                None,
-                f"it was begun with {age} version of this software: go on with that one, or begin a new run elsewhere",
-            )
-        if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise error("UNI070", f"expected a run in {self.path}, but it is a database of something else")
-        return False
-
-    def _check(self) -> None:
-        """Raises UNI070 for a file in which pages are damaged."""
-        found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise sqlite3.DatabaseError(str(found))
-
-    def _alone(self) -> None:
-        """Hold a lock on the folder as long as the store is open for writing; the system lets go of it at any death."""
-        if sys.platform == "win32":  # there, a second writer is noticed at its first candidate
-            return
-        self._lock = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise error("UNI070", f"another process writes to the run in {self.path.parent}", None, _WAIT) from None
-        except OSError:  # a file system without locks
-            return
-
-    # ---- settings ------------------------------------------------------------------------------------------------
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the run was begun with; empty before that."""
-        with self._explained():
-            return {name: json.loads(value) for name, value in self._db.execute("SELECT name, value FROM settings")}
-
-    def put(self, settings: Mapping[str, Any]) -> None:
-        """Write settings; those of the same name are replaced."""
-        rows = [(name, json.dumps(value)) for name, value in settings.items()]
-        with self._explained(), self._transaction():
-            self._db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows)
+        self._start: bytes | None = None
+        super().__init__(folder, FORM, read_only=read_only)
 
     @property
     def objectives(self) -> list[tuple[str, str]]:
         """(name, 'higher' or 'lower': what is better) of the last rung, the score first. Empty before a run begins."""
-        return [(name, direction) for name, direction in self.settings.get("objectives", [[]])[-1:][0]]
+        return (self.rungs or [[]])[-1]
+
+    @property
+    def rungs(self) -> list[list[tuple[str, str]]]:
+        """The same for every rung, from the cheapest."""
+        stored = self.settings.get("objectives", [])
+        try:
+            found = [[(name, direction) for name, direction in rung] for rung in stored]
+        except (TypeError, ValueError):
+            found = [[("", "")]]
+        if not all(isinstance(n, str) and d in ("higher", "lower") for rung in found for n, d in rung):
+            raise error("UNI070", f"the objectives of {shown(self.path, 200)} cannot be read", None, CHANGED)
+        return found
 
     @property
     def ranked_together(self) -> bool:
@@ -254,7 +186,7 @@ class Store:
     @property
     def last_rung(self) -> int:
         """The rung whose scores count."""
-        return max(0, len(self.settings.get("objectives", [])) - 1)
+        return max(0, len(self.rungs) - 1)
 
     # ---- candidates ----------------------------------------------------------------------------------------------
 
@@ -267,25 +199,37 @@ class Store:
 
     def add_all(self, candidates: Sequence[tuple[Candidate, str | None]]) -> None:
         """Write several candidates in one transaction."""
-        rungs = self.settings.get("objectives", [])
-        with self._explained(), self._transaction():
+        rungs = self.rungs
+        with self.explained(), self.transaction():
             for candidate, text in candidates:
                 try:
-                    self._db.execute(_INSERT, _row(candidate))
+                    self.db.execute(_INSERT, _row(candidate))
                 except sqlite3.IntegrityError:
                     raise error(
                         "UNI070", f"candidate {candidate.number} is already in {self.path}", None,
-                        f"another process writes to this run; {_WAIT}",
+                        f"another process writes to this run; {WAIT}",
                     ) from None  # fmt: skip
                 if text is not None:
                     packed = self._packed(candidate.number, text)
-                    self._db.execute("INSERT INTO texts VALUES (?, ?)", (candidate.number, packed))
-                end = candidate.started + candidate.seconds
-                counted = (candidate.rung, candidate.reason or "", candidate.seconds, candidate.started, end)
-                self._db.execute(_COUNT, counted)
-                self._db.executemany(_REFUSE, candidate.refused.items())
-                if candidate.rung == len(rungs) - 1:
-                    self._to_front(candidate, rungs[-1])
+                    self.db.execute("INSERT INTO texts VALUES (?, ?)", (candidate.number, packed))
+                self.db.executemany(_REFUSE, candidate.refused.items())
+                self._count(candidate, rungs)
+
+    def replace(self, candidate: Candidate) -> None:
+        """Write another result of a candidate that had failed."""
+        before = self[candidate.number]
+        with self.explained(), self.transaction():
+            self.db.execute(_INSERT.replace("INSERT", "REPLACE"), _row(candidate))
+            away = (before.seconds, before.rung, before.reason or "")
+            self.db.execute(_DISCOUNT, away)
+            self._count(candidate, self.rungs)
+
+    def _count(self, candidate: Candidate, rungs: Sequence[Sequence[tuple[str, str]]]) -> None:
+        end = candidate.started + candidate.seconds
+        counted = (candidate.rung, candidate.reason or "", candidate.seconds, candidate.started, end)
+        self.db.execute(_COUNT, counted)
+        if candidate.rung == len(rungs) - 1:
+            self._to_front(candidate, rungs[-1])
 
     def _to_front(self, candidate: Candidate, objectives: Sequence[tuple[str, str]]) -> None:
         """Let a candidate take its place among those that no other beats, if it has one there."""
@@ -294,16 +238,16 @@ class Store:
             return
         signs = [-1 if direction == "lower" else 1 for _, direction in objectives]
         merits = [sign * value for sign, value in zip(signs, values, strict=True) if value is not None]
-        front = [(number, json.loads(those)) for number, those in self._db.execute("SELECT * FROM front")]
-        if not any(_beats(those, merits) for _, those in front):
-            beaten = [(number,) for number, those in front if _beats(merits, those)]
-            self._db.executemany("DELETE FROM front WHERE number = ?", beaten)
-            self._db.execute("INSERT INTO front VALUES (?, ?)", (candidate.number, json.dumps(merits)))
+        front = [(number, json.loads(those)) for number, those in self.db.execute("SELECT * FROM front")]
+        if not any(beats(those, merits) for _, those in front):
+            beaten = [(number,) for number, those in front if beats(merits, those)]
+            self.db.executemany("DELETE FROM front WHERE number = ?", beaten)
+            self.db.execute("INSERT INTO front VALUES (?, ?)", (candidate.number, json.dumps(merits)))
 
     def front(self) -> list[Candidate]:
         """The candidates of the last rung that no other beats in all objectives together, by falling score."""
-        with self._explained():
-            rows = self._db.execute("SELECT number FROM front ORDER BY json_extract(merits, '$[0]') DESC, number")
+        with self.explained():
+            rows = self.db.execute("SELECT number FROM front ORDER BY json_extract(merits, '$[0]') DESC, number")
             numbers = [number for (number,) in rows]
         return [self[number] for number in numbers]
 
@@ -331,77 +275,63 @@ class Store:
 
     def select(self, where: str, *values: int | float | str) -> Iterator[Candidate]:
         """The candidates for a condition of SQL of ours, never of a user's: "rung = ? ORDER BY number", 0."""
-        with self._explained():
-            rows = self._db.execute(f"SELECT {_COLUMNS} FROM candidates WHERE {where}", values)  # noqa: S608
-            yield from map(_candidate, rows)
+        for row in self.raw(where, *values):
+            yield _candidate(row)
+
+    def raw(self, where: str = "1 ORDER BY number", *values: int | float | str) -> Iterator[dict[str, Any]]:
+        """The same as values by column, just as they stand in the file, which anybody may have changed."""
+        with self.explained():
+            for row in self.db.execute(f"SELECT {_NAMES} FROM candidates WHERE {where}", values):  # noqa: S608
+                yield dict(zip(COLUMNS, row, strict=True))
 
     def values(self, components: Sequence[str]) -> Iterator[tuple[int, list[float]]]:
         """Number, score and these components of the candidates of the last rung that have them all."""
         parts = "".join(", json_extract(components, ?)" for _ in components)
         rows = "FROM candidates WHERE rung = ? AND score IS NOT NULL ORDER BY number"
         query = f"SELECT number, score{parts} {rows}"
-        with self._explained():
-            for number, *values in self._db.execute(query, (*map(_path, components), self.last_rung)):
+        with self.explained():
+            for number, *values in self.db.execute(query, (*map(_path, components), self.last_rung)):
                 if None not in values:
-                    yield number, values
+                    yield number, [real(value) for value in values]
 
     def totals(self) -> list[Total]:
         """Counts by rung and reason; instant, whatever the size of the run."""
-        with self._explained():
-            rows = self._db.execute("SELECT * FROM totals ORDER BY rung, reason")
-            return [Total(rung, reason or None, *rest) for rung, reason, *rest in rows]
+        with self.explained():
+            rows = self.db.execute("SELECT * FROM totals ORDER BY rung, reason").fetchall()
+            return [
+                Total(count(rung), str(reason) or None, count(number), *(real(value) for value in times))
+                for rung, reason, number, *times in rows
+            ]
 
     def refusals(self) -> dict[str, int]:
         """Draws refused by reason, the most frequent first; as instant."""
-        with self._explained():
-            return dict(self._db.execute("SELECT reason, draws FROM refusals ORDER BY draws DESC, reason"))
+        with self.explained():
+            rows = self.db.execute("SELECT reason, draws FROM refusals ORDER BY draws DESC, reason").fetchall()
+            return {str(reason): count(draws) for reason, draws in rows}
 
     def text(self, number: int) -> str:
         """The architecture of a candidate as text, with every attribute written out."""
         at: int | None = number
-        with self._explained():
+        with self.explained():
             while at is not None:
-                row = self._db.execute("SELECT text FROM texts WHERE number = ?", (at,)).fetchone()
+                row = self.db.execute("SELECT text FROM texts WHERE number = ?", (at,)).fetchone()
                 if row is not None:
                     return self._unpacked(at, row[0])
                 query = "SELECT parent FROM candidates WHERE number = ? AND edit IS NULL AND parent < number"
-                at = (self._db.execute(query, (at,)).fetchone() or [None])[0]
+                at = (self.db.execute(query, (at,)).fetchone() or [None])[0]
         raise error("UNI070", f"there is no candidate {number} in {self.path}")
+
+    def lineage(self, number: int) -> list[int]:
+        """A candidate and its ancestors by the first parent, back to the start."""
+        query = "SELECT number, parent FROM candidates WHERE number <= ?"
+        with self.explained():
+            parents = dict(self.db.execute(query, (number,)).fetchall())
+        return lineage({one: parent for one, parent in parents.items() if isinstance(parent, int)}, number)
 
     def origin(self, number: int) -> tuple[int | None, Edit | None, int | None]:
         """Parent, edit and mate of a candidate."""
         found = self[number]
         return found.parent, found.edit, found.mate
-
-    @property
-    def being_written(self) -> bool | None:
-        """Whether a process holds the run open for writing; None where that cannot be known."""
-        if sys.platform == "win32":
-            return None
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return None
-        finally:
-            os.close(folder)
-        return False
-
-    def close(self) -> None:
-        """Let go of the file."""
-        with suppress(AttributeError):  # it was never opened
-            self._db.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self.close()
 
     # ---- texts, compressed ---------------------------------------------------------------------------------------
 
@@ -409,11 +339,10 @@ class Store:
         """Most architectures are the start with some changes, so its text says most of theirs."""
         if number == 0:
             return b""
-        known: bytes | None = self.__dict__.get("_start")
-        if known is None:
-            row = self._db.execute("SELECT text FROM texts WHERE number = 0").fetchone()
-            known = self.__dict__["_start"] = self._unpacked(0, row[0]).encode() if row else b""
-        return known
+        if self._start is None:
+            row = self.db.execute("SELECT text FROM texts WHERE number = 0").fetchone()
+            self._start = self._unpacked(0, row[0]).encode() if row else b""
+        return self._start
 
     def _packed(self, number: int, text: str) -> bytes:
         dictionary = self._dictionary(number)
@@ -431,43 +360,8 @@ class Store:
         except (zlib.error, ValueError, TypeError) as problem:
             raise error("UNI070", f"the text of candidate {number} cannot be read: {shown(problem)}") from None
 
-    # ---- what may go wrong ---------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # SQLite has taken it back by itself when the disk was full
-                self._db.execute("ROLLBACK")
-            raise
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn what SQLite and the file system say into a message of ours."""
-        try:
-            yield
-        except sqlite3.OperationalError as problem:
-            raise error("UNI070", f"cannot use {self.path}: {problem}", None, _hint(str(problem))) from None
-        except (sqlite3.DatabaseError, OSError, json.JSONDecodeError) as problem:
-            hint = "the file is damaged: move it away, or use another folder" if self.path.is_file() else ""
-            raise error("UNI070", f"cannot use {self.path}: {problem}", None, hint) from None
-
-
-_WAIT = "let it finish, or use another folder"
-
-
-def _hint(problem: str) -> str:
-    hints = {
-        "full": "free some space and run the same command again: what was scored so far is kept",
-        "locked": f"another process writes to this run; {_WAIT}",
-        "readonly": "the folder must be writable",
-        "unable to open": "the folder must exist and be writable",
-        "I/O": "the disk or its connection fails: what was written so far is kept",
-    }
-    return next((hint for word, hint in hints.items() if word in problem), "")
+CHANGED = "somebody has changed it; begin a new run in another folder"
 
 
 def _row(c: Candidate) -> tuple[Any, ...]:
@@ -480,25 +374,55 @@ def _row(c: Candidate) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _candidate(row: tuple[Any, ...]) -> Candidate:
+def _candidate(row: Mapping[str, Any]) -> Candidate:
     """A row of the database. What it says is checked, as a file can be changed by anyone."""
-    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
     try:
-        edit = values["edit"]
-        values["edit"] = None if edit is None else read_edit(json.loads(edit))
-        values["components"] = json.loads(values["components"])
-        values["refused"] = json.loads(values["refused"])
-        if not all(isinstance(values[name], dict) for name in ("components", "refused")):
-            raise TypeError("expected numbers by name")
-        values["score"] = None if values["score"] is None else float(values["score"])
+        values = {name: READ[kind](row[name]) for name, kind in COLUMNS.items()}
+        values["edit"] = None if values["edit"] is None else read_edit(json.loads(values["edit"]))
         return Candidate(**values)
-    except (TypeError, ValueError) as problem:
-        raise error("UNI070", f"candidate {values['number']} cannot be read: {shown(problem)}") from None
+    except (UninasError, TypeError, ValueError, LookupError, AttributeError, RecursionError) as problem:
+        why = problem.diagnostics[0].message if isinstance(problem, UninasError) else problem
+        raise error("UNI070", f"candidate {shown(row['number'])} cannot be read: {shown(why)}", None, CHANGED) from None
 
 
-def _beats(merits: Sequence[float], others: Sequence[float]) -> bool:
-    """Whether they are at least as good everywhere, and not the same."""
-    return merits != others and all(one >= other for one, other in zip(merits, others, strict=True))
+def count(value: Any) -> int:
+    """An integer from 0. Raises ValueError for anything else."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"expected a number from 0, but got {shown(value)}")
+    return value
+
+
+def real(value: Any) -> float:
+    """A finite number. Raises ValueError for anything else."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"expected a finite number, but got {shown(value)}")
+    return float(value)
+
+
+def words(value: Any) -> str:
+    """A text. Raises ValueError for anything else."""
+    if not isinstance(value, str):
+        raise ValueError(f"expected a text, but got {shown(value)}")
+    return value
+
+
+def numbers(text: Any) -> dict[str, Any]:
+    """Numbers by name, from a JSON object. Raises ValueError for anything else."""
+    found = json.loads(words(text))
+    if not isinstance(found, dict):
+        raise ValueError(f"expected numbers by name, but got {shown(found)}")
+    for value in found.values():
+        real(value)
+    return found
+
+
+READ: Mapping[str, Callable[[Any], Any]] = {
+    "count": count, "real": real, "text": words, "numbers": numbers,
+    "count?": lambda value: None if value is None else count(value),
+    "real?": lambda value: None if value is None else real(value),
+    "text?": lambda value: None if value is None else words(value),
+}  # fmt: skip
+"""How a value is read, by what is in its column."""
 
 
 def _path(name: str) -> str:
@@ -516,3 +440,11 @@ def origin(candidate: Candidate) -> str:
         ")" if candidate.mate is None else f" and {candidate.mate})"
     )  # fmt: skip
     return f"{candidate.edit}{of}"
+
+
+def lineage(parents: Mapping[int, int | None], number: int) -> list[int]:
+    """A candidate and its ancestors by the first parent, back to the start."""
+    line = [number]
+    while (parent := parents.get(line[-1])) is not None and parent < line[-1]:
+        line.append(parent)
+    return line

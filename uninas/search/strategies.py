@@ -17,13 +17,14 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from uninas.errors import did_you_mean, error, shown
 from uninas.scores.aggregate import log_rank_sum
+from uninas.search.front import pareto_order
 from uninas.search.pool import Birth, Pool
 from uninas.search.strategy import Option, Outcome, Strategy, checked_options
 
@@ -279,40 +280,3 @@ def make_strategy(name: str, pool: Pool, rungs: int = 1, options: Mapping[str, A
     if rungs > 1 and kind is not SuccessiveHalving:
         raise error("UNI071", f"expected no cheap measure for {name}", None, "only halving scores in rungs")
     return kind(pool, rungs, **checked_options(kind, name, options or {}))
-
-
-# ---- ranks and fronts ------------------------------------------------------------------------------------------------
-
-
-def fronts(merits: np.ndarray[Any, Any]) -> list[list[int]]:
-    """Rows by Pareto front: first those that no other beats (at least as good in all columns, better in one)."""
-    no_worse = np.all(merits[:, None] >= merits[None], axis=2)
-    beats = no_worse & ~no_worse.T
-    left = np.arange(len(merits))
-    found = []
-    while len(left):
-        beaten = np.any(beats[np.ix_(left, left)], axis=0)
-        found.append(left[~beaten].tolist())
-        left = left[beaten]
-    return found
-
-
-def crowding(merits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """For each row of a front, how far its two neighbours are apart, summed over columns scaled to 1; ends: inf."""
-    distance = np.zeros(len(merits))
-    for column in merits.T:
-        order = np.argsort(column, kind="stable")
-        extent = column[order[-1]] - column[order[0]]
-        distance[order[[0, -1]]] = np.inf
-        if extent > 0:
-            distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / extent
-    return distance
-
-
-def pareto_order(merits: np.ndarray[Any, Any]) -> Sequence[int]:
-    """Rows from best to worst: by front, then by crowding distance, then by number."""
-    order: list[int] = []
-    for front in fronts(merits):
-        far = crowding(merits[front])
-        order += [front[index] for index in np.argsort(-far, kind="stable")]
-    return order

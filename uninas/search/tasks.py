@@ -9,14 +9,15 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from uninas.errors import error, in_a_line, out_of_memory, shown
 from uninas.graph import Graph
 from uninas.language.elaborate import build
 from uninas.language.library import load_text
-from uninas.runs.process import settle
+from uninas.runs.process import own_device, settle
+from uninas.runs.workers import Loss, Ready
 from uninas.scores.objectives import Recipe
 from uninas.space import METRICS
 
@@ -65,12 +66,13 @@ def score_functions(recipe: Recipe) -> tuple[list[ScoreFunction], dict[str, str]
             option, name = next(iter(recipe.options)), recipe.rungs[-1][0]
             raise error("UNI010", f"{name} is a cost, and has no option {shown(option)}")
         return [cost_score(*names) for names in recipe.rungs], {}
-    from uninas.runs.scorer import ModuleScore
+    from uninas.runs.scorer import Scorer, check_options
 
+    check_options([name for names in recipe.rungs for name in names], recipe.options)
     scores = [
-        ModuleScore(names, recipe.batch_size, images=recipe.images, fold=recipe.fold,
-                    options=recipe.options if last else {}, device=recipe.device, threads=recipe.threads)
-        for names, last in zip(recipe.rungs, [False] * (len(recipe.rungs) - 1) + [True], strict=True)
+        Scorer(names, recipe.batch_size, images=recipe.images, options=recipe.options, init=recipe.init,
+               fold=recipe.fold, device=recipe.device, threads=recipe.threads)
+        for names in recipe.rungs
     ]  # fmt: skip
     return list(scores), {name: direction for score in scores for name, direction in score.directions.items()}
 
@@ -110,6 +112,27 @@ def evaluated(task: Task, score: ScoreFunction, worker: str, required: Sequence[
 def failed(task: Task, reason: str, failure: str, worker: str, started: float, seconds: float) -> Result:
     """A result without a score."""
     return Result(task.number, None, {}, reason, failure, worker, started, seconds)
+
+
+def lost(task: Task, loss: Loss) -> Result:
+    """The result of a task whose worker died or took too long."""
+    return failed(task, loss.reason, loss.failure, loss.worker, loss.started, loss.seconds)
+
+
+@dataclass(frozen=True)
+class Begin:
+    """What a worker process begins with: it follows a recipe, on a device of its own."""
+
+    recipe: Recipe
+
+    def __call__(self, index: int) -> Ready[Task, Result]:
+        """Load what the recipe needs; the greeting says which direction measures have."""
+        functions, directions = score_functions(replace(self.recipe, device=own_device(self.recipe.device, index)))
+
+        def work(task: Task) -> Result:
+            return evaluated(task, functions[task.rung], f"worker {index}", self.recipe.rungs[task.rung][1:])
+
+        return Ready(work, directions, lambda: warm_up(functions))
 
 
 _Measured = tuple[float | None, Mapping[str, float], str | None, str | None]

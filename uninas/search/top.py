@@ -1,4 +1,4 @@
-"""Which candidates of a run are the best by score or by all objectives together; and Pareto fronts of any rows."""
+"""Which candidates of a run are the best, by score or by all objectives together."""
 
 from __future__ import annotations
 
@@ -31,33 +31,3 @@ def merit_rows(store: Store) -> tuple[list[int], np.ndarray[Any, Any]]:
         numbers.append(number)
         rows.append([sign * value for sign, value in zip(signs, values, strict=True)])
     return numbers, np.array(rows).reshape(len(rows), len(objectives))
-
-
-def front(rows: np.ndarray[Any, Any]) -> list[int]:
-    """The rows that no other beats (at least as good in all columns, better in one), by falling first column.
-
-    Rows are looked at from the best in the first column on, so that only rows before one, or equal to it there, can
-    beat it, and comparing with the front so far is enough. Blocks are first compared with the front before them, which
-    leaves few.
-    """
-    found: list[int] = []
-    best = np.empty((0, rows.shape[1]))
-    order = np.lexsort([-column for column in rows.T[::-1]])
-    for start in range(0, len(order), _BLOCK):
-        block = order[start : start + _BLOCK]
-        for row in best:
-            block = block[~beaten(rows[block], row)]
-        for index in block:
-            if not beaten(rows[index], best).any():
-                found.append(int(index))
-                best = np.vstack([best, rows[index]])
-    return found
-
-
-_BLOCK = 4096
-
-
-def beaten(rows: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Whether others, at least as good in all columns, are better in one: row by row, either side may be one row."""
-    verdict: np.ndarray[Any, Any] = np.all(others >= rows, axis=-1) & np.any(others > rows, axis=-1)
-    return verdict
