@@ -152,6 +152,8 @@ def out_of_memory(problem: BaseException) -> bool:
 
     torch says it in ways of its own: an OutOfMemoryError on a GPU, or a RuntimeError of which only the words tell.
     """
+    if isinstance(problem, UninasError) and problem.__cause__ is not None:
+        return out_of_memory(problem.__cause__)
     if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":
         return True
     return any(words in str(problem) for words in ("allocate memory", "not enough memory", "STATUS_ALLOC_FAILED"))

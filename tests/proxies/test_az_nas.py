@@ -47,13 +47,10 @@ def test_entropy_does_not_change_under_scaling_shifting_and_rotating_channels():
     assert 0 < spectral_entropy(x) <= math.log(6)
 
 
-def test_channels_are_found_in_maps_and_tokens():
-    assert vectors(torch.ones(2, 3, 8, 8)).shape == (2, 8, 8, 3)
-    assert vectors(torch.ones(2, 8, 8, 3)).shape == (2, 8, 8, 3)
-    assert vectors(torch.ones(2, 8, 8, 8)).shape == (2, 8, 8, 8)
-    assert vectors(torch.ones(2, 5, 3)).shape == (2, 5, 3)
-    x = noise(2, 3, 4, 4)
-    torch.testing.assert_close(vectors(x)[1, 2, 3], x[1, :, 2, 3])
+def test_features_become_vectors_of_channels():
+    x = noise(2, 3, 4, 5)
+    assert vectors(x, 1).shape == (2, 4, 5, 3) and vectors(x, 3).shape == (2, 3, 4, 5)
+    torch.testing.assert_close(vectors(x, 1)[1, 2, 3], x[1, :, 2, 3])
 
 
 @pytest.mark.parametrize("gain", [0.5, 2.0])

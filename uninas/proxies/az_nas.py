@@ -1,7 +1,7 @@
 """AZ-NAS: expressivity, progressivity, trainability, complexity (Lee & Ham, CVPR 2024).
 
 Let f_0 be the features that enter the first block and f_l those that leave block l = 1..L (see `blocks`), each read as
-vectors of C_l channels, one for every sample and position.
+vectors of C_l channels, one for every sample and position (see `channels` for which axis that is).
 
     expressivity   = sum_(l>=0)  s_l,   the entropy of the eigenvalues of the covariance of f_l, divided by their sum;
     progressivity  = min_(l>0)  s_l - s_(l-1);
@@ -26,26 +26,22 @@ from uninas.proxies.base import proxy
 from uninas.proxies.counts import flops
 from uninas.proxies.observe.activations import prepare
 from uninas.proxies.observe.blocks import block_features
+from uninas.proxies.observe.channels import channel_axis
+from uninas.proxies.observe.gradients import pulled_back
 from uninas.proxies.types import Inputs, Measured, ProxyError
 
 NO_GRADIENT = 2 - 1 / 1e-6
 """The trainability of a block that passes no gradient on."""
 
 
-def vectors(x: Tensor) -> Tensor:
-    """Features as N x positions... x C.
-
-    Tokens N x T x C stay as they are. Maps are taken as N x C x H x W unless the first two of their three axes are
-    equal and the third is not, as in a square map N x H x W x C.
-    """
-    if x.ndim == 3 or (x.ndim == 4 and x.shape[1] == x.shape[2] != x.shape[3]):
-        return x
-    return x.movedim(1, -1)
+def vectors(x: Tensor, axis: int) -> Tensor:
+    """Features as N x positions... x C, given the axis of their channels."""
+    return x.movedim(axis, -1)
 
 
 def spectral_entropy(x: Tensor) -> float:
     """The entropy of the normalised eigenvalues of the covariance of features; 0 for constant ones, at most ln C."""
-    rows = vectors(x.detach()).flatten(0, -2)
+    rows = vectors(x.detach(), channel_axis(x)).flatten(0, -2)
     rows = rows - rows.mean(0)
     eigenvalues = torch.linalg.eigvalsh(_product(rows, rows)).clamp(min=0)
     total = eigenvalues.sum()
@@ -62,10 +58,10 @@ def transport(before: Tensor, after: Tensor, generator: torch.Generator) -> floa
     if not (before.requires_grad and after.requires_grad):
         return NO_GRADIENT
     signs = random_signs(after, generator)
-    (gradient,) = torch.autograd.grad(after, before, signs, allow_unused=True, materialize_grads=True)
+    (gradient,) = pulled_back(after, [before], signs)
     if gradient.shape == signs.shape and torch.equal(gradient, signs):
         return NO_GRADIENT
-    g_in, g_out = vectors(gradient), vectors(signs)
+    g_in, g_out = vectors(gradient, channel_axis(before)), vectors(signs, channel_axis(after))
     if g_in.ndim != g_out.ndim:  # maps become tokens
         g_in, g_out = g_in.flatten(1, -2), g_out.flatten(1, -2)
     sizes = [min(pair) for pair in zip(g_in.shape[1:-1], g_out.shape[1:-1], strict=True)]

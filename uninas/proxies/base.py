@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from uninas.errors import did_you_mean, shown
 from uninas.initial import OWN
-from uninas.proxies.guard import _ordinary, _plain_module, float32_products, untouched
+from uninas.proxies.guard import _ordinary, _plain_module, float32_products, one_score_at_a_time, told, untouched
 from uninas.proxies.initial import initialise
 from uninas.proxies.streams import stream
 from uninas.proxies.types import Batch, Direction, Initial, Inputs, Measured, ProxyError, Score, Source
@@ -239,7 +239,7 @@ def _once(
 ) -> Score:
     """One score. Raises ProxyError if a number is not finite."""
     weights, images, generator = draws
-    with _ordinary(), untouched(module), float32_products():
+    with one_score_at_a_time(), told(chosen.name), _ordinary(), untouched(module), float32_products():
         if isinstance(init, str):
             initialise(module, init, weights)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,8 +14,11 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from uninas.errors import error, shown
+from uninas.errors import UninasError, error, out_of_memory, shown
+from uninas.proxies.engine.torch_private import GPU_PRECISIONS, PRECISIONS
 from uninas.proxies.types import Inputs, ProxyError
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -51,20 +56,70 @@ def usable_device(name: str) -> torch.device:
 
 @contextmanager
 def float32_products(tf32: bool = False) -> Iterator[None]:
-    """On a GPU, products of float32 numbers are what they are on a CPU, and the same each time.
+    """Products of float32 numbers are what they are on a CPU, and on a GPU the same each time.
 
-    By default torch rounds the factors of convolutions to 10 bits there (TF32), and sums gradients in any order. `tf32`
-    does so for matrix products too, which is faster.
+    By default torch rounds the factors of convolutions on a GPU to 10 bits (TF32), and sums gradients in any order.
+    `tf32` does so for matrix products too, which is faster. Torch has an older and a newer set of switches for this,
+    and does not answer about the older once they disagree: so both are set, and both are put back.
     """
     cudnn: Any = torch.backends.cudnn
-    before = torch.get_float32_matmul_precision(), cudnn.conv.fp32_precision, cudnn.deterministic
+    legacy = _legacy_precision()
+    before = [place.fp32_precision for place in PRECISIONS], cudnn.deterministic
+    wanted = "tf32" if tf32 else "ieee"
     try:
-        torch.set_float32_matmul_precision("high" if tf32 else "highest")
-        cudnn.conv.fp32_precision, cudnn.deterministic = "tf32" if tf32 else "ieee", True
+        if legacy:
+            torch.set_float32_matmul_precision("high" if tf32 else "highest")
+            cudnn.allow_tf32 = tf32
+        for place in PRECISIONS:
+            place.fp32_precision = wanted if place in GPU_PRECISIONS else "ieee"
+        cudnn.deterministic = True
         yield
     finally:
-        torch.set_float32_matmul_precision(before[0])
-        cudnn.conv.fp32_precision, cudnn.deterministic = before[1:]
+        if legacy:
+            torch.set_float32_matmul_precision(legacy[0])
+            cudnn.allow_tf32 = legacy[1]
+        for place, precision in zip(PRECISIONS, before[0], strict=True):
+            place.fp32_precision = precision
+        cudnn.deterministic = before[1]
+
+
+def _legacy_precision() -> tuple[str, bool] | None:
+    """What the older switches say; None where the newer ones say something that these cannot."""
+    try:
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return None
+
+
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@contextmanager
+def one_score_at_a_time() -> Iterator[None]:
+    """A score sets switches of the whole process (precision, kernels, the random state): other threads wait for it."""
+    with _ONE_AT_A_TIME:
+        yield
+
+
+@contextmanager
+def told(name: str) -> Iterator[None]:
+    """Whatever a module, or torch for it, raises inside becomes a ProxyError, with the reason as its cause.
+
+    This is the boundary to code of others: what is raised there can be anything.
+    """
+    try:
+        yield
+    except UninasError:
+        raise
+    except Exception as problem:
+        logger.debug("proxy %s failed", name, exc_info=True)
+        if out_of_memory(problem):
+            way_out = "take a smaller batch, smaller images or another proxy"
+            raise ProxyError(f"out of memory: {problem or 'Python has none left'}", way_out) from problem
+        lines = str(problem).strip().splitlines() or ["without a word"]
+        raise ProxyError(
+            f"proxy '{name}' cannot score this module: {type(problem).__name__}: {shown(lines[0], 300)}"
+        ) from problem
 
 
 Fact = TypeVar("Fact")

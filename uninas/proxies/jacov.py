@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from uninas.proxies.base import proxy
 from uninas.proxies.observe.activations import prepare, run
-from uninas.proxies.observe.gradients import leaves_of
+from uninas.proxies.observe.gradients import leaves_of, pulled_back
 from uninas.proxies.types import Inputs, Measured, ProxyError
 
 
@@ -61,5 +61,5 @@ def input_gradients(module: nn.Module, inputs: Inputs, generator: torch.Generato
         raise ProxyError("the network's output does not depend on its input")
     if generator is not None:
         output = output * torch.randn(output.shape[1:], generator=generator).to(output)
-    found = torch.autograd.grad(output.sum(), wanted, allow_unused=True, materialize_grads=True)
+    found = pulled_back(output.sum(), wanted)
     return torch.cat([part.reshape(len(part), -1) for part in found], 1)

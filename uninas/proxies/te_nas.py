@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from uninas.proxies.base import proxy
 from uninas.proxies.observe.activations import packed, prepare, run, stored_statistics, watch_switches
+from uninas.proxies.observe.gradients import pulled_back
 from uninas.proxies.types import Inputs, Measured, ProxyError
 
 
@@ -54,7 +55,7 @@ def _gradient(module: nn.Module, sample: Inputs, weights: Sequence[nn.Parameter]
     output = run(module, sample).sum()
     if not output.requires_grad:
         raise ProxyError("the network's output does not depend on its weights")
-    found = torch.autograd.grad(output, weights, allow_unused=True, materialize_grads=True)
+    found = pulled_back(output, weights)
     return torch.cat([part.flatten() for part in found])
 
 

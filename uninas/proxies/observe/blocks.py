@@ -14,13 +14,14 @@ Any `nn.Module` has blocks, by the first of these rules that finds two:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from uninas.proxies.observe.activations import is_map, run
+from uninas.proxies.observe.channels import ChannelAxes, tag
 from uninas.proxies.types import Inputs, ProxyError
 
 _COMPILED = re.compile(r"stages_\d+_blocks_\d+(?=_|$)")
@@ -35,9 +36,14 @@ def block_features(module: nn.Module, inputs: Inputs) -> list[Tensor]:
     """
     found: dict[Any, Tensor] = {}
     if isinstance(module, fx.GraphModule) and any(_COMPILED.match(node.name) for node in module.graph.nodes):
-        run(_Reader(module, found).run, inputs)
+        output = run(_Reader(module, found).run, inputs)
     else:
-        _run_with_hooks(module, inputs, found)
+        with ChannelAxes():
+            output = _run_with_hooks(module, inputs, found)
+    if isinstance(module, fx.GraphModule) and "uninas" in module.meta:
+        for value in found.values():
+            tag(value, 1)  # every tensor of ours is N x C, or N x C x H x W
+    _check_connected(output, found.values())
     maps = [value for value in found.values() if is_map(value, len(inputs[0]))]
     if len(maps) < 2:
         raise ProxyError(
@@ -64,7 +70,26 @@ class _Reader(fx.Interpreter):
         return value
 
 
-def _run_with_hooks(module: nn.Module, inputs: Inputs, found: dict[Any, Tensor]) -> None:
+def _check_connected(output: Tensor, maps: Iterable[Tensor]) -> None:
+    """Raise ProxyError where maps lack gradients because a checkpoint computes them without, and again later."""
+    if not output.requires_grad or all(value.requires_grad for value in maps):
+        return
+    waiting, seen = [output.grad_fn], {output.grad_fn}
+    while waiting:
+        step = waiting.pop()
+        if step is None:
+            continue
+        if type(step).__name__.startswith("CheckpointFunction"):
+            raise ProxyError(
+                "the module checkpoints with use_reentrant=True, so its blocks cannot be differentiated one by one",
+                "torch.utils.checkpoint(..., use_reentrant=False) can",
+            )
+        further = {following for following, _ in step.next_functions} - seen
+        seen |= further
+        waiting += further
+
+
+def _run_with_hooks(module: nn.Module, inputs: Inputs, found: dict[Any, Tensor]) -> Tensor:
     def before(layer: nn.Module, args: tuple[Any, ...]) -> None:
         if not found and args and isinstance(args[0], Tensor):
             found["input"] = args[0]
@@ -80,7 +105,7 @@ def _run_with_hooks(module: nn.Module, inputs: Inputs, found: dict[Any, Tensor])
     handles = [layer.register_forward_pre_hook(before) for layer in blocks]
     handles += [layer.register_forward_hook(after) for layer in blocks]
     try:
-        run(module, inputs)
+        return run(module, inputs)
     finally:
         for handle in handles:
             handle.remove()

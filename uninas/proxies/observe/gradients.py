@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uninas.errors import out_of_memory
 from uninas.proxies.observe.activations import run
 from uninas.proxies.types import Inputs, ProxyError
 
@@ -96,10 +97,25 @@ def added(parts: Iterable[Tensor]) -> float:
 
 def derivatives(value: Tensor, by: Sequence[Tensor], *, differentiable: bool = False) -> tuple[Tensor, ...]:
     """The derivatives of a scalar, zero where it does not depend. ProxyError if torch cannot, or all are missing."""
-    try:
-        found: Sequence[Tensor | None] = torch.autograd.grad(value, by, create_graph=differentiable, allow_unused=True)
-    except (RuntimeError, ValueError) as error:  # ValueError: there is nothing to differentiate by
-        raise ProxyError(f"the module cannot be differentiated: {error}") from error
+    found = _grad(value, by, None, differentiable)
     if all(part is None for part in found):
         raise ProxyError("the module's output depends on none of the tensors to differentiate by")
     return tuple(torch.zeros_like(at) if part is None else part for part, at in zip(found, by, strict=True))
+
+
+def pulled_back(value: Tensor, by: Sequence[Tensor], cotangent: Tensor | None = None) -> tuple[Tensor, ...]:
+    """The derivatives of the sum of a tensor times a `cotangent`, zero where nothing depends. ProxyError like above."""
+    found = _grad(value, by, cotangent, False)
+    return tuple(torch.zeros_like(at) if part is None else part for part, at in zip(found, by, strict=True))
+
+
+def _grad(value: Tensor, by: Sequence[Tensor], cotangent: Tensor | None, again: bool) -> Sequence[Tensor | None]:
+    try:
+        found: Sequence[Tensor | None] = torch.autograd.grad(
+            value, by, cotangent, create_graph=again, allow_unused=True
+        )
+    except (RuntimeError, ValueError) as error:  # ValueError: there is nothing to differentiate by
+        if out_of_memory(error):
+            raise
+        raise ProxyError(f"the module cannot be differentiated: {error}") from error
+    return found
