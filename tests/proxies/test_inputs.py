@@ -1,6 +1,7 @@
 """Where batches come from: noise, pictures, arrays; and what is wrong with them."""
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -214,11 +215,74 @@ def test_arrays_of_classes(tmp_path: Path, name: str):
 
 
 @pytest.mark.parametrize(
-    "labels", [np.zeros(3, int), np.zeros(4), np.zeros((4, 1), int), np.array(["a"] * 4), np.array(["a"] * 4, object)]
+    "labels",
+    [
+        np.zeros(3, int),
+        np.zeros(4) + 0.5,
+        np.zeros((4, 2), int),
+        np.full(4, np.nan),
+        np.full(4, 1e300),
+        np.eye(4),
+        np.array(["a"] * 4),
+        np.array(["a"] * 4, object),
+        np.zeros(4, bool),
+        np.zeros(4, complex),
+    ],
+    ids=str,
 )
 def test_arrays_that_are_no_classes(tmp_path: Path, labels: np.ndarray):
-    path = save(tmp_path / "x.npz", x=np.zeros((4, *SHAPE)), label=labels)
-    assert source(str(path), [SHAPE], 2)(torch.Generator()).labels is None
+    path = save(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(4, *SHAPE)), label=labels)
+    drawn = source(str(path), [SHAPE], 2)
+    assert drawn(torch.Generator()).labels is None
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 5))
+    with pytest.raises(ProxyError, match=r"whole numbers as labels in label of .*\n.*labels=random"):
+        score("snip", module, drawn)
+    assert score("snip", module, drawn, labels="random").value > 0 and score("naswot", module, drawn).value
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint64, np.float32, np.float16, np.float64])
+@pytest.mark.parametrize("column", [False, True])
+def test_whole_numbers_are_classes_however_they_are_stored(tmp_path: Path, kind: type, column: bool):
+    numbers = np.array([3, 1, 2, 0])
+    x = np.ones((4, *SHAPE)) * numbers[:, None, None, None]
+    path = save(tmp_path / "x.npz", x=x, label=(numbers[:, None] if column else numbers).astype(kind))
+    batch = source(str(path), [SHAPE], 4)(torch.Generator().manual_seed(0))
+    assert batch.labels is not None and batch.labels.tolist() == batch[0][:, 0, 0, 0].tolist()
+
+
+def test_images_whose_channels_may_be_first_or_last_are_refused(tmp_path: Path):
+    path = save(tmp_path / "x.npz", x=np.zeros((4, 3, 7, 3)))
+    with pytest.raises(ProxyError, match="3 x 7 x 3 may have their channels first or last"):
+        source(str(path), [(3, 7, 7)], 2)(torch.Generator())
+
+
+def test_numbers_beyond_float32_are_not_finite(tmp_path: Path):
+    np.save(tmp_path / "x.npy", np.full((4, *SHAPE), 1e300))
+    with pytest.raises(ProxyError, match="finite"):
+        source(str(tmp_path / "x.npy"), [SHAPE], 2)(torch.Generator())
+
+
+def test_rows_of_gigabytes_are_refused_before_they_are_read(tmp_path: Path):
+    with (tmp_path / "x.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<f8", "fortran_order": False, "shape": (4, 3, 20_000, 10_000)}
+        )
+        file.truncate(4 * 3 * 20_000 * 10_000 * 8 + 128)  # a sparse file: no bytes on the disk
+    with pytest.raises(ProxyError, match="GiB"):
+        source(str(tmp_path / "x.npy"), [SHAPE], 2)(torch.Generator())
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "folder/x.png"])
+def test_pipes_are_no_files(tmp_path: Path, name: str):
+    """To open one waits for a writer that may never come."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / name)
+    place = tmp_path / name if "/" not in name else tmp_path / "folder"
+    with pytest.raises(ProxyError, match="no file|that is none"):
+        source(str(place), [SHAPE], 1)(torch.Generator())
+    if "/" not in name:
+        with pytest.raises(ProxyError, match="no file"):
+            inputs.digest(str(place))
 
 
 @pytest.mark.parametrize("proxy", ["epe_nas", "fisher", "grad_norm", "grad_sign", "grasp", "plain", "snip", "zico"])

@@ -272,7 +272,8 @@ def _inputs(module: nn.Module, batch: Tensor | Inputs | Source, generator: torch
         raise ProxyError("expected a batch of at least one sample: a tensor (N, ...) or a tuple of such tensors")
     if not all(part.is_meta or part.isfinite().all() for part in parts):
         raise ProxyError("the batch has numbers that are not finite")
-    return Batch((part.clone() if part.is_inference() else part for part in parts), getattr(given, "labels", None))
+    ordinary = (part.clone() if part.is_inference() else part for part in parts)
+    return Batch(ordinary, given.labels, given.unlabelled) if isinstance(given, Batch) else Batch(ordinary)
 
 
 def _labelled(chosen: Proxy, options: Mapping[str, Any], batch: Batch) -> Mapping[str, Any]:
@@ -283,4 +284,6 @@ def _labelled(chosen: Proxy, options: Mapping[str, Any], batch: Batch) -> Mappin
     given = options.get("labels")
     if "labels" not in chosen.options or not (given is None or (isinstance(given, str) and given == "random")):
         return options
+    if given is None and batch.labels is None and batch.unlabelled:
+        raise ProxyError(batch.unlabelled, "the option labels=random draws some")
     return {**options, "labels": batch.labels if given is None else None}

@@ -9,7 +9,8 @@ A source is a function from a generator to the inputs of a module, so that repea
 
 Where classes are known, the batch brings labels. Pictures are of the class of the folder, below the given one, that
 they are in, if all are in one and there are at least two; these are numbered in alphabetical order, as torchvision's
-ImageFolder does. Arrays of an .npz file have an array of N integers beside them: label, labels, target, targets or y.
+ImageFolder does. Arrays of an .npz file have an array of N (or N x 1) whole numbers beside them: label, labels,
+target, targets or y. An array of such a name that holds something else is an error for proxies that need labels.
 
 Pictures, and arrays of integers from 0 to 255, are scaled to 0..1, then to about mean 0 and deviation 1 by the
 statistics of ImageNet; arrays of floating-point numbers are taken as they are. Of pictures of another size the
@@ -94,6 +95,8 @@ def digest(text: str) -> str:
     path, _ = located(text)
     try:
         if not path.is_dir():
+            if path.exists() and not path.is_file():
+                raise ProxyError(f"cannot read {shown(text)}: it is no file")
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         sizes = [(str(file.relative_to(path)), file.stat().st_size) for file in listed(path)]
@@ -178,7 +181,7 @@ def array(path: Path, shape: Shape, count: int, key: str | None = None) -> Draw:
     """
 
     def draw(generator: torch.Generator) -> Batch:
-        arrays, labels = opened(path, key, len(shape) + 1)
+        arrays, named = opened(path, key, len(shape) + 1)
         what = f"samples in {path}"
         if len(arrays) > 1:
             total = len(offsets_of(arrays, path)) - 1
@@ -193,9 +196,13 @@ def array(path: Path, shape: Shape, count: int, key: str | None = None) -> Draw:
                 )
             total = len(stored)
             chosen = some(total, count, what, generator)
+            if math.prod(stored.shape[1:]) * count * stored.dtype.itemsize > MOST_BYTES:
+                raise ProxyError(f"expected {what} of together at most {MOST_BYTES >> 30} GiB, not {stored.shape}")
             images = as_samples(stored[chosen], shape, path)
-        known = labels is not None and labels.shape == (total,) and labels.dtype.kind in "iu"
-        return Batch([images], torch.from_numpy(labels[chosen].astype(np.int64)) if known else None)
+        if named is None:
+            return Batch([images])
+        labels, why = as_labels(*named, total, path)
+        return Batch([images], None if labels is None else labels[chosen], why)
 
     return draw
 
@@ -223,6 +230,8 @@ def decoded(file: Path | IO[bytes], shape: Shape, name: object) -> Tensor:
         from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise ProxyError("reading pictures needs Pillow", "pip install pillow") from None
+    if isinstance(file, Path) and not file.is_file():
+        raise ProxyError(f"cannot read the picture {name}: it is no file")
     try:
         with Image.open(file, formats=FORMATS) as picture:
             if picture.width * picture.height > MOST_PIXELS:
@@ -258,11 +267,13 @@ def normalised(image: Tensor) -> Tensor:
 # ---- arrays ----------------------------------------------------------------------------------------------------------
 
 
-def opened(path: Path, key: str | None, axes: int) -> tuple[Mapping[str, Any], Any]:
-    """The array to read from a file, by name, or the two of encoded pictures; and what is called labels, or None.
+def opened(path: Path, key: str | None, axes: int) -> tuple[Mapping[str, Any], tuple[str, Any] | None]:
+    """The array to read from a file, by name, or the two of encoded pictures; and what is called labels, with its name.
 
     Nothing in it is unpickled.
     """
+    if not path.is_file():  # to open a pipe or a device may wait for good
+        raise ProxyError(f"expected a file at {path}, but that is none")
     try:
         if path.suffix == ".npy":
             return {path.name: np.load(path, mmap_mode="r", allow_pickle=False)}, None
@@ -272,17 +283,33 @@ def opened(path: Path, key: str | None, axes: int) -> tuple[Mapping[str, Any], A
             return {name: archive[name] for name in chosen}, labels_in(archive, headers)
     except ProxyError:
         raise
+    except MemoryError:
+        raise ProxyError(f"out of memory: {path} is too large", "take smaller or fewer samples") from None
     except Exception as problem:  # whatever a damaged file makes numpy and zipfile say
         raise ProxyError(f"cannot read {path}: {problem}") from None
 
 
-def labels_in(archive: Any, headers: Mapping[str, tuple[int, ...]]) -> Any:
-    """The array that is called labels; None without one, and for objects, which would have to be unpickled."""
-    named = next((name for name in LABELS if len(headers.get(name, ())) == 1), None)
-    try:
-        return archive[named] if named else None
-    except ValueError:
+def labels_in(archive: Any, headers: Mapping[str, tuple[int, ...]]) -> tuple[str, Any] | None:
+    """The array that is called labels, by name; its content is None for objects, which would have to be unpickled."""
+    named = next((name for name in LABELS if name in headers), None)
+    if named is None:
         return None
+    try:
+        return named, archive[named]
+    except ValueError:
+        return named, None
+
+
+def as_labels(name: str, array: Any, total: int, path: Path) -> tuple[Tensor | None, str]:
+    """An array as classes (N,), or None and why it is none: one whole number for each sample, as N or N x 1."""
+    found = "objects" if array is None else f"{array.dtype} of shape {array.shape}"
+    why = f"expected {total} whole numbers as labels in {name} of {path}, but it has {found}"
+    if array is None or array.shape not in ((total,), (total, 1)) or array.dtype.kind not in "iuf":
+        return None, why
+    flat = array.reshape(total).astype(np.float64 if array.dtype.kind == "f" else np.int64)
+    if not (np.isfinite(flat).all() and (flat == np.floor(flat)).all() and (abs(flat) < 2**53).all()):
+        return None, f"{why} that are not whole"
+    return torch.from_numpy(flat.astype(np.int64)), ""
 
 
 def header(archive: Any, name: str) -> tuple[int, ...]:
@@ -334,9 +361,10 @@ def as_samples(rows: Any, shape: Shape, path: Path) -> Tensor:
         raise ProxyError(f"expected samples of shape {tuple(shape)} in {path}, but got {rows.shape[1:]}")
     if scaled and not 0 <= rows.min() <= rows.max() <= 255:
         raise ProxyError(f"expected integers from 0 to 255 in {path}, but got {rows.min()} to {rows.max()}")
-    if not np.isfinite(rows).all():
-        raise ProxyError(f"expected finite numbers in {path}")
-    samples = torch.from_numpy(rows.astype(np.float32))
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, and is told
+        samples = torch.from_numpy(rows.astype(np.float32))
+    if not samples.isfinite().all():
+        raise ProxyError(f"expected finite numbers, none beyond 3e38, in {path}")
     if len(shape) != 3:
         return samples
     images = [fitted(image, shape) for image in samples]
@@ -344,8 +372,11 @@ def as_samples(rows: Any, shape: Shape, path: Path) -> Tensor:
 
 
 def as_images(rows: Any, channels: int) -> Any:
-    """Images with the channels first. Where both ends could be channels, they are taken to be first."""
+    """Images with the channels first. ProxyError where both ends could be channels."""
     if rows.ndim == 3 and channels == 1:
         return rows[:, None]
-    last = rows.ndim == 4 and rows.shape[1] != channels == rows.shape[3]
+    if rows.ndim == 4 and rows.shape[1] == rows.shape[3] == channels:
+        shape = " x ".join(map(str, rows.shape[1:]))
+        raise ProxyError(f"samples of {shape} may have their channels first or last", "store them as C x H x W")
+    last = rows.ndim == 4 and rows.shape[3] == channels
     return np.moveaxis(rows, 3, 1) if last else rows

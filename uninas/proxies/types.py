@@ -22,16 +22,18 @@ class Batch(Inputs):
     """Inputs of a module and, where it is known, the class of each sample: `labels` (N,) are integers, or None."""
 
     labels: Tensor | None
+    unlabelled: str
+    """Why there are no labels, where something was meant to be some."""
 
-    def __new__(cls, parts: Iterable[Tensor], labels: Tensor | None = None) -> Self:
+    def __new__(cls, parts: Iterable[Tensor], labels: Tensor | None = None, unlabelled: str = "") -> Self:
         """These inputs, with these labels."""
         made = super().__new__(cls, parts)
-        made.labels = labels
+        made.labels, made.unlabelled = labels, unlabelled
         return made
 
     def to(self, device: torch.device | str, copy: bool = False) -> Batch:
         """The same on a device; with `copy` also where it is there already. Labels stay, for whoever uses them."""
-        return Batch((part.to(device, copy=copy) for part in self), self.labels)
+        return Batch((part.to(device, copy=copy) for part in self), self.labels, self.unlabelled)
 
 
 Source = Callable[[torch.Generator], Inputs]
