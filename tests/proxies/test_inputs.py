@@ -278,7 +278,7 @@ def test_pipes_are_no_files(tmp_path: Path, name: str):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / name)
     place = tmp_path / name if "/" not in name else tmp_path / "folder"
-    with pytest.raises(ProxyError, match="no file|that is none"):
+    with pytest.raises(ProxyError, match=r"no file|that is none"):
         source(str(place), [SHAPE], 1)(torch.Generator())
     if "/" not in name:
         with pytest.raises(ProxyError, match="no file"):
