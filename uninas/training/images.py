@@ -24,6 +24,7 @@ from uninas.proxies.inputs import (
     MEAN,
     MOST_BYTES,
     as_images,
+    as_labels,
     decoded,
     encoded,
     header,
@@ -99,8 +100,8 @@ def read_images(source: str | Path, size: tuple[int, int] | None = None) -> Imag
 
 
 def _from_archive(path: Path) -> ImageSet:
-    arrays, labels = opened(path, None, 4)
-    if labels is None or labels.dtype.kind not in "iu":
+    arrays, named = opened(path, None, 4)
+    if named is None:
         raise error("UNI130", f"expected an array of classes in {path}", None, "call it label, one integer an image")
     if "jpeg" in arrays:
         count = len(offsets_of(arrays, path)) - 1
@@ -116,13 +117,16 @@ def _from_archive(path: Path) -> ImageSet:
     count = len(images)
     if split is None:
         split = np.arange(count) % HELD_OUT == HELD_OUT - 1
-    if labels.shape != (count,) or split.shape != (count,):
-        raise error("UNI130", f"expected as many classes and splits as images in {path}, but got {count:,} images, "
-                    f"{labels.shape[0]:,} classes and {split.shape[0]:,} splits")  # fmt: skip
+    if split.shape != (count,):
+        raise error("UNI130", f"expected as many splits as images in {path}, but got {count:,} images and "
+                    f"{split.shape[0]:,} splits")  # fmt: skip
+    labels, why = as_labels(*named, count, path)
+    if labels is None:
+        raise error("UNI130", why, None, "one integer an image")
     if not count or labels.min() < 0:
         raise error("UNI130", f"expected images with classes from 0 on in {path}")
     test = torch.from_numpy(split.astype(bool))
-    whole = Labelled(images, torch.from_numpy(labels.astype(np.int64)))
+    whole = Labelled(images, labels)
     known = tuple(map(str, names)) if names is not None else tuple(map(str, range(int(labels.max()) + 1)))
     return _checked(ImageSet(whole[~test], whole[test], known), path)
 
