@@ -50,6 +50,7 @@ CODES = {
     "UNI110": "a table cannot be used",
     "UNI120": "a page cannot be served",
     "UNI130": "a training cannot be run as asked",
+    "UNI140": "a plug-in cannot be used",
 }
 
 

@@ -17,9 +17,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from uninas import initial, ops
+from uninas import initial, ops, testing
 from uninas.backend import layers
 from uninas.errors import UninasError
 from uninas.ops.activation import Gelu, LeakyRelu, Softmax
@@ -49,6 +48,8 @@ from uninas.ops.shape import (
     Zero,
 )
 from uninas.ops.split import Chunk, Copy, Slice, Split
+from uninas.testing import emitted as emit
+from uninas.testing import noise as inputs
 
 MAP, TOKENS, VECTOR = (8, 6, 5), (8, 1, 9), (8,)
 
@@ -163,37 +164,6 @@ every_example = pytest.mark.parametrize(("op", "shapes"), EXAMPLES, ids=IDS)
 every_operation = pytest.mark.parametrize(("op", "shapes"), one_of_each, ids=list(REGISTRY))
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def inputs(shapes: tuple[Shape, ...], batch: int = 2, seed: int = 1) -> list[torch.Tensor]:
-    generator = seeded(seed)
-    return [torch.randn(batch, *shape, generator=generator) for shape in shapes]
-
-
-def emit(op: Op, shapes: tuple[Shape, ...], seed: int = 0):
-    made = op.emit(layers, *shapes)
-    if isinstance(made, nn.Module):
-        layers.initialise(made, "default", seeded(seed))
-    return made
-
-
-def as_tuple(result) -> tuple[torch.Tensor, ...]:
-    return tuple(result) if isinstance(result, tuple | list) else (result,)
-
-
-class Wrapped(nn.Module):
-    """What the compiler makes of a function: something with a `forward`."""
-
-    def __init__(self, made):
-        super().__init__()
-        self.made = made
-
-    def forward(self, *tensors):
-        return self.made(*tensors)
-
-
 # -- the contract --------------------------------------------------------------------------------------------
 
 
@@ -203,14 +173,6 @@ def test_every_operation_has_an_example():
 
 def test_every_family_has_operations():
     assert {op.family for op in REGISTRY.values()} == set(FAMILIES)
-
-
-@pytest.mark.parametrize("op", REGISTRY.values(), ids=list(REGISTRY))
-def test_the_card_of_an_operation_is_complete(op):
-    sentence = op.__doc__.splitlines()[0]
-    assert len(sentence) > 15 and sentence.endswith((".", ":"))
-    assert all(attribute.doc and attribute.domain for attribute in op.attrs)
-    assert [a.name for a in op.attrs if a.required] == [a.name for a in op.attrs][: sum(a.required for a in op.attrs)]
 
 
 def test_a_card_fits_a_screen():
@@ -225,100 +187,23 @@ def test_a_card_fits_a_screen():
     assert {name for name, lines in cards.items() if lines > 40} <= {"Conv"}
 
 
+SLOW = (testing.exports, testing.differentiates_forwards)  # one example of each operation is enough
+QUICK = [check for check in testing.OPERATION_CHECKS if check not in SLOW]
+
+
+@pytest.mark.parametrize("check", QUICK, ids=lambda check: check.__name__)
 @every_example
-def test_torch_agrees_with_shapes_parameters_and_flops(op, shapes):
-    with torch.device("meta"):
-        made = op.emit(layers, *shapes)
-        tensors = [torch.empty(1, *shape) for shape in shapes]
-    module = Wrapped(made).eval()
-    with FlopCounterMode(display=False) as counter:
-        results = as_tuple(module(*tensors))
-    cost = op.cost(*shapes)
-    assert [tuple(result.shape[1:]) for result in results] == list(op.outputs(*shapes))
-    assert sum(p.numel() for p in module.parameters()) == cost.params
-    assert counter.get_total_flops() == cost.flops
-    assert cost.elementwise >= 0
-
-
-@every_example
-def test_an_operation_works_on_numbers_and_its_gradient_is_finite(op, shapes):
-    module = Wrapped(emit(op, shapes))
-    tensors = [tensor.requires_grad_() for tensor in inputs(shapes)]
-    results = as_tuple(module(*tensors))
-    assert all(result.isfinite().all() for result in results)
-    sum(result.square().sum() for result in results).backward()
-    leaves = [*tensors, *module.parameters()]
-    assert all(leaf.grad is not None and leaf.grad.isfinite().all() for leaf in leaves)
-
-
-@every_example
-def test_an_operation_grows_no_faster_than_its_degree_says(op, shapes):
-    module = Wrapped(emit(op, shapes)).double().train(not isinstance(op, Dropout | DropPath))
-    near, far = (as_tuple(module(*(scale * tensor.double() for tensor in inputs(shapes)))) for scale in (1e3, 1e6))
-    for small, large in zip(near, far, strict=True):
-        assert large.abs().max() <= 1.01 * 1e3 ** op.degree(*(1 for _ in shapes)) * small.abs().max().clamp(min=10)
-
-
-@every_example
-def test_parts_of_a_batch_do_not_see_each_other(op, shapes):
-    module = Wrapped(emit(op, shapes)).eval()
-    tensors = inputs(shapes, batch=3)
-    together = as_tuple(module(*tensors))
-    for sample in range(3):
-        alone = as_tuple(module(*(tensor[sample : sample + 1] for tensor in tensors)))
-        for a, b in zip(alone, together, strict=True):
-            torch.testing.assert_close(a, b[sample : sample + 1], rtol=1e-4, atol=1e-6)
+def test_an_operation_keeps_its_contract(check, op, shapes):
+    check(op, shapes)
 
 
 @every_operation
-def test_an_operation_can_be_exported(op, shapes):
-    module = Wrapped(emit(op, shapes)).eval()
-    tensors = inputs(shapes)
-    batch = torch.export.Dim("batch", min=2)
-    exported = torch.export.export(module, tuple(tensors), dynamic_shapes={"tensors": ({0: batch},) * len(tensors)})
-    others = inputs(shapes, batch=5, seed=2)
-    torch.testing.assert_close(exported.module()(*others), module(*others))
+def test_an_operation_is_exported_and_differentiated(op, shapes):
+    testing.check_operation(op, *shapes)
 
 
-@every_operation
-def test_an_operation_has_forward_derivatives_under_vmap(op, shapes):
-    module = Wrapped(emit(op, shapes)).eval()
-    tensors = tuple(inputs(shapes))
-    directions = tuple(torch.stack([torch.ones_like(t), -2 * torch.ones_like(t)]) for t in tensors)
-    one, other = (
-        torch.func.jvp(lambda *x: as_tuple(module(*x)), tensors, tuple(d[row] for d in directions))[1] for row in (0, 1)
-    )
-    both = torch.func.vmap(lambda *d: torch.func.jvp(lambda *x: as_tuple(module(*x)), tensors, d)[1])(*directions)
-    for stack, *singles in zip(both, one, other, strict=True):
-        torch.testing.assert_close(stack, torch.stack(singles), rtol=1e-4, atol=1e-5)
-
-
-@every_example
-def test_stacked_copies_equal_single_ones(op, shapes):
-    if not op.stackable(*shapes):
-        pytest.skip("says that it cannot be stacked")
-    n, single = 3, [emit(op, shapes, seed) for seed in range(3)]
-    whole = op.emit_stacked(layers, n, *shapes)
-    if isinstance(whole, nn.Module):
-        generator = seeded()
-        for weight in (weight for part in single for weight in part.parameters()):
-            weight.data.normal_(generator=generator)  # also those that begin equal in all copies
-        states = [part.state_dict() for part in single]
-        whole.load_state_dict({name: torch.stack([state[name] for state in states]) for name in states[0]})
-    random = isinstance(op, Dropout | DropPath)
-    parts = [inputs(shapes, seed=seed) for seed in range(n)]
-    for training in (False,) if random else (True, False):
-        for module in (*single, whole):
-            if isinstance(module, nn.Module):
-                module.train(training)
-        batch = [layers.stack_parts(*tensors) for tensors in zip(*parts, strict=True)]
-        got = [layers.unstack_parts(result, n) for result in as_tuple(whole(*batch))]
-        wanted = [as_tuple(module(*tensors)) for module, tensors in zip(single, parts, strict=True)]
-        torch.testing.assert_close(list(zip(*got, strict=True)), wanted, rtol=1e-4, atol=1e-5)
-    if isinstance(whole, nn.Module):  # also what training wrote into the running statistics
-        states = [part.state_dict() for part in single]
-        for name, value in whole.state_dict().items():
-            torch.testing.assert_close(value, torch.stack([state[name] for state in states]))
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def test_a_module_that_nobody_can_stack_is_refused():

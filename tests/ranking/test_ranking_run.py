@@ -29,6 +29,13 @@ def settings(space, table):
     )
 
 
+@pytest.fixture(autouse=True)
+def registry():
+    """Proxies that a test registers are gone after it."""
+    with proxies.base.PROXIES.restored():
+        yield
+
+
 def worker(space, sets, names, batch_size, **more):
     """What a worker does with a job."""
     recipe = Recipe((names,), batch_size, init="kaiming_normal_fan_in", **more)
@@ -116,11 +123,8 @@ def test_all_networks_are_scored_with_the_published_settings(space):
         return 1.0, {}
 
     scorer = worker(space, (dataset("easy"),), ("looks",), 200)
-    try:
-        for text, seed in [("[0, 0]", 0), ("[1, 0]", 0), ("[1, 0]", 1)]:
-            scorer(Job(0, text, "easy", ((seed, "looks"),)))
-    finally:
-        proxies.base._PROXIES.pop("looks")
+    for text, seed in [("[0, 0]", 0), ("[1, 0]", 0), ("[1, 0]", 1)]:
+        scorer(Job(0, text, "easy", ((seed, "looks"),)))
     modes, images, weights = zip(*seen, strict=True)
     assert not any(modes)
     assert torch.equal(images[0], images[1]) and not torch.equal(images[1], images[2])
@@ -171,13 +175,10 @@ def test_a_network_that_cannot_be_built_or_scored_is_recorded_with_the_reason(tm
             raise RuntimeError("too large\nfor me")
         return 1.0, {}
 
-    try:
-        one = dataclasses.replace(settings, proxies=("fails_on_large", "params"), datasets=("easy",))
-        text = finished(tmp_path / "run", one)
-        with Store(tmp_path / "run") as store:
-            found, scores = report.results(store, one, 0, {})
-    finally:
-        proxies.base._PROXIES.pop("fails_on_large")
+    one = dataclasses.replace(settings, proxies=("fails_on_large", "params"), datasets=("easy",))
+    text = finished(tmp_path / "run", one)
+    with Store(tmp_path / "run") as store:
+        found, scores = report.results(store, one, 0, {})
     reasons = scores["easy"].reasons["fails_on_large"]
     assert reasons["RuntimeError: too large\\nfor me"] == 2
     assert reasons["expected an answer to b, but got 7; options: Small, Large"] == 2
@@ -248,8 +249,8 @@ def test_mistakes_in_the_settings_are_found_before_any_work(tmp_path, settings, 
 
 def test_the_threads_of_torch_stay_as_they_were(tmp_path, settings):
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
     try:
+        torch.set_num_threads(2)
         finished(tmp_path / "run", dataclasses.replace(settings, proxies=("params",)))
         assert torch.get_num_threads() == 2
     finally:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uninas.cli.options import input_option, json_option, options_of_proxies, output_option
+from uninas.cli.options import input_option, json_option, options_of_proxies, output_option, plugin_option
 from uninas.errors import UninasError, error
 from uninas.runs.process import keep_memory
 from uninas.version import __version__
@@ -39,8 +39,6 @@ LAZY = {
 }
 """Commands that are defined elsewhere, under the same name, and loaded when they are used."""
 
-EXPORTS = ("uninas-json", "py", "onnx", "dot", "mermaid")
-
 
 class Commands(click.Group):
     """A group that loads some commands late and prints what a user got wrong as a diagnostic."""
@@ -49,9 +47,11 @@ class Commands(click.Group):
         return sorted([*super().list_commands(ctx), *LAZY])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in LAZY:
-            return super().get_command(ctx, cmd_name)
-        command: click.Command = getattr(import_module(LAZY[cmd_name]), cmd_name)
+        command = super().get_command(ctx, cmd_name)
+        if command is None and cmd_name in LAZY:
+            command = getattr(import_module(LAZY[cmd_name]), cmd_name)
+        if command and not any(parameter.name == "plugin" for parameter in command.params):
+            command.params.append(plugin_option())
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -245,6 +245,27 @@ def proxies(name: str | None, as_json: bool) -> None:
         click.echo(proxy_text(entry(name), terminal_width()) if name else proxies_text(listing(), terminal_width()))
 
 
+@cli.command()
+@json_option
+def plugins(as_json: bool) -> None:
+    """List the plug-ins in use, and what each of them brings."""
+    from uninas.cli.tables import columns, json_text, terminal_width
+    from uninas.plugins import brought, loaded
+
+    found = [{"plugin": name, "version": version, "brings": brought(name)} for name, version in loaded().items()]
+    if as_json:
+        click.echo(json_text(found))
+    elif not found:
+        click.echo("no plug-ins: install a package that has some, or name a module: --plugin my_package")
+    else:
+        rows = [
+            [str(one["plugin"]), str(one["version"]) or "-",
+             "; ".join(f"{kind} {', '.join(names)}" for kind, names in one["brings"].items()) or "nothing"]  # type: ignore[attr-defined]
+            for one in found
+        ]  # fmt: skip
+        click.echo(columns(["plug-in", "version", "brings"], rows, terminal_width()))
+
+
 # ---- other formats ---------------------------------------------------------------------------------------------------
 
 
@@ -261,7 +282,7 @@ def import_(file: Path, output: Path | None) -> None:
 
 @cli.command()
 @click.argument("net")
-@click.option("--to", "form", type=click.Choice(EXPORTS), required=True, help="The format to write.")
+@click.option("--to", "form", required=True, help="uninas-json, py, onnx, dot, mermaid, or that of a plug-in.")
 @output_option
 def export(net: str, form: str, output: Path | None) -> None:
     """Write NET for other programs.
@@ -343,15 +364,13 @@ def shipped_definitions() -> list[dict[str, str]]:
 
 
 def exporter(form: str) -> Callable[[Graph], str | bytes]:
-    """The function that writes a graph in a format."""
-    module, name = {
-        "uninas-json": ("uninas.interop", "write_json"),
-        "py": ("uninas.backend.export", "to_python"),
-        "onnx": ("uninas.backend.export", "to_onnx"),
-        "dot": ("uninas.render", "dot"),
-        "mermaid": ("uninas.render", "mermaid"),
-    }[form]
-    function: Callable[[Graph], str | bytes] = getattr(import_module(module), name)
+    """The function that writes a graph in a format. Raises UNI010 for a format that nobody writes."""
+    from uninas.interop.formats import EXPORTERS
+
+    found = EXPORTERS.find(form)
+    if callable(found):
+        return found
+    function: Callable[[Graph], str | bytes] = getattr(import_module(found[0]), found[1])
     return function
 
 

@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import click
 
+from uninas import plugins
 from uninas.errors import UninasError, error, shown
 from uninas.scores.images import read
 from uninas.scores.options import read as read_options
@@ -96,3 +97,16 @@ def count(text: str) -> float:
     if not 0 <= number < float("inf"):
         raise click.BadParameter(f"expected a number like 30M, but got {text!r}")
     return number
+
+
+def plugin_option() -> click.Option:
+    """--plugin MODULE, which every command has; the plug-ins are loaded before other options are looked at."""
+
+    def load(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> None:
+        if given:
+            plugins.use(given)
+
+    return click.Option(
+        ["--plugin"], multiple=True, is_eager=True, expose_value=False, callback=load, metavar="MODULE",
+        help="Import a module that brings operations, proxies, strategies, ...; may be repeated.",
+    )  # fmt: skip

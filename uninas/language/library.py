@@ -17,6 +17,7 @@ from uninas.errors import Diagnostic, Source, Span, UninasError, did_you_mean, e
 from uninas.language.parser import MAX_FILE_BYTES, familiar, parse, read_source
 from uninas.language.resources import library_root
 from uninas.language.tree import Definition, File, Import, Network, Word
+from uninas.plugins import LIBRARIES
 
 MAX_IMPORT_DEPTH = 64
 MAX_CHARACTERS = 4 * MAX_FILE_BYTES
@@ -134,18 +135,23 @@ def _nearby(roots: Iterable[Path], relative: Path) -> list[Path]:
     return sorted(found)
 
 
+def libraries() -> tuple[Path, ...]:
+    """The folders in which names are looked up everywhere: what is shipped, then what plug-ins bring."""
+    return library_root(), *LIBRARIES.values()
+
+
 def load_file(path: Path, roots: Iterable[Path] = ()) -> Module:
     """Read a file and everything it imports, which is looked up beside it, in `roots` and in the library."""
     try:
         path = path.resolve()
     except (OSError, RuntimeError, ValueError) as problem:  # a link to itself, a NUL character
         raise error("UNI001", f"cannot read {shown(path)}: {problem}") from None
-    return _module(path, _Loading((path.parent, *roots, library_root())), (path,))
+    return _module(path, _Loading((path.parent, *roots, *libraries())), (path,))
 
 
 def load_text(text: str, name: str = "<text>", roots: Iterable[Path] = ()) -> Module:
     """The same for a text that is in no file."""
-    return Module(parse(Source(name, text)), _Loading((*roots, library_root())))
+    return Module(parse(Source(name, text)), _Loading((*roots, *libraries())))
 
 
 def _module(path: Path, loading: _Loading, importers: tuple[Path, ...], span: Span | None = None) -> Module:
@@ -173,11 +179,17 @@ def _parse_shipped(path: Path) -> File:
     return parse(read_source(path))
 
 
-@cache
 def shipped() -> dict[str, Path]:
-    """Names of all networks and spaces of the built-in library, with their files: one pass over spaces/."""
+    """Names of all networks and spaces that are shipped or brought by plug-ins, with their files."""
     found: dict[str, Path] = {}
-    root = library_root()
+    for root in reversed(libraries()):  # what is shipped keeps its names
+        found |= _networks_of(root)
+    return found
+
+
+@cache
+def _networks_of(root: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
     for path in sorted([*root.glob("*.uni"), *root.glob("networks/*.uni")]):
         for definition in _parse_shipped(path).definitions:
             if isinstance(definition, Network):

@@ -1,8 +1,8 @@
 """Edits: what was done to an architecture, as records that print as a sentence and can be replayed.
 
 An edit is a small frozen class with a `kind`. It knows how it changes the one graph that its path leads to
-(`change`), and, so that it can be drawn, what of its kind is possible at a site (`at`). Defining the class is enough:
-records, the language's `moves` and the neighbours of an architecture find it by its kind.
+(`change`), and, so that it can be drawn, what of its kind is possible at a site (`at`). Defining the class
+registers it: records, the language's `moves` (with a `form`) and the neighbours of an architecture find it by its kind.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from uninas.errors import error, shown
 from uninas.graph import Graph, Wire
 from uninas.mutate.sites import Level, Port, Refusal, Site
 from uninas.ops.op import Shape
-from uninas.space import MoveRule
+from uninas.plugins import Registry
+from uninas.space import MOVES, MoveForm, MoveRule
 
 Value = int | float | bool | str
 T = TypeVar("T")
@@ -29,7 +30,7 @@ class Bodies(Protocol):
         """The graph to put into the one around, or why there is none."""
 
 
-KINDS: dict[str, type[Edit]] = {}
+KINDS: Registry[type[Edit]] = Registry("kind of edit")
 """Every kind of edit by its name."""
 
 
@@ -44,9 +45,14 @@ class Edit(ABC):
 
     path: tuple[str, ...]
 
-    def __init_subclass__(cls, *, kind: str, level: Level = "inner", rare: bool = False) -> None:
+    def __init_subclass__(
+        cls, *, kind: str, level: Level = "inner", rare: bool = False, form: MoveForm | None = None
+    ) -> None:
+        """Registers the kind. `form` is what a space may write for it, where `space.rules` has no entry."""
         cls.kind, cls.level, cls.rare = kind, level, rare
-        KINDS[kind] = cls
+        KINDS.add(kind, cls)
+        if form is not None:
+            MOVES.add(kind, form, owner=cls.__module__)
 
     @abstractmethod
     def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
@@ -94,10 +100,27 @@ def read_edit(values: Mapping[str, Any]) -> Edit:
     """The edit that `record` wrote. Raises UNI080 for anything else."""
     try:
         cls = KINDS[values["move"]]
-        given = {field.name: _READERS[str(field.type)](values.get(field.name)) for field in fields(cls)}
+        given = {field.name: _READERS[_written(field.type)](values.get(field.name)) for field in fields(cls)}
         return cls(**given)
     except (KeyError, TypeError, ValueError):
         raise error("UNI080", f"expected the record of an edit, but got {shown(dict(values))}") from None
+
+
+def _written(annotation: Any) -> str:
+    """An annotation as it was written, also where it is a type already."""
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError
+    return float(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
 
 
 def _text(value: Any) -> str:
@@ -131,6 +154,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "str": _text,
     "str | None": _optional(_text),
     "int": _integer,
+    "float": _number,
+    "bool": _flag,
     "Value": _value,
     "Wire": lambda value: Wire(*_place(value)),
     "Wire | None": _optional(lambda value: Wire(*_place(value))),

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
-from uninas.errors import shown
+from uninas.errors import did_you_mean, error, shown
 from uninas.fact import fact
+from uninas.plugins import Registry
 
 R = TypeVar("R")
 
@@ -162,7 +163,16 @@ def _last_again(method: Callable[..., R]) -> Callable[..., R]:
     return again
 
 
-REGISTRY: dict[str, type[Op]] = {}
+def _kind_of(field: dataclasses.Field[Any]) -> type:
+    """The type of an attribute; its annotation is a type, or a text under `from __future__ import annotations`."""
+    kinds: dict[str, type] = {kind.__name__: kind for kind in (int, float, bool, str)}
+    written = field.type.__name__ if isinstance(field.type, type) else str(field.type)
+    if written not in kinds:
+        raise error("UNI140", f"expected the attribute {field.name} to be int, float, bool or str, but got {written}")
+    return kinds[written]
+
+
+REGISTRY: Registry[type[Op]] = Registry("operation")
 FAMILIES = ("conv", "linear", "norm", "activation", "pool", "merge", "split", "attention", "shape", "regulariser")
 
 
@@ -181,15 +191,16 @@ class Op:
     def __init_subclass__(
         cls, *, name: str, family: str, arity: tuple[int, int] = (1, 1), commutative: bool = False
     ) -> None:
-        assert family in FAMILIES and name not in REGISTRY, name
+        if family not in FAMILIES:
+            raise error("UNI140", f"expected a family of operations for {name}, but got {shown(family)}", None,
+                        did_you_mean(family, FAMILIES) or f"there are {', '.join(FAMILIES)}")  # fmt: skip
         cls.name, cls.family, cls.arity, cls.commutative = name, family, arity, commutative
         dataclass(frozen=True)(cls)
-        types = {"int": int, "float": float, "bool": bool, "str": str}
         cls.attrs = tuple(
-            Attr(f.name, types[str(f.type)], default=f.default, **f.metadata)
+            Attr(f.name, _kind_of(f), default=f.default, **f.metadata)
             for f in dataclasses.fields(cls)  # type: ignore[arg-type]  # made a dataclass two lines above
         )
-        REGISTRY[name] = cls
+        REGISTRY.add(name, cls)
 
     def __post_init__(self) -> None:
         for attribute in self.attrs:

@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, wraps
 from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
@@ -24,8 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uninas import plugins
 from uninas.errors import did_you_mean, shown
 from uninas.initial import OWN
+from uninas.plugins import Registry
 from uninas.proxies.guard import _ordinary, _plain_module, float32_products, one_score_at_a_time, told, untouched
 from uninas.proxies.initial import initialise
 from uninas.proxies.streams import stream
@@ -53,19 +56,17 @@ class Proxy:
         return (inspect.getdoc(self.measure) or "").partition("\n\n")[0].replace("\n", " ")
 
 
-_PROXIES: dict[str, Proxy] = {}
+PROXIES: Registry[Proxy] = Registry("proxy")
 
 
 def proxy(name: str, direction: Direction = "higher") -> Callable[[Callable[..., Measured]], Callable[..., Measured]]:
     """Register the decorated function under `name`; its options are its keyword-only parameters."""
 
     def register(measure: Callable[..., Measured]) -> Callable[..., Measured]:
-        if name in _PROXIES:
-            raise ValueError(f"two proxies are named '{name}'")
         made = Proxy(name, direction, measure)
         if taken := made.options.keys() & inspect.signature(score).parameters:
             raise ValueError(f"the proxy '{name}' has options of `score` itself: {', '.join(taken)}")
-        _PROXIES[name] = made
+        PROXIES.add(name, made, owner=measure.__module__)
         return measure
 
     return register
@@ -73,25 +74,60 @@ def proxy(name: str, direction: Direction = "higher") -> Callable[[Callable[...,
 
 def proxies() -> tuple[str, ...]:
     """The names of all registered proxies, in alphabetical order."""
-    return tuple(sorted(_PROXIES))
+    return tuple(sorted(PROXIES))
 
 
 def get(name: str) -> Proxy:
-    """The proxy called `name`; ProxyError if there is none."""
+    """The proxy called `name`, or the function that MODULE:FUNCTION names; ProxyError if there is none."""
+    if ":" in name:
+        return _of_function(name)
     if name in AGGREGATES:
         raise ProxyError(
             f"'{name}' ranks several networks, by their scores under several proxies: one score alone has no rank",
             f"these are {', '.join(AGGREGATES[name].components)}",
             "uninas rank and uninas search take it",
         )
-    if name not in _PROXIES:
+    if name not in PROXIES:
         raise ProxyError(
             f"there is no proxy '{name}'",
-            did_you_mean(name, (*_PROXIES, *AGGREGATES)),
+            did_you_mean(name, (*PROXIES, *AGGREGATES)),
             f"the proxies are {', '.join(proxies())}",
             f"aggregates, which rank candidates by several of them, are {', '.join(AGGREGATES)}",
         )
-    return _PROXIES[name]
+    return PROXIES[name]
+
+
+@cache
+def _of_function(reference: str) -> Proxy:
+    """A function of the user as a proxy: f(module, inputs) or f(module, inputs, generator), giving a number.
+
+    Its attribute `direction` says whether 'higher' (the default) or 'lower' is better.
+    """
+    function = plugins.resolve(reference)
+    if not callable(function):
+        raise ProxyError(f"expected a function, but {reference} is {shown(function)}")
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise ProxyError(f"cannot see the parameters of {reference}", "write a function around it") from None
+    positional = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    if not 2 <= positional <= 3:
+        raise ProxyError(f"expected {reference} to take (module, inputs) or (module, inputs, generator)")
+    options = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+    @wraps(function)
+    def measure(module: nn.Module, inputs: Inputs, generator: torch.Generator, **given: Any) -> Measured:
+        found = function(*(module, inputs, generator)[:positional], **given)
+        value, components = found if isinstance(found, tuple) else (found, {})
+        return float(value), components
+
+    seen = inspect.Signature([*inspect.signature(_shape_of_proxies).parameters.values(), *options])
+    measure.__signature__ = seen  # type: ignore[attr-defined]  # what `options` reads
+    return Proxy(reference, getattr(function, "direction", "higher"), measure)
+
+
+def _shape_of_proxies(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> None:
+    """What every proxy takes, besides its options."""
 
 
 def listing() -> list[dict[str, Any]]:

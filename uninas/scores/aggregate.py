@@ -18,6 +18,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from uninas.plugins import Registry
+
 Direction = Literal["higher", "lower"]
 
 
@@ -95,7 +97,8 @@ def ranked(scores: NDArray[np.float64], direction: Direction = "higher") -> NDAr
     return ranks
 
 
-AGGREGATES: Mapping[str, Aggregate] = MappingProxyType(
+AGGREGATES: Registry[Aggregate] = Registry(
+    "aggregate",
     {
         aggregate.name: aggregate
         for aggregate in (
@@ -129,7 +132,7 @@ AGGREGATES: Mapping[str, Aggregate] = MappingProxyType(
                 "this toolkit, see docs/scores.md",
             ),
         )
-    }
+    },
 )
 """The aggregates that have a name."""
 

@@ -35,7 +35,7 @@ from uninas.scores.objectives import Objective, merits
 from uninas.search.plan import Plan, Settings, make_plan
 from uninas.search.pool import CHANGED, Birth, Origin, Pool
 from uninas.search.store import Candidate
-from uninas.search.strategies import RankEvolution, make_strategy, strategy_named
+from uninas.search.strategies import make_strategy, strategy_named
 from uninas.search.strategy import MOST_AHEAD, Outcome
 
 
@@ -93,7 +93,7 @@ class Search:
         self.plan, self.iterations = plan, iterations
         self.rungs = tuple(tuple(_directed(one, directions or {}) for one in rung) for rung in plan.rungs)
         self.pool = Pool(plan, origin, stored if settings.asynchronous else None)
-        if settings.proxy in AGGREGATES and strategy_named(settings.strategy) is not RankEvolution:
+        if settings.proxy in AGGREGATES and not strategy_named(settings.strategy).ranks_together:
             hint = "it ranks candidates among each other: --strategy rank"
             raise error("UNI071", f"expected a score of its own, but {settings.proxy} is an aggregate", None, hint)
         self.strategy = make_strategy(settings.strategy, self.pool, len(self.rungs), settings.tuning)
@@ -268,7 +268,7 @@ class Search:
         if outcome.merit is None or outcome.rung < len(self.rungs) - 1:
             return
         best = self._leader
-        if isinstance(self.strategy, RankEvolution):
+        if self.strategy.ranks_together:
             self._history.append(outcome)
             self._leader = None  # to be ranked anew
         elif best is None or best.merit is None or (outcome.merit, -outcome.number) > (best.merit, -best.number):

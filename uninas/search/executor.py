@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from uninas.errors import error, shown
+from uninas.errors import error
+from uninas.plugins import Registry
 from uninas.runs.workers import Workers
 from uninas.scores.objectives import Recipe
 from uninas.search.tasks import Begin, Result, ScoreFunction, Task, evaluated, lost, score_functions
@@ -97,16 +98,20 @@ class Processes:
 
 
 def make_executor(recipe: Recipe, execution: Execution) -> Executor:
-    """The executor asked for. Raises UNI071 where it cannot be had."""
-    if execution.executor == "ray":
-        from uninas.search.ray_executor import RayExecutor
+    """The executor asked for. Raises UNI010 for an unknown name, UNI071 where it cannot be had."""
+    return EXECUTORS.find(execution.executor)(recipe, execution)
 
-        return RayExecutor(
-            recipe, execution.jobs, address=execution.address, time_limit=execution.time_limit,
-            memory_limit=execution.memory_limit,
-        )  # fmt: skip
-    if execution.executor != "local":
-        raise error("UNI071", f"there is no executor {shown(execution.executor)}", None, "there are local and ray")
+
+def _ray(recipe: Recipe, execution: Execution) -> Executor:
+    from uninas.search.ray_executor import RayExecutor
+
+    return RayExecutor(
+        recipe, execution.jobs, address=execution.address, time_limit=execution.time_limit,
+        memory_limit=execution.memory_limit,
+    )  # fmt: skip
+
+
+def _local(recipe: Recipe, execution: Execution) -> Executor:
     jobs = execution.jobs if execution.jobs is not None else int(recipe.needs_torch)
     if jobs:
         return Processes(recipe, jobs, time_limit=execution.time_limit, memory_limit=execution.memory_limit)
@@ -116,3 +121,7 @@ def make_executor(recipe: Recipe, execution: Execution) -> Executor:
     inline = Inline(*functions, required=[names[1:] for names in recipe.rungs])
     inline.directions = directions
     return inline
+
+
+EXECUTORS: Registry[Callable[[Recipe, Execution], Executor]] = Registry("executor", {"local": _local, "ray": _ray})
+"""Who scores, by the names that `--executor` takes."""

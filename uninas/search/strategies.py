@@ -22,7 +22,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from uninas.errors import did_you_mean, error, shown
+from uninas.errors import error
+from uninas.plugins import Registry
 from uninas.scores.aggregate import log_rank_sum
 from uninas.search.front import pareto_order
 from uninas.search.pool import Birth, Pool
@@ -154,6 +155,8 @@ class RankEvolution(Strategy):
     One objective that is poor costs more than another that is good brings.
     """
 
+    ranks_together = True
+
     options: ClassVar = {"population": Option(32, 1, 10**6), **CROSSOVER}
     population: int
 
@@ -217,6 +220,8 @@ class SuccessiveHalving(Strategy):
     complete. New candidates are moves from the best `parents` of the highest rung that has scores.
     """
 
+    scores_in_rungs = True
+
     options: ClassVar = {"eta": Option(4, 2, 1000), "parents": Option(8, 1, 10**6)}
     eta: int
     parents: int
@@ -254,7 +259,7 @@ class SuccessiveHalving(Strategy):
             self._told[outcome.rung].append((outcome.merit, -outcome.number))
 
 
-STRATEGIES: dict[str, type[Strategy]] = {
+STRATEGIES: Registry[type[Strategy]] = Registry("strategy", {
     "walk": RandomWalk,
     "random": RandomSearch,
     "climb": HillClimb,
@@ -263,20 +268,18 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "rank": RankEvolution,
     "nsga2": NSGA2,
     "halving": SuccessiveHalving,
-}
+})  # fmt: skip
 
 
 def strategy_named(name: str) -> type[Strategy]:
     """The strategy of that name. Raises UNI010."""
-    if name not in STRATEGIES:
-        hint = did_you_mean(name, STRATEGIES) or f"there are {', '.join(STRATEGIES)}"
-        raise error("UNI010", f"there is no strategy {shown(name)}", None, hint)
-    return STRATEGIES[name]
+    return STRATEGIES.find(name)
 
 
 def make_strategy(name: str, pool: Pool, rungs: int = 1, options: Mapping[str, Any] | None = None) -> Strategy:
     """A new strategy, tuned by its options. Raises UNI010 and UNI071."""
     kind = strategy_named(name)
-    if rungs > 1 and kind is not SuccessiveHalving:
-        raise error("UNI071", f"expected no cheap measure for {name}", None, "only halving scores in rungs")
+    if rungs > 1 and not kind.scores_in_rungs:
+        able = ", ".join(other for other, each in STRATEGIES.items() if each.scores_in_rungs)
+        raise error("UNI071", f"expected no cheap measure for {name}", None, f"only {able} scores in rungs")
     return kind(pool, rungs, **checked_options(kind, name, options or {}))

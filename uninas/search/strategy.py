@@ -59,6 +59,10 @@ class Strategy(ABC):
     """What can be tuned; every option is an attribute of that name."""
     crossover: float = 0.0
     """How often a candidate has two parents."""
+    ranks_together: ClassVar[bool] = False
+    """Orders candidates by ranks among all of them, so that it can take an aggregate."""
+    scores_in_rungs: ClassVar[bool] = False
+    """Gives many candidates a cheap score first."""
 
     def __init__(self, pool: Pool, rungs: int = 1, **options: float):
         self.pool, self.top = pool, rungs - 1

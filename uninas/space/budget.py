@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from uninas.graph import Graph
 from uninas.graph.degree import degree
 from uninas.graph.simplify import redundant
+from uninas.plugins import Registry
 
 PATIENCE = 1000
 """Refusals in a row after which there is probably no legal move, unless a space says otherwise."""
 
-METRICS: dict[str, Callable[[Graph], int]] = {
+METRICS: Registry[Callable[[Graph], int]] = Registry("cost", {
     "params": lambda graph: graph.cost.params,
     "flops": lambda graph: graph.cost.flops,
     "macs": lambda graph: graph.cost.macs,
@@ -23,7 +24,7 @@ METRICS: dict[str, Callable[[Graph], int]] = {
     "depth": lambda graph: graph.depth,
     "degree": degree,
     "redundant": redundant,
-}
+})  # fmt: skip
 """What a budget may limit. FLOPs are 2 x MACs; activations and peak count elements for one sample; depth is the number
 of operations on the longest path, degree that of factors in the largest product that no norm interrupts, redundant the
 number of operations which do nothing."""

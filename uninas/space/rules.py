@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from uninas.errors import Span, did_you_mean, error, shown
 from uninas.graph import Graph
+from uninas.plugins import Registry
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class MoveForm(NamedTuple):
     """names that may get values; '*' stands for any attribute of an operation"""
 
 
-MOVES = {
+MOVES: Registry[MoveForm] = Registry("move", {
     "insert": MoveForm("puts a chain onto a wire", "must"),
     "remove": MoveForm("takes out a node, with the region that ends there"),
     "replace": MoveForm("puts a chain in the place of a node", "must"),
@@ -71,7 +72,7 @@ MOVES = {
     "width": MoveForm("changes the channels of a stage", values=("width",)),
     "stride": MoveForm("changes which stages halve the map"),
     "resolution": MoveForm("changes the height and width of the images", values=("size",)),
-}
+})  # fmt: skip
 """Every kind of move that a space can name."""
 
 

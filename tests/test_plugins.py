@@ -1,0 +1,129 @@
+"""Plug-ins: the package of docs/extending.md is written out, installed beside this one, and used by commands."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from uninas import UninasError, plugins
+from uninas.plugins import Registry
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package as an installer leaves it: the files, and the metadata that name its entry point."""
+    folder = tmp_path_factory.mktemp("site")
+    for name, text in re.findall(r"^```\w+\n# ([\w/.]+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    metadata = folder / "toy-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    (metadata / "top_level.txt").write_text("toy\n")
+    (metadata / "entry_points.txt").write_text("[uninas.plugins]\ntoy = toy\n")
+    return folder
+
+
+def run(site: Path, *command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(map(str, (site, ROOT)))
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, cwd=cwd,
+        env={**os.environ, "PYTHONPATH": path, **environment},
+    )  # fmt: skip
+
+
+def uninas(site: Path, *arguments: str, cwd: Path, **environment: str) -> str:
+    done = run(site, "-m", "uninas", *arguments, cwd=cwd, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_installed_plugin_is_listed_with_all_that_it_brings(site, tmp_path):
+    (found,) = json.loads(uninas(site, "plugins", "--json", cwd=tmp_path))
+    assert (found["plugin"], found["version"]) == ("toy", "1.0")
+    assert found["brings"] == {
+        "library": ["toy"], "operation": ["squared_relu"], "cost": ["convolutions"], "move": ["soften"],
+        "kind of edit": ["soften"], "proxy": ["weight_spread"], "aggregate": ["spread_agg"], "strategy": ["latest"],
+    }  # fmt: skip
+
+
+def test_its_network_its_operation_and_its_proxy_work_in_every_command(site, tmp_path):
+    assert json.loads(uninas(site, "summary", "toynet", "--json", cwd=tmp_path))["params"] > 0
+    scored = json.loads(uninas(site, "score", "toynet", "--proxy", "weight_spread", "--json", cwd=tmp_path))
+    assert scored["scores"][0]["value"] > 0
+    uninas(site, "export", "toynet", "--to", "py", "-o", "net.py", cwd=tmp_path)
+    assert run(site, "-c", "import net, torch; net", cwd=tmp_path).returncode == 0
+
+
+def test_its_strategy_searches_with_its_proxy_in_worker_processes(site, tmp_path):
+    (tmp_path / "mine.uni").write_text(
+        "from networks.toynet import toynet\n\nspace mine {\n    start toynet\n"
+        "    moves insert 1 { relu }, soften 1\n    budget convolutions <= 20\n}\n"
+    )
+    uninas(
+        site, "search", "mine.uni", "--strategy", "latest", "--proxy", "weight_spread", "-j", "1", "--iterations", "4",
+        "--batch-size", "2", "-o", "run", cwd=tmp_path,
+    )  # fmt: skip
+    found = json.loads(uninas(site, "top", "run", "--json", cwd=tmp_path))
+    assert len(found) >= 4
+
+
+def test_the_contract_checks_of_the_page_pass(site, tmp_path):
+    done = run(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(site / "test_toy.py"), cwd=site)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_plugin_can_be_named_on_the_command_line_or_in_the_environment(tmp_path):
+    (tmp_path / "mine.py").write_text("from uninas.space import METRICS\nMETRICS.add('wires', lambda graph: 1)\n")
+    by_option = uninas(tmp_path, "plugins", "--plugin", "mine", "--json", cwd=tmp_path)
+    by_variable = uninas(tmp_path, "plugins", "--json", cwd=tmp_path, UNINAS_PLUGINS="mine")
+    assert json.loads(by_option) == json.loads(by_variable)
+    assert json.loads(by_option)[0]["brings"] == {"cost": ["wires"]}
+
+
+def test_a_single_function_is_a_proxy(tmp_path):
+    (tmp_path / "mine.py").write_text("def count(module, inputs):\n    return len(list(module.parameters()))\n")
+    out = uninas(tmp_path, "score", "resnet18", "--proxy", "mine:count", "--img-size", "32", "--json", cwd=tmp_path)
+    assert json.loads(out)["scores"][0]["value"] == 62
+
+
+@pytest.mark.parametrize(
+    ("text", "module", "message"),
+    [
+        (None, "not_there", r"UNI140.*cannot load the plug-in not_there: ModuleNotFoundError"),
+        ("1 / 0", "broken", r"UNI140.*cannot load the plug-in broken: ZeroDivisionError"),
+        (None, "no-module", r"UNI140.*expected the name of a module, but got no-module"),
+        (
+            "from uninas.space import METRICS\nMETRICS.add('params', len)",
+            "twice",
+            r"UNI011.*named params: one of uninas",
+        ),
+    ],
+)
+def test_a_plugin_that_fails_is_an_error_that_names_it(tmp_path, text, module, message):
+    if text:
+        (tmp_path / f"{module}.py").write_text(text)
+    done = run(tmp_path, "-m", "uninas", "plugins", "--plugin", module, cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.search(message, done.stderr)
+
+
+def test_a_name_is_taken_once_and_both_modules_are_named():
+    colours: Registry[int] = Registry("colour of this test")
+    colours.add("red", 1, owner="one")
+    with pytest.raises(UninasError, match="are named red: one of one, one of other"):
+        colours.add("red", 2, owner="other")
+    with colours.restored():
+        colours.add("blue", 3)
+    assert dict(colours) == {"red": 1} and colours.owner("red") == "one"
+
+
+def test_what_nobody_named_is_not_allowed():
+    assert not plugins.allowed("os")
