@@ -79,7 +79,7 @@ def proxies() -> tuple[str, ...]:
 
 def get(name: str) -> Proxy:
     """The proxy called `name`, or the function that MODULE:FUNCTION names; ProxyError if there is none."""
-    if ":" in name:
+    if ":" in name and name not in PROXIES:
         return _of_function(name)
     if name in AGGREGATES:
         raise ProxyError(

@@ -212,7 +212,9 @@ def _measured(names: Iterable[str]) -> list[str]:
     found = [name for name in dict.fromkeys(names) if name not in METRICS and name != LATENCY]
     known = (*proxies.proxies(), *AGGREGATES)
     for name in found:
-        if name not in known:
+        if name not in known and ":" in name:
+            proxies.get(name)  # a function of the user, or the reason why it is none
+        elif name not in known:
             hint = did_you_mean(name, (*known, *METRICS, LATENCY))
             costs, others = f"costs are {', '.join(METRICS)} and {LATENCY}", "uninas proxies lists all proxies"
             raise proxies.ProxyError(f"there is no proxy '{shown(name)}', and no such cost", hint, costs, others)

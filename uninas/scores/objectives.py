@@ -34,8 +34,13 @@ class Objective:
 
     @staticmethod
     def read(text: str, costs: str = "higher") -> Objective:
-        """vkdnw, or params:lower. `costs` is the direction of a cost that names none."""
-        name, _, direction = text.partition(":")
+        """vkdnw, or params:lower; a function of the user is MODULE:FUNCTION, or MODULE:FUNCTION:lower.
+
+        `costs` is the direction of a cost that names none.
+        """
+        name, _, direction = text.rpartition(":") if ":" in text else (text, "", "")
+        if direction not in ("", *DIRECTIONS) and direction.isidentifier() and name not in (*METRICS, LATENCY):
+            name, direction = text, ""
         if direction not in ("", *DIRECTIONS):
             hint = did_you_mean(direction, DIRECTIONS) or "write NAME, NAME:higher or NAME:lower"
             raise error("UNI071", f"unknown direction {shown(direction)} of the objective {shown(name)}", None, hint)
