@@ -308,7 +308,7 @@ def test_an_edit_made_for_something_else_cannot_be_applied(edit, moves):
 
 def test_refusals_are_counted_by_reason(moves, uninas_space):
     start = block("out = in -> relu", "7 x 5 x 5")
-    inserts, removes = (Moves([rule]) for rule in uninas_space.moves)
+    inserts, _, removes = (Moves([rule]) for rule in uninas_space.moves)
     with pytest.raises(UninasError, match="UNI080") as raised:
         propose(start, inserts, Budget((Limit("operations", high=1),)), random.Random(1), {start.key}, patience=40)
     counts = {reason: int(count) for reason, count in re.findall(r"(\w+) (\d+)[,)]", str(raised.value))}

@@ -10,6 +10,7 @@ import pytest
 from uninas import load
 from uninas.errors import UninasError
 from uninas.graph import Each, Wire
+from uninas.graph.resolve import resolved
 from uninas.graph.simplify import is_dead, redundant
 from uninas.language.elaborate import build, space
 from uninas.language.library import find, load_text
@@ -39,7 +40,6 @@ from uninas.mutate import (
     read_edit,
     record,
 )
-from uninas.mutate.resolve import resolved
 from uninas.mutate.walk import walk_of
 from uninas.space import MOVES, Budget, Limit
 

@@ -1,10 +1,12 @@
 """What is searched: settings become a start, moves and a budget, or an error that says what to do."""
 
+import random
 from dataclasses import replace
 
 import pytest
 
 from uninas.errors import UninasError
+from uninas.graph.resolve import at_size
 from uninas.search.plan import Settings, make_plan
 from uninas.space import Limit
 
@@ -111,3 +113,31 @@ def test_a_space_of_choices_starts_from_a_member_drawn_by_the_seed():
     assert small.start.inputs == ((3, 16, 16),)
     assert small.budget.broken(small.start) == [] and small.budget.limits == (Limit("params", None, 1e6),)
     assert first.fingerprint["moves"] != make_plan(Settings(space="mobilenetv2", proxy="params")).fingerprint["moves"]
+
+
+# ---- sizes that candidates must fit ---------------------------------------------------------------------------------
+
+
+def test_candidates_exist_at_every_size_that_is_asked_for():
+    plan = make_plan(Settings(space="UniNAS", proxy="params", img_size=64, fits=("224", "96x160:9G")))
+    at = [limit for limit in plan.budget.limits if limit.at]
+    assert [(limit.at, limit.high) for limit in at] == [((224, 224), None), ((96, 160), 9e9)]
+    graph, rng = plan.start, random.Random(0)
+    for _ in range(10):
+        graph = plan.walk.propose(graph, rng, {graph.key}).graph
+        assert at_size(graph, (96, 160)).cost.flops <= 9e9
+    assert "9000000000.0 at 96 x 160" in plan.fingerprint["budget"]
+
+
+def test_a_start_that_does_not_fit_is_said_to():
+    with pytest.raises(UninasError, match=r"flops of at most 1,000,000,000 at 224 x 224, but got 8,4"):
+        make_plan(Settings(space="UniNAS", proxy="params", fits=("224:1G",)))
+    swin = Settings(space="UniNAS", proxy="params", start="swin_tiny_patch4_window7_224", fits=("100",))
+    with pytest.raises(UninasError, match=r"network that exists at 100 x 100, but there: .*windows of 7"):
+        make_plan(swin)
+
+
+@pytest.mark.parametrize("text", ["big", "0x5", "99999", "224:600T", "224x"])
+def test_a_size_that_is_none_is_refused(text):
+    with pytest.raises(UninasError, match="expected a size like 224"):
+        make_plan(Settings(space="UniNAS", proxy="params", fits=(text,)))

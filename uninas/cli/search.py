@@ -84,6 +84,13 @@ _SETTINGS = _named(
     click.option("--params-max", type=count, help="Most parameters (30M)."),
     click.option("--flops-min", type=count, help="Fewest FLOPs (2 x MACs) for one sample."),
     click.option("--flops-max", type=count, help="Most FLOPs (10G)."),
+    click.option(
+        "--fits",
+        multiple=True,
+        callback=lambda context, parameter, given: tuple(size for text in given for size in text.split(",") if size),
+        metavar="SIZE[:FLOPS],...",
+        help="Sizes at which every candidate must exist, too: 224,512x512,800x1280:600G (height x width).",
+    ),
     click.option("--img-size", type=click.IntRange(1), help="Height and width of all inputs, instead of the start's."),
     click.option("--classes", type=click.IntRange(1), help="Number of classes, instead of the start's."),
     click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images for the proxy."),

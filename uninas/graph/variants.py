@@ -10,6 +10,7 @@ from math import sqrt
 from uninas.errors import error
 from uninas.graph.graph import INPUT, Block, Each, Graph, Node, Wire
 from uninas.ops.linear import Linear
+from uninas.ops.merge import Add
 from uninas.ops.op import Op, Shape
 from uninas.ops.regulariser import DropPath
 from uninas.ops.shape import Flatten, PixelShuffle, PixelUnshuffle
@@ -49,19 +50,73 @@ def with_classes(graph: Graph, classes: int) -> Graph:
 
 
 def with_drop_path(graph: Graph, rate: float) -> Graph:
-    """Rates of stochastic depth rising linearly over the drop_path operations (Huang et al. 2016)."""
+    """Rates of stochastic depth rising linearly over the blocks (Huang et al. 2016).
+
+    A network without drop_path operations gets one into every residual branch first, see `with_residual_drop_path`.
+    """
     if not 0 <= rate < 1:
         raise error("UNI060", f"expected a drop_path_rate from 0 up to 1, but got {rate}")
+    if not any(isinstance(node.op, DropPath) for _, _, node in graph.walk()):
+        graph = with_residual_drop_path(graph)
     blocks = [path for path, _, node in graph.walk() if isinstance(node.op, DropPath)]
     owners = list(dict.fromkeys(_block_of(path) for path in blocks))
     if not owners:
         raise error(
-            "UNI060", "expected a network with drop_path operations", None, "write -> drop_path in residual branches"
+            "UNI060",
+            "expected a network with residual branches, for drop_path",
+            None,
+            "write a sum of a wire and of what becomes of it, as in: out = in + (in -> conv(C, 3))",
         )
     rates = [rate * number / max(1, len(owners) - 1) for number in range(len(owners))]
     by_path = {path: rates[owners.index(_block_of(path))] for path in blocks}
     remaining = iter(blocks)  # `transformed` meets operations in the order of `walk`
     return transformed(graph, lambda op: DropPath(by_path[next(remaining)]) if isinstance(op, DropPath) else op)
+
+
+def with_residual_drop_path(graph: Graph) -> Graph:
+    """The graph with a drop_path, of rate 0, at the end of every residual branch in its stages.
+
+    A branch is an input of an `add` that is computed from another input of it. Graphs without stages are changed
+    everywhere. Wires that others use, too, keep their values there.
+    """
+    stages = [node for node in graph.nodes if node.name.startswith("stages.") and isinstance(node.op, Block)]
+    if not stages:
+        return _with_dropped_branches(graph)
+    nodes = []
+    for node in graph.nodes:
+        op = node.op
+        inside = isinstance(op, Block) and node.name.startswith("stages.")
+        nodes.append(replace(node, op=Block(_with_dropped_branches(op.graph))) if inside else node)  # type: ignore[union-attr]
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _with_dropped_branches(graph: Graph) -> Graph:
+    reached: dict[str, set[str]] = {INPUT: set()}  # the nodes that each is computed from
+    nodes: list[Node] = []
+    taken = {INPUT, *graph.by_name}
+    for node in graph.nodes:
+        reached[node.name] = set().union(*(reached[wire.node] | {wire.node} for wire in node.inputs))
+        op, inputs = node.op, list(node.inputs)
+        if isinstance(op, Block):
+            op = Block(_with_dropped_branches(op.graph))
+        elif isinstance(op, Each):
+            op = Each(_with_dropped_branches(op.body))
+        elif isinstance(op, Add):
+            for port, wire in enumerate(node.inputs):
+                if any(other.node in reached[wire.node] for other in node.inputs if other != wire):
+                    name = _free("drop_path", taken)
+                    nodes.append(Node(name, DropPath(), (wire,)))
+                    inputs[port] = Wire(name)
+        nodes.append(replace(node, op=op, inputs=tuple(inputs)))
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _free(base: str, taken: set[str]) -> str:
+    name, number = base, 1
+    while name in taken:
+        name, number = f"{base}_{number}", number + 1
+    taken.add(name)
+    return name
 
 
 def _block_of(path: str) -> str:

@@ -398,16 +398,19 @@ class _Builder:
     def budgets(self, span: Span, *bounds: Any) -> Budgets:
         return Budgets(span, self.all(bounds))
 
-    def budget_bound(self, span: Span, metric: Token, sign: Token, limit: Any) -> Bound:
+    def budget_bound(self, span: Span, metric: Token, sign: Token, limit: Any, size: Any) -> Bound:
         value, relative = self(limit)
         low, high = (None, value) if sign == "<=" else (value, None)
-        return Bound(span, self(metric), low, high, relative)
+        return Bound(span, self(metric), low, high, relative, self.optional(size))
 
-    def budget_range(self, span: Span, metric: Token, low: Any, high: Any) -> Bound:
+    def budget_range(self, span: Span, metric: Token, low: Any, high: Any, size: Any) -> Bound:
         (low_value, low_relative), (high_value, high_relative) = self(low), self(high)
         if low_relative != high_relative:
             raise error("UNI002", "expected both limits in percent, or neither", span)
-        return Bound(span, self(metric), low_value, high_value, low_relative)
+        return Bound(span, self(metric), low_value, high_value, low_relative, self.optional(size))
+
+    def at_size(self, span: Span, height: Token, times: Token, width: Token) -> tuple[Number, Number]:
+        return self.number(self(height).span, height), self.number(self(width).span, width)
 
     def limit(self, span: Span, value: Token) -> tuple[float, bool]:
         if value.type == "PERCENT":

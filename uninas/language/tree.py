@@ -258,6 +258,8 @@ class Bound(Syntax):
     low: float | None
     high: float | None
     relative: bool
+    at: tuple[Number, Number] | None = None
+    """Height and width of the images on which it holds."""
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def _pair(value: Any) -> bool:
 
 def limits(budget: Any) -> dict[str, tuple[float | None, float | None]]:
     """The budget as it is stored: '20.0 <= params <= 30.0; ...' -> {'params': (20.0, 30.0)}."""
-    found = re.findall(r"(\S+) <= (\w+) <= ([^;\s]+)", budget) if isinstance(budget, str) else []
+    found = re.findall(r"(\S+) <= (\w+) <= ([^;\s]+)(?=;|$)", budget) if isinstance(budget, str) else []
     return {name: (_side(low), _side(high)) for low, name, high in found}
 
 

@@ -64,7 +64,8 @@ def table(candidates: Sequence[Candidate]) -> str:
 def _plots(run: Run, candidates: Sequence[Candidate], best: Candidate) -> Iterator[Path]:
     last = len(run.search.rungs) - 1
     scored = [c for c in candidates if c.score is not None and c.rung == last]
-    objectives, limits = run.store.objectives, run.plan.budget.limits
+    objectives = run.store.objectives
+    limits = [limit for limit in run.plan.budget.limits if not limit.at]
     for name in ("score_vs_params.svg", "score_vs_params.png"):
         draw = partial(plots.score_against_params, scored=scored, best=best, objectives=objectives)
         yield written(run.folder / name, draw)

@@ -11,13 +11,14 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
 
-from uninas.errors import error
+from uninas.errors import error, shown
 from uninas.fact import fact
 from uninas.graph import Graph
 from uninas.graph.variants import with_classes
 from uninas.initial import OWN
 from uninas.language import tree as ast
 from uninas.language.elaborate import image_of, sized, space
+from uninas.language.elaborate.core import LARGEST_EXTENT
 from uninas.language.library import Module
 from uninas.mutate import Walk, walk_of
 from uninas.scores.aggregate import parts_of
@@ -66,11 +67,25 @@ class Settings:
     even: str = ""
     """Over what moves are drawn at even odds within a kind, see `mutate.Moves`: '' is its default, rules."""
 
+    fits: tuple[str, ...] = ()
+    """Sizes at which every candidate must exist, H or HxW, with a limit on FLOPs there behind a colon: 800x1280:600G"""
+
     @property
     def limits(self) -> tuple[Limit, ...]:
         """Limits that take the place of the space's own, one side at a time."""
         given = (("params", self.params_min, self.params_max), ("flops", self.flops_min, self.flops_max))
-        return tuple(Limit(metric, low, high) for metric, low, high in given if low is not None or high is not None)
+        found = [Limit(metric, low, high) for metric, low, high in given if low is not None or high is not None]
+        return (*found, *map(fit, self.fits))
+
+
+def fit(text: str) -> Limit:
+    """A size at which candidates must exist: 224, 512x512 or 800x1280:600G (FLOPs). Raises UNI071."""
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?(?::(\d+(?:\.\d+)?)([kMG]?))?", text.strip())
+    if not found or not all(1 <= int(side) <= LARGEST_EXTENT for side in found.groups()[:2] if side):
+        raise error("UNI071", f"expected a size like 224, 512x512 or 800x1280:600G, but got {shown(text)}")
+    height, width, flops, unit = found.groups()
+    factor = {"k": 10**3, "M": 10**6, "G": 10**9}.get(unit, 1)
+    return Limit("flops", None, float(flops) * factor if flops else None, at=(int(height), int(width or height)))
 
 
 @dataclass(frozen=True)
@@ -127,7 +142,10 @@ class Plan:
             "start architecture": self.start.key[:16],
             "moves": sha256(repr((rules, self.space.choices)).encode()).hexdigest()[:16],
             "text of the space": sha256(self.text.encode()).hexdigest()[:16],
-            "budget": "; ".join(f"{limit.low} <= {limit.metric} <= {limit.high}" for limit in self.budget.limits),
+            "budget": "; ".join(
+                f"{limit.low} <= {limit.metric} <= {limit.high}" + (f" at {limit.size}" if limit.at else "")
+                for limit in self.budget.limits
+            ),
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -210,25 +228,30 @@ def _start(settings: Settings, module: Module, definition: ast.Network, texts: A
 
 def _budget(own: Budget, limits: tuple[Limit, ...]) -> Budget:
     """The space's budget; a limit given by hand replaces the same side of the same metric, and no other."""
-    given = {limit.metric: limit for limit in limits}
-    found: dict[tuple[str, bool], Limit] = {}
+    given = {(limit.metric, limit.at): limit for limit in limits}
+    found: dict[_Kind, Limit] = {}
     for limit in own.limits:
-        hand = given.get(limit.metric, Limit(limit.metric))
+        hand = given.get((limit.metric, limit.at), Limit(limit.metric))
         low = limit.low if hand.low is None else None
         high = limit.high if hand.high is None else None
-        _add(found, Limit(limit.metric, low, high, limit.relative))
+        _add(found, dataclasses.replace(limit, low=low, high=high))
     for limit in limits:
         _add(found, limit)
-    return Budget(tuple(limit for limit in found.values() if limit.low is not None or limit.high is not None))
+    said = (limit for limit in found.values() if limit.at or limit.low is not None or limit.high is not None)
+    return Budget(tuple(said))
 
 
-def _add(found: dict[tuple[str, bool], Limit], limit: Limit) -> None:
+_Kind = tuple[str, bool, tuple[int, int] | None]
+
+
+def _add(found: dict[_Kind, Limit], limit: Limit) -> None:
     """Join a limit to those of its kind. Raises UNI041 where nothing is left between them."""
-    before = found.get((limit.metric, limit.relative), limit)
+    kind = limit.metric, limit.relative, limit.at
+    before = found.get(kind, limit)
     low = max((side for side in (before.low, limit.low) if side is not None), default=None)
     high = min((side for side in (before.high, limit.high) if side is not None), default=None)
     if low is not None and high is not None and low > high:
         ends = f"{low:,.0f} and {high:,.0f}"
         raise error("UNI041", f"expected a low end below the high end of {limit.metric}, but got {ends}", None,
                     "a limit given by hand replaces only its own side of the space's")  # fmt: skip
-    found[limit.metric, limit.relative] = Limit(limit.metric, low, high, limit.relative)
+    found[kind] = dataclasses.replace(limit, low=low, high=high)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from uninas.graph import Graph
+from uninas.graph import Graph, GraphError
 from uninas.graph.degree import degree
+from uninas.graph.resolve import at_size
 from uninas.graph.simplify import redundant
 from uninas.plugins import Registry
 
@@ -35,28 +36,50 @@ ADDITIVE = frozenset(["params", "flops", "macs", "elementwise", "activations", "
 
 @dataclass(frozen=True)
 class Limit:
-    """low <= metric <= high; None leaves a side open. Relative limits are fractions of what the start costs."""
+    """low <= metric <= high; None leaves a side open. Relative limits are fractions of what the start costs.
+
+    With `at`, a height and width, the limit speaks of the same network on images of that size, where it must exist.
+    """
 
     metric: str
     low: float | None = None
     high: float | None = None
     relative: bool = False
+    at: tuple[int, int] | None = None
+
+    def measure(self, graph: Graph) -> int:
+        """What is limited, of a graph. Raises GraphError where it does not exist at the size that is spoken of."""
+        return METRICS[self.metric](at_size(graph, self.at) if self.at else graph)
 
     def against(self, start: Graph) -> Limit:
         """The same limit in absolute numbers."""
         if not self.relative:
             return self
-        base = METRICS[self.metric](start)
+        base = self.measure(start)
         low, high = (None if side is None else side * base for side in (self.low, self.high))
-        return Limit(self.metric, low, high)
+        return Limit(self.metric, low, high, at=self.at)
 
     def broken(self, value: int) -> str:
         """A sentence when `value` breaks the limit, else ''."""
+        where = f" at {self.size}" if self.at else ""
         if self.low is not None and value < self.low:
-            return f"expected {self.metric} of at least {self.low:,.0f}, but got {value:,}"
+            return f"expected {self.metric} of at least {self.low:,.0f}{where}, but got {value:,}"
         if self.high is not None and value > self.high:
-            return f"expected {self.metric} of at most {self.high:,.0f}, but got {value:,}"
+            return f"expected {self.metric} of at most {self.high:,.0f}{where}, but got {value:,}"
         return ""
+
+    def broken_by(self, graph: Graph) -> str:
+        """A sentence when a graph breaks the limit, or does not exist at its size, else ''."""
+        try:
+            return self.broken(self.measure(graph))
+        except GraphError as problem:
+            where = f" ({problem.node})" if problem.node else ""
+            return f"expected a network that exists at {self.size}, but there: {problem}{where}"
+
+    @property
+    def size(self) -> str:
+        """The height and width as the language writes them."""
+        return " x ".join(map(str, self.at or ()))
 
 
 @dataclass(frozen=True)
@@ -67,7 +90,7 @@ class Budget:
 
     def broken(self, graph: Graph) -> list[str]:
         """One sentence for every limit that the graph breaks."""
-        return [text for limit in self.limits if (text := limit.broken(METRICS[limit.metric](graph)))]
+        return [text for limit in self.limits if (text := limit.broken_by(graph))]
 
     def broken_by(self, whole: Graph, part: Graph, other: Graph, copies: int = 1) -> str:
         """What is broken when `other` takes the place of `part`, which is `copies` times in `whole`, else ''.
@@ -75,7 +98,7 @@ class Budget:
         Only limits on costs that add up are looked at; nothing is built for it.
         """
         for limit in self.limits:
-            if limit.metric in ADDITIVE:
+            if limit.metric in ADDITIVE and not limit.at:
                 measure = METRICS[limit.metric]
                 if text := limit.broken(measure(whole) + copies * (measure(other) - measure(part))):
                     return text
@@ -85,6 +108,6 @@ class Budget:
         return Budget(tuple(limit.against(start) for limit in self.limits))
 
     def with_limits(self, *limits: Limit) -> Budget:
-        """These limits take the place of earlier ones on the same metric."""
-        replaced = {limit.metric for limit in limits}
-        return Budget(tuple(limit for limit in self.limits if limit.metric not in replaced) + limits)
+        """These limits take the place of earlier ones on the same metric at the same size."""
+        replaced = {(limit.metric, limit.at) for limit in limits}
+        return Budget(tuple(limit for limit in self.limits if (limit.metric, limit.at) not in replaced) + limits)

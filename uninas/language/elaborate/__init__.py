@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from uninas.errors import Diagnostic, UninasError, did_you_mean, error, shown
 from uninas.graph import Graph
 from uninas.language import tree as ast
-from uninas.language.elaborate.core import MAX_PROBLEMS, PROBE
+from uninas.language.elaborate.core import LARGEST_EXTENT, MAX_PROBLEMS, PROBE
 from uninas.language.elaborate.definitions import Elaborator
 from uninas.language.elaborate.spaces import read_space
 from uninas.language.library import Module
@@ -22,9 +22,6 @@ from uninas.ops.op import REGISTRY, Shape
 from uninas.space import Decide, Space
 
 __all__ = ["build", "check", "image_of", "sized", "space"]
-
-LARGEST_EXTENT = 65_536
-"""Of an image, in pixels or channels."""
 
 # What no argument could mend: the only mistakes that count where arguments had to be guessed.
 _CERTAIN = ("UNI010", "UNI011", "UNI012", "UNI013", "UNI016", "UNI019", "UNI023", "UNI030")

@@ -19,6 +19,8 @@ from uninas.space import Choice, Decide
 
 T = TypeVar("T")
 
+LARGEST_EXTENT = 65_536
+"""Of an image, in pixels or channels."""
 MAX_DEPTH = 64  # blocks within blocks
 MAX_WORK = 1_000_000  # steps of work for one architecture: an expression is one, a node or a block several
 MAX_OPERATIONS = 200_000  # elementary operations of one network

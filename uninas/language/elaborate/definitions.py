@@ -10,7 +10,7 @@ from uninas.graph import Block, Graph
 from uninas.graph.builder import Builder
 from uninas.initial import NAMES
 from uninas.language import tree as ast
-from uninas.language.elaborate.core import MAX_DEPTH, MAX_OPTIONS, Exhausted
+from uninas.language.elaborate.core import LARGEST_EXTENT, MAX_DEPTH, MAX_OPTIONS, Exhausted
 from uninas.language.elaborate.steps import Steps
 from uninas.language.library import Module
 from uninas.language.scope import Poisoned, Scope, Symbol, Value
@@ -202,7 +202,7 @@ class Elaborator(Steps):
         for member in network.members:
             for bound in member.bounds if isinstance(member, ast.Budgets) else ():
                 limit = limit_of(bound).against(graph)
-                if text := limit.broken(METRICS[limit.metric](graph)):
+                if text := limit.broken_by(graph):
                     raise error("UNI040", text, bound.span)
 
     def chain_graph(self, chain: ast.Chain, inputs: tuple[Shape, ...], scope: Scope, name: str) -> Graph:
@@ -292,4 +292,14 @@ def limit_of(bound: ast.Bound) -> Limit:
         raise error(
             "UNI041", f"expected a low end below the high end, but got {bound.low:,}..{bound.high:,}", bound.span
         )
-    return Limit(metric.text, bound.low, bound.high, bound.relative)
+    return Limit(metric.text, bound.low, bound.high, bound.relative, _size_of(bound))
+
+
+def _size_of(bound: ast.Bound) -> tuple[int, int] | None:
+    """Height and width of the images that a budget speaks of."""
+    if bound.at is None:
+        return None
+    for number in bound.at:
+        if not isinstance(number.value, int) or not 1 <= number.value <= LARGEST_EXTENT:
+            raise error("UNI015", f"expected from 1 to {LARGEST_EXTENT} pixels, but got {number.value:,}", number.span)
+    return int(bound.at[0].value), int(bound.at[1].value)

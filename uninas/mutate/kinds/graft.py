@@ -6,9 +6,9 @@ import random
 from dataclasses import dataclass
 
 from uninas.graph import Graph, Wire, subgraphs
+from uninas.graph.resolve import resolved
 from uninas.mutate.edits import Bodies, Edit
 from uninas.mutate.rebuild import cut, exchanged
-from uninas.mutate.resolve import resolved
 from uninas.mutate.sites import Refusal, Site, draw_site, has, node_of, region
 
 TRIES = 64  # places of the second parent that are looked at for one that fits

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uninas.graph import Block, Graph, subgraphs
+from uninas.graph.resolve import resolved
 from uninas.mutate.edits import Bodies, Edit, Lazy
 from uninas.mutate.rebuild import row
-from uninas.mutate.resolve import resolved
 from uninas.mutate.sites import Refusal, Site, stages
 from uninas.space import MoveRule
 

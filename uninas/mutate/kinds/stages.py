@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from uninas.graph import INPUT, Block, Graph, Node, Wire
+from uninas.graph.resolve import resolved
 from uninas.mutate.edits import Bodies, Edit, Lazy
 from uninas.mutate.rebuild import with_inputs
-from uninas.mutate.resolve import resolved
 from uninas.mutate.sites import Refusal, Site, is_stage, node_of, stages, transparent
 from uninas.ops.op import Op, Shape
 from uninas.ops.pool import AvgPool

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uninas.graph import Block, Graph, Wire
+from uninas.graph.resolve import resolved
 from uninas.mutate.edits import Bodies, Edit, Lazy
 from uninas.mutate.rebuild import cut, exchanged, inserted, rewired, substituted
-from uninas.mutate.resolve import resolved
 from uninas.mutate.sites import Port, Refusal, Site, has, region
 from uninas.ops.shape import Identity
 from uninas.space import MoveRule

@@ -75,7 +75,13 @@ def limit_text(limit: Limit) -> str:
         return "" if value is None else f"{value:.0%} of the start" if limit.relative else human(value)
 
     low, high = side(limit.low), side(limit.high)
-    return "budget: " + (f"{low} ≤ " if low else "") + name + (f" ≤ {high}" if high else "")
+    return (
+        "budget: "
+        + (f"{low} ≤ " if low else "")
+        + name
+        + (f" ≤ {high}" if high else "")
+        + (f" at {limit.size}" if limit.at else "")
+    )
 
 
 def move_panels(rules: Sequence[MoveRule]) -> list[Panel]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from uninas.graph import INPUT, Block, Each, Graph, GraphError, Node, Operator, Wire
+from uninas.graph.graph import INPUT, Block, Each, Graph, GraphError, Node, Operator, Wire
+from uninas.ops.attention import RelPosBias
 from uninas.ops.op import Attr, Op, Shape, ShapeError
+from uninas.ops.shape import PosEmbed
 
 SPATIAL = {"height": 1, "width": 2}  # attributes that speak of the height and width of a map, and the axes
 
@@ -45,6 +47,63 @@ def resolved(
         nodes.append(Node(node.name, op, wires))
     ends = _wires(graph.outputs, graph, shapes)
     return dataclasses.replace(graph, inputs=tuple(inputs), nodes=tuple(nodes), outputs=ends)
+
+
+def at_size(graph: Graph, size: tuple[int, int]) -> Graph:
+    """The same network on images of another height and width, with tables for the grids that it has now.
+
+    Its learned position tables keep their sizes, so it has the same parameters. Raises GraphError with the operation
+    where it does not exist at that size.
+    """
+    image = graph.inputs[0]
+    if len(graph.inputs) != 1 or len(image) != 3:
+        raise GraphError(f"expected an image as the input of {graph.name or 'the network'}, to change its size")
+    if image[1:] == tuple(size):
+        return graph
+    other = with_tables_of(resolved(graph, [(image[0], *size)]), graph)
+    if other.cost.params != graph.cost.params:
+        path = _first_of_other_size(graph, other)
+        raise GraphError(f"expected weights of the same shapes at every size, but those of {path} are others", path)
+    return other
+
+
+def _first_of_other_size(graph: Graph, other: Graph) -> str:
+    """The path of the first operation that has other weights in the one than in the other."""
+    for (path, inner, node), (_, outer, same) in zip(graph.walk(), other.walk(), strict=True):
+        if isinstance(node.op, Op) and inner.costs[node.name].params != outer.costs[same.name].params:
+            return path
+    return ""
+
+
+def with_tables_of(graph: Graph, trained: Graph) -> Graph:
+    """The graph with position tables for the grids of another one: of the same network, at the size of its training.
+
+    Raises GraphError where tables of tokens in a row have other lengths: nobody knows how the tokens lie in an image.
+    """
+    nodes = []
+    for node, before in zip(graph.nodes, trained.nodes, strict=True):
+        op, other = node.op, before.op
+        if isinstance(op, Block) and isinstance(other, Block):
+            op = op if op.graph is other.graph else Block(with_tables_of(op.graph, other.graph))
+        elif isinstance(op, Each) and isinstance(other, Each):
+            op = op if op.body is other.body else Each(with_tables_of(op.body, other.body))
+        elif isinstance(op, RelPosBias) and isinstance(other, RelPosBias):
+            op = _with_table(op, op.table(*graph.input_shapes(node)), other.table(*trained.input_shapes(before)))
+        elif isinstance(op, PosEmbed) and isinstance(other, PosEmbed):
+            now, then = op.table(*graph.input_shapes(node)), other.table(*trained.input_shapes(before))
+            if now != then and 1 in (len(now), len(then), then[1]):
+                raise GraphError(f"expected {then[-1]} tokens, as its embedding has, but got {now[-1]}", node.name)
+            op = _with_table(op, now[1:], then[1:])
+        nodes.append(node if op is node.op else Node(node.name, op, node.inputs))
+    return (
+        graph
+        if all(a is b for a, b in zip(nodes, graph.nodes, strict=True))
+        else dataclasses.replace(graph, nodes=tuple(nodes))
+    )
+
+
+def _with_table(op: Op, now: Sequence[int], then: Sequence[int]) -> Op:
+    return op if tuple(now) == tuple(then) else op.having(table_height=then[0], table_width=then[1])
 
 
 class _Frame:
