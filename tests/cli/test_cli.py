@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -369,3 +370,13 @@ def test_commands_without_torch_load_nothing_they_do_not_need(good, arguments):
     loaded = set(done.stderr.split())
     assert "uninas" in loaded
     assert not loaded & {"torch", "numpy", "networkx", "matplotlib", "rich", "pygraphviz"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("command", [["summary", "resnet18"], ["blocks", "--json"]])
+def test_output_that_cannot_be_written_is_a_message_and_output_that_is_closed_is_none(command):
+    place = [sys.executable, "-m", "uninas", *command]
+    full = subprocess.run(["/bin/sh", "-c", '"$@" > /dev/full', "sh", *place], capture_output=True, text=True)
+    assert full.returncode == 1 and "No space left on device" in full.stderr and "Traceback" not in full.stderr
+    closed = subprocess.run(["/bin/sh", "-c", '"$@" >&-', "sh", *place], capture_output=True, text=True)
+    assert closed.returncode == 0 and not closed.stderr

@@ -3,6 +3,8 @@
 import csv
 import dataclasses
 import io
+import json
+import sqlite3
 from itertools import product
 
 import numpy as np
@@ -99,6 +101,46 @@ def test_what_died_is_tried_again_and_what_failed_is_not(tmp_path, settings):
 
 def test_processes_give_the_scores_of_one_process(tmp_path, settings):
     assert finished(tmp_path / "two", settings, 2) == finished(tmp_path / "one", settings)
+
+
+def test_a_network_that_takes_too_long_is_recorded_and_scored_again_if_asked_for(tmp_path, settings):
+    one = dataclasses.replace(settings, proxies=("params",), datasets=("easy",), seeds=1)
+    with Ranking(tmp_path / "run", one) as ranking:
+        outcomes = list(ranking.outcomes(1, time_limit=1e-9))
+    assert {score.reason for outcome in outcomes for score in outcome.scores} == {"time"}
+    with Ranking(tmp_path / "run", one) as ranking:
+        assert not ranking.jobs
+    with Ranking(tmp_path / "run", one, ("time",)) as ranking:
+        assert len(ranking.jobs) == 5
+
+
+def test_one_process_writes_a_ranking(tmp_path, settings):
+    one = dataclasses.replace(settings, proxies=("params",))
+    with Ranking(tmp_path / "run", one), pytest.raises(UninasError, match="another process writes to the ranking"):
+        Ranking(tmp_path / "run", one)
+
+
+def test_a_ranking_of_the_format_before_is_reported_and_not_added_to(tmp_path, settings):
+    whole = finished(tmp_path / "run", settings)
+    with sqlite3.connect(tmp_path / "run" / FILE) as db:
+        db.execute("ALTER TABLE scores RENAME TO new")
+        db.execute(
+            "CREATE TABLE scores (line INTEGER NOT NULL, dataset TEXT NOT NULL, seed INTEGER NOT NULL,"
+            " proxy TEXT NOT NULL, value REAL, components TEXT NOT NULL, failure TEXT, seconds REAL NOT NULL,"
+            " PRIMARY KEY (line, dataset, seed, proxy)) WITHOUT ROWID"
+        )
+        db.execute("INSERT INTO scores SELECT line, dataset, seed, proxy, value, components, failure, seconds FROM new")
+        db.execute("DROP TABLE new")
+        db.execute("UPDATE settings SET value = ? WHERE name = 'options'", (json.dumps({"vkdnw": {"scalars": 2}}),))
+        db.execute("DELETE FROM settings WHERE name = 'protocol'")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    with Store(tmp_path / "run", read_only=True) as store:
+        assert scores_csv(store, settings) == whole
+        assert store.settings["options"] == {"vkdnw.scalars": 2}
+        assert {reason for *_, reason, _, _ in store.scores("easy")} == {None, "error"}
+    with pytest.raises(UninasError, match="were drawn in another way"):
+        Ranking(tmp_path / "run", settings)
 
 
 def test_a_score_depends_on_the_seed_and_not_on_other_proxies(space):

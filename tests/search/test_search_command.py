@@ -1,6 +1,7 @@
 """`uninas search` from outside: what it prints, what it leaves behind, and what it refuses."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
+from helpers.reports import SPACE
 
 import uninas
 from uninas.cli.config import read_config
@@ -304,6 +306,48 @@ def test_a_configuration_may_name_one_thing_or_none(tmp_path):
     assert read_config(file, names) == {"further": ["flops"], "asynchronous": True, "cheap": ["params"]}
 
 
+def test_a_file_means_what_the_command_line_does(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "tune: {temperature: 5e-1}\noption: {dtype: float64}\nspace: 2026-11-30\nproxy: !!binary aGVsbG8=\n"
+    )
+    known = {"tuning": True, "options": True, "space": False, "proxy": False}
+    assert read_config(file, known) == {
+        "tuning": ["temperature=5e-1"], "options": ["dtype=float64"], "space": "2026-11-30", "proxy": "aGVsbG8=",
+    }  # fmt: skip
+
+
+def test_what_failed_for_want_of_memory_or_time_is_scored_again(arguments, folder, quick):
+    run(*arguments)
+    with Store(folder) as store:
+        scores = {candidate.number: candidate.score for candidate in store}
+        for number, reason in ((3, "memory"), (5, "time"), (6, "error")):
+            store.replace(dataclasses.replace(store[number], score=None, reason=reason, failure=f"it was {reason}"))
+        assert {total.reason for total in store.totals() if total.candidates} == {None, "memory", "time", "error"}
+    output = run("--resume", "-o", folder, "--retry", "memory,time")
+    assert f"number 3 again: score {scores[3]:.4f}" in output and "number 6 again" not in output
+    with Store(folder, read_only=True) as store:
+        assert {c.number: c.score for c in store} == {**scores, 6: None}
+        assert {t.reason: t.candidates for t in store.totals() if t.candidates} == {None: 8, "error": 1}
+    assert "expected some of memory, time" in run("--resume", "-o", folder, "--retry", "bad", code=2)
+
+
+def test_a_space_with_no_possible_move_ends_with_what_it_has(tmp_path, folder):
+    file = tmp_path / "s.uni"
+    text = SPACE.replace("budget params <= 20k", "budget params <= 100%").replace(", remove 0.3", "")
+    file.write_text(re.sub(r"\{ conv\(C, 1\).*? \}", "{ conv(C, 3) }", text))
+    output = run(file, "--proxy", "params", "--iterations", 3, "-j", 0, "-o", folder)
+    assert "no further candidate was found" in output and (folder / "best.uni").exists()
+
+
+def test_a_folder_in_which_nothing_was_scored_takes_better_options(space_file, folder, quick):
+    command = [space_file, "--proxy", "zen", "--batch-size", 2, "--iterations", 1, "-j", 0, "-o", folder]
+    with pytest.raises(UninasError, match="the start cannot be scored"):
+        run(*command, "--option", "noise=-1")
+    run(*command, "--option", "noise=0.1")
+    assert yaml.safe_load((folder / "config.yaml").read_text())["options"] == {"noise": 0.1}
+
+
 def test_the_resolved_configuration_has_what_was_left_out(arguments, folder, quick):
     run(*arguments)
     resolved = yaml.safe_load((folder / "resolved.yaml").read_text())
@@ -325,6 +369,10 @@ def test_the_resolved_configuration_has_what_was_left_out(arguments, folder, qui
         ("space: x\nstrategy: [" + "[" * 5000, "is not YAML"),
         ("#" * (1 << 20) + "#", "expected at most 1,048,576 bytes"),
         (None, "cannot read"),
+        ("a: &a [x]\nb: &b [*a, *a]\nspace: [*b, *b]", "expected no alias"),
+        ("space: [a, b]", "expected one value for space, but got"),
+        ("space: {a: b}", "expected one value for space, but got"),
+        ("objectives: [[flops]]", "expected words or numbers in objectives"),
     ],
 )
 def test_a_configuration_that_cannot_be_used(text, message, tmp_path, folder):

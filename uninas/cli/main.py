@@ -7,6 +7,8 @@ Imports that a command alone needs stand inside it, so that each starts as fast 
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
@@ -59,7 +61,12 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except UninasError as problem:
             click.echo(problem, err=True)
-            ctx.exit(1)
+        except OSError as problem:
+            if problem.errno == errno.EPIPE:  # whoever read has gone; click ends quietly then
+                raise
+            click.echo(error("UNI100", f"cannot write: {problem}", None, "is the disk of the output full?"), err=True)
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # so that the rest is not tried again at the end
+        return ctx.exit(1)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

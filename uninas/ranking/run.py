@@ -108,7 +108,9 @@ class Ranking:
             fixed = self._compared({f"what {name} is": value for name, value in meant.items()})
             for proxy, direction in directions.items():
                 own = {} if images[proxy] == NORMAL else {"input": images[proxy]}
-                self.store.use(proxy, direction, {**plain_options(proxy, settings.options), **own})
+                known = proxies.get(proxy).options if proxy in proxies.proxies() else {}
+                given = {n: one for n, one in plain_options(proxy, settings.options).items() if n in known}
+                self.store.use(proxy, direction, {**given, **own})
             self.store.put({**settings.as_dict(), **fixed})
             self.store.sample(rows[: settings.limit])
             self.jobs = list(self._jobs())

@@ -10,6 +10,7 @@ link in place of the file is refused, and values are checked by whoever reads th
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sqlite3
@@ -102,10 +103,8 @@ class Database:
         for path in (self.path, *(self.path.with_name(self.path.name + end) for end in OTHERS)):
             with suppress(FileNotFoundError, NotADirectoryError):
                 if not stat.S_ISREG(path.lstat().st_mode):
-                    raise error(
-                        "UNI070",
-                        f"expected a plain file, but {shown(path, 200)} is none (a link, a folder or a device)",
-                    )
+                    what = "a link" if path.is_symlink() else "a folder or a device"
+                    raise error("UNI070", f"expected a plain file, but {shown(path, 200)} is {what}")
         if self.read_only and not self.path.is_file():
             raise error("UNI070", f"there is no {self.form.what} in {shown(self.folder, 200)}", None, self.form.begin)
 
@@ -151,6 +150,8 @@ class Database:
             self._db = memory
             with self.transaction():
                 self._bring_up()
+        elif _tables(self.db) != _meant(self.form.schema):
+            raise self._foreign()
         self.db.execute("PRAGMA query_only = ON")
 
     def _logs(self) -> bool:
@@ -259,7 +260,8 @@ class Database:
     def settings(self) -> dict[str, Any]:
         """Values of JSON by name, in a table that all forms have; empty before `put`."""
         with self.explained():
-            return {str(name): json.loads(value) for name, value in self.db.execute("SELECT name, value FROM settings")}
+            rows = self.db.execute("SELECT name, value FROM settings").fetchall()
+            return {str(name): json.loads(value, parse_float=_finite, parse_constant=_finite) for name, value in rows}
 
     def put(self, settings: Mapping[str, Any]) -> None:
         """Write settings; those of the same name are replaced."""
@@ -326,6 +328,13 @@ def _connected(path: Path | str, how: str = "") -> sqlite3.Connection:
     db.execute("PRAGMA trusted_schema = OFF")
     db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
     return db
+
+
+def _finite(text: str) -> float:
+    """A number of JSON. Raises ValueError for what is none, or too large for one."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"expected a finite number, but got {text}")
+    return number
 
 
 def _statements(schema: str) -> list[str]:

@@ -238,7 +238,8 @@ class Store(Database):
             return
         signs = [-1 if direction == "lower" else 1 for _, direction in objectives]
         merits = [sign * value for sign, value in zip(signs, values, strict=True) if value is not None]
-        front = [(number, json.loads(those)) for number, those in self.db.execute("SELECT * FROM front")]
+        rows = self.db.execute("SELECT number, merits FROM front").fetchall()
+        front = [(number, reals(those)) for number, those in rows]
         if not any(beats(those, merits) for _, those in front):
             beaten = [(number,) for number, those in front if beats(merits, those)]
             self.db.executemany("DELETE FROM front WHERE number = ?", beaten)
@@ -404,6 +405,14 @@ def words(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected a text, but got {shown(value)}")
     return value
+
+
+def reals(text: Any) -> list[float]:
+    """Finite numbers, from a JSON list. Raises ValueError for anything else."""
+    found = json.loads(words(text))
+    if not isinstance(found, list):
+        raise ValueError(f"expected a list of numbers, but got {shown(found)}")
+    return [real(one) for one in found]
 
 
 def numbers(text: Any) -> dict[str, Any]:
