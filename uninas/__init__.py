@@ -27,13 +27,19 @@ from uninas.version import __version__
 if TYPE_CHECKING:
     from uninas.backend.create import create_model
     from uninas.backend.emit import compile
+    from uninas.training.run import evaluate, train
 
 __all__ = [
     "Block", "Cost", "Each", "Graph", "Node", "Op", "UninasError", "Wire", "__version__", "compile", "create_model",
-    "dumps", "list_models", "load",
+    "dumps", "evaluate", "list_models", "load", "train",
 ]  # fmt: skip
 
-_NEEDS_TORCH = {"create_model": "uninas.backend.create", "compile": "uninas.backend.emit"}
+_NEEDS_TORCH = {
+    "create_model": "uninas.backend.create",
+    "compile": "uninas.backend.emit",
+    "evaluate": "uninas.training.run",
+    "train": "uninas.training.run",
+}
 
 
 def load(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -11,8 +12,11 @@ import torch
 
 from uninas.backend.emit import compile
 from uninas.backend.model import Model
+from uninas.backend.weights import load_weights, plain, stacked_again, weights_file
 from uninas.errors import error, shown
 from uninas.graph import Graph
+from uninas.graph.resolve import at_size
+from uninas.graph.simplify import simplified
 from uninas.graph.variants import last_operation, with_classes, with_drop_path, with_stage_outputs
 from uninas.language.elaborate import sized
 from uninas.language.library import find
@@ -37,7 +41,8 @@ def create_model(
     """Build the torch module of a network.
 
     Args:
-        source: the name of a shipped network (`list_models()`), a path to a `.uni` file, its text, or a Graph.
+        source: the name of a shipped network (`list_models()`), a path to a `.uni` file, its text, or a Graph; or the
+            folder of a training that has finished, whose weights it then has.
         num_classes: outputs of the last linear layer; 0 removes it and gives the pooled features, N x C.
         in_chans, img_size: channels and size of the input image, instead of those in the text.
         drop_path_rate: stochastic depth; the rates of the drop_path operations rise linearly from 0 to this one.
@@ -51,6 +56,8 @@ def create_model(
     num_classes, in_chans = (None if value is None else int(value) for value in (num_classes, in_chans))
     if img_size is not None:
         img_size = (int(img_size[0]), int(img_size[1])) if isinstance(img_size, Sequence) else int(img_size)
+    if trained := weights_file(source):
+        return _trained(trained, img_size, init or generator, features_only, out_indices, fold=fold, fuse=fuse)
     if not isinstance(source, Graph):
         graph = sized(*find(source), img_size, channels=in_chans, arguments=arguments)
     elif arguments or in_chans is not None or img_size is not None:
@@ -73,6 +80,32 @@ def create_model(
         model.return_features()
     elif num_classes == 0 and isinstance(op := last_operation(full)[0], Linear):
         model.meta["uninas"]["removed"] = op
+    return model
+
+
+def _trained(
+    path: Path, img_size: int | tuple[int, int] | None, fresh: object, features_only: bool,
+    out_indices: Sequence[int] | None, *, fold: bool, fuse: bool,
+) -> Model:  # fmt: skip
+    """The network of a file of weights, with these weights."""
+    if fresh is not None:
+        raise error("UNI060", "expected no init for trained weights")
+    weights, about = load_weights(path)
+    prefix = "backbone.body."
+    inner = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+    graph = simplified(sized(*find(about.get("text", "")), None))
+    if "classes" in about and not inner:
+        graph = with_classes(graph, len(json.loads(about["classes"])))
+    if img_size is not None:
+        graph = at_size(graph, (img_size, img_size) if isinstance(img_size, int) else img_size)
+    if inner or features_only:
+        graph = with_stage_outputs(graph, out_indices)
+    model = compile(graph, fold=fold, fuse=fuse)
+    names = set(plain(model))
+    known = {name: tensor for name, tensor in (inner or weights).items() if name in names}
+    model.load_state_dict(stacked_again(model, known))
+    if inner or features_only:
+        model.return_features()
     return model
 
 

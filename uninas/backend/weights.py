@@ -68,6 +68,16 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise error("UNI070", f"cannot read the weights in {shown(path)}: {shown(problem, 120)}") from None
 
 
+def weights_file(source: object) -> Path | None:
+    """The file of weights that a name means: itself, or that in a folder of a training; None where it means none."""
+    if not isinstance(source, str | Path) or "{" in str(source):
+        return None
+    path = Path(source)
+    if path.suffix == ".safetensors":
+        return path
+    return path / FILE if (path / FILE).is_file() else None
+
+
 def _safetensors() -> Any:
     try:
         import safetensors.torch

@@ -33,6 +33,8 @@ LAZY = {
     "render": "uninas.cli.draw",
     "resume": "uninas.cli.search",
     "search": "uninas.cli.search",
+    "train": "uninas.cli.train",
+    "evaluate": "uninas.cli.train",
     "status": "uninas.cli.runs",
     "top": "uninas.cli.runs",
     "compare": "uninas.cli.runs",

@@ -53,7 +53,12 @@ def top(folder: Path, count: int, pareto: bool, output: Path | None, as_json: bo
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_json
 def compare(folders: Sequence[Path], as_json: bool) -> None:
-    """Set the runs in FOLDERS side by side."""
+    """Set the runs in FOLDERS side by side: searches, or trainings."""
+    from uninas.cli.train import compare_trainings, only_trainings
+
+    if only_trainings(folders):
+        compare_trainings(folders, as_json)
+        return
     found = []
     for folder in folders:
         with Store(folder, read_only=True) as store:

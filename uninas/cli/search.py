@@ -165,7 +165,12 @@ def search(output: Path, resume: bool, **options: Any) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @_EXECUTION
 def resume(folder: Path, **options: Any) -> None:
-    """Go on with the run in FOLDER, as it was begun."""
+    """Go on with the run in FOLDER, a search or a training, as it was begun."""
+    if (folder / "training.json").is_file():
+        from uninas.cli.train import resume_training
+
+        resume_training(folder, **{name: options[name] for name in ("tensorboard", "wandb", "as_json")})
+        return
     with _where_it_began(folder, options["trust"]) as there:
         _search(there, True, options)
 

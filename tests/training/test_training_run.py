@@ -1,0 +1,218 @@
+"""Trainings in folders: begun, killed, resumed, refused, evaluated, and built again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers.commands import fail, succeed
+from helpers.shapes import NET
+
+from uninas import create_model
+from uninas.backend.weights import FILE, load_weights
+from uninas.errors import UninasError
+from uninas.training.compare import paired
+from uninas.training.loop import Step
+from uninas.training.recipe import Recipe
+from uninas.training.run import METRICS, RESULT, SETTINGS, TrainingRun, evaluate, resume, train
+
+RECIPE = Recipe("classification", epochs=3, batch=32, lr=4e-3, warmup_epochs=0.5, pad=1, evaluate_every=1)
+
+
+@pytest.fixture
+def archive(bars, tmp_path):
+    path = tmp_path / "bars.npz"
+    images = torch.cat((bars.train.images, bars.test.images)).numpy()
+    labels = torch.cat((bars.train.labels, bars.test.labels)).numpy()
+    split = np.repeat([0, 1], [len(bars.train), len(bars.test)])
+    np.savez(path, image=images, label=labels, split=split, classes=np.array(bars.classes))
+    return path
+
+
+def test_a_training_keeps_everything_in_its_folder(archive, tmp_path):
+    seen = []
+    run = train(NET, data=archive, recipe=RECIPE, out=tmp_path / "a", watch=seen.append)
+    assert run.outcome == "finished" and len(run.metrics) == 3
+    assert {each.name for each in run.folder.iterdir()} == {SETTINGS, METRICS, RESULT, FILE, "last.pt", "previous.pt"}
+    assert sum(isinstance(event, Step) for event in seen) == 15
+    assert evaluate(run.folder) == {name: pytest.approx(value) for name, value in run.figures.items()}
+    about = load_weights(run.folder / FILE)[1]
+    assert json.loads(about["classes"]) == ["row", "column", "square", "red"] and about["key"]
+    assert train(NET, data=archive, recipe=RECIPE, out=run.folder).result == run.result  # it says that it is finished
+
+
+def test_a_trained_network_comes_back(archive, tmp_path):
+    run = train(NET, data=archive, recipe=RECIPE.but(epochs=1), out=tmp_path / "a")
+    model = create_model(run.folder).eval()
+    weights = load_weights(run.folder / FILE)[0]
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
+    folded = create_model(str(run.folder), fold=True).eval()
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(folded(x), model(x))
+    with pytest.raises(UninasError, match="expected no init for trained weights"):
+        create_model(run.folder, init="xavier")
+
+
+def test_weights_begin_another_training(archive, tmp_path):
+    first = train(NET, data=archive, recipe=RECIPE, out=tmp_path / "a")
+    second = train(NET, data=archive, recipe=RECIPE.but(epochs=1), out=tmp_path / "b", weights=str(first.folder))
+    assert second.metrics[0]["loss"] < first.metrics[0]["loss"]
+    with pytest.raises(UninasError, match="expected weights of"):
+        train("micro_resnet", data=archive, recipe=RECIPE.but(height=32, width=32), out=tmp_path / "c",
+              weights=str(first.folder))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ({"recipe": RECIPE.but(lr=1e-3)}, "lr of the recipe was 0.004, now 0.001"),
+        ({"seed": 1}, "seed was 0, now 1"),
+        ({"network": NET.replace("gelu", "relu")}, "network was"),
+    ],
+)
+def test_another_training_is_refused_with_the_differences(archive, tmp_path, change, note):
+    given = {"network": NET, "data": archive, "recipe": RECIPE, "out": tmp_path / "a"}
+    train(**given)
+    with pytest.raises(UninasError, match=note) as raised:
+        train(**{**given, **change})
+    assert raised.value.code == "UNI070"
+
+
+def test_a_folder_of_something_else_is_left_alone(archive, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UninasError, match=r"expected an empty folder, but .* holds thesis.tex"):
+        train(NET, data=archive, recipe=RECIPE, out=tmp_path / "a")
+    with pytest.raises(UninasError, match="there is no training in"):
+        TrainingRun.open(tmp_path / "a")
+
+
+def test_what_diverges_is_a_result(archive, tmp_path):
+    run = train(NET, data=archive, recipe=RECIPE.but(lr=1e30, clip=0.0, warmup_epochs=0.0), out=tmp_path / "a")
+    assert run.outcome == "diverged" and run.result["update"] > 0 and len(run.result["images"]) == 32
+    with pytest.raises(UninasError, match="expected a training that has finished"):
+        evaluate(run.folder)
+
+
+def test_what_would_not_fit_is_refused_with_its_place(archive, tmp_path):
+    with pytest.raises(UninasError, match=r"at most 1.00 Mbytes, .* the largest map, .* is made by stem"):
+        train(NET, data=archive, recipe=RECIPE, out=tmp_path / "a", memory_limit=1e6)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_network_that_does_not_exist_at_the_size_is_refused(archive, tmp_path):
+    with pytest.raises(UninasError, match=r"(?s)windows of 7.*the task asks for images of 96 x 96"):
+        train("swin_tiny_patch4_window7_224", data=archive, recipe=RECIPE.but(height=96, width=96), out=tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({}, "expected an array of classes"),
+        ({"label": np.zeros(7, int)}, "expected 10 whole numbers as labels"),
+        ({"label": np.arange(10) - 5}, "classes from 0 on"),
+        ({"label": np.arange(10), "classes": np.array(["a"])}, "expected classes below 1"),
+        ({"label": np.zeros(10, int), "split": np.ones(10, int)}, "no images for training"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused(tmp_path, arrays, message):
+    np.savez(tmp_path / "x.npz", image=np.zeros((10, 3, 16, 16), np.uint8), **arrays)
+    with pytest.raises(UninasError, match=message):
+        train(NET, data=tmp_path / "x.npz", recipe=RECIPE.but(batch=2), out=tmp_path / "a")
+
+
+KILLED = """
+import os, signal, sys
+import torch
+torch.set_num_threads(1)
+from uninas.training.recipe import Recipe
+from uninas.training.run import train
+from uninas.training.compare import paired
+from uninas.training.loop import Step
+net, data, out, at = sys.argv[1:]
+def watch(event):
+    if isinstance(event, Step) and event.update == int(at):
+        os.kill(os.getpid(), signal.SIGKILL)
+train(net, data=data, recipe=Recipe.load(out + ".yaml", "classification"), out=out, watch=watch)
+"""
+
+
+def test_a_killed_training_ends_with_the_same_bits(archive, tmp_path):
+    import yaml
+
+    whole = train(NET, data=archive, recipe=RECIPE, out=tmp_path / "whole")
+    values = {name: value for name, value in RECIPE.as_dict().items() if name != "task"}
+    (tmp_path / "killed.yaml").write_text(yaml.safe_dump({"classification": values}))
+    done = subprocess.run([sys.executable, "-c", KILLED, NET, archive, tmp_path / "killed", "8"], env={**os.environ})
+    assert done.returncode == -signal.SIGKILL
+    assert TrainingRun.open(tmp_path / "killed").outcome == "open"
+    after = resume(tmp_path / "killed")
+    assert after.figures == whole.figures
+    one, other = (load_weights(run.folder / FILE)[0] for run in (whole, after))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+# ---- commands and processes ----------------------------------------------------------------------------------------
+
+PLAIN = "network plain { input 3 x 16 x 16 stem conv(8, 3, stride=2) -> gelu head global_avg_pool -> linear(4) }"
+
+
+def command(archive, out, *further):
+    return ["-m", "uninas", "train", PLAIN, "--data", str(archive), "--set", "epochs=2", "--set", "batch=32",
+            "--set", "pad=1", "-o", str(out), *further]  # fmt: skip
+
+
+def test_two_processes_train_as_one_that_accumulates(archive, tmp_path):
+    """And a run of two that is interrupted after an epoch ends with the same bits."""
+    one, two, cut = tmp_path / "one", tmp_path / "two", tmp_path / "cut"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29871"]
+    for start in (command(archive, one, "--per-step", "16"), launch + command(archive, two)):
+        done = subprocess.run([sys.executable, *start], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert "in 2 parts of 16 on 2 processes" in done.stdout
+    alone, together = (load_weights(folder / FILE)[0] for folder in (one, two))
+    for name, tensor in alone.items():
+        torch.testing.assert_close(tensor, together[name], rtol=1e-4, atol=1e-5)
+    cut.mkdir()
+    for name in (SETTINGS, "previous.pt"):
+        (cut / name.replace("previous", "last")).write_bytes((two / name).read_bytes())
+    done = subprocess.run([sys.executable, *launch, *command(archive, cut)], env=environment, capture_output=True)
+    assert done.returncode == 0
+    assert all(torch.equal(tensor, together[name]) for name, tensor in load_weights(cut / FILE)[0].items())
+
+
+def test_a_process_of_many_without_a_master_is_told_so(archive, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UninasError, match=r"(?s)expected RANK in the environment.*torchrun"):
+        train(NET, data=archive, recipe=RECIPE, out=tmp_path / "a")
+
+
+def test_commands_train_evaluate_resume_and_compare(archive, tmp_path):
+    for seed in ("0", "1"):
+        text = succeed("train", PLAIN, "--data", str(archive), "--set", "epochs=1", "--set", "batch=32",
+                       "--seed", seed, "-o", str(tmp_path / seed))  # fmt: skip
+        assert "160 images, 4 classes; 1 epochs of 5 updates; 32 images behind an update, in 1 part of 32" in text
+        assert "finished in" in text and "top1" in text
+    assert "finished in" in succeed("resume", str(tmp_path / "0"))
+    figures = json.loads(succeed("evaluate", str(tmp_path / "0"), "--json"))
+    assert figures == TrainingRun.open(tmp_path / "0").figures
+    (row,) = json.loads(succeed("compare", str(tmp_path / "0"), str(tmp_path / "1"), "--json"))
+    tops = [TrainingRun.open(tmp_path / seed).figures["top1"] for seed in ("0", "1")]
+    assert row["top1"] == pytest.approx(sum(tops) / 2) and row["seeds"] == 2 and row["network"] == "plain"
+    assert "a recipe has no epoch" in fail("train", PLAIN, "--data", str(archive), "--set", "epoch=1", "-o",
+                                           str(tmp_path / "x"))  # fmt: skip
+
+
+def test_paired_differences_have_students_interval():
+    from scipy import stats
+
+    one, other = {0: 1.0, 1: 2.5, 2: 3.0, 5: 9.0}, {0: 0.5, 1: 1.0, 2: 2.9, 7: 1.0}
+    middle, half = paired(one, other)
+    interval = stats.ttest_rel([1.0, 2.5, 3.0], [0.5, 1.0, 2.9]).confidence_interval(0.95)
+    assert (middle - half, middle + half) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert paired({0: 1.0}, {0: 2.0}) is None

@@ -1,0 +1,180 @@
+"""`uninas train`, `evaluate` and `benchmark`: from a network to figures; and trainings in `resume` and `compare`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from uninas.cli.options import json_option
+from uninas.cli.tables import json_text, table, terminal_width
+from uninas.errors import error
+from uninas.runs.progress import Bar, JsonEvents, Lines, Several, TensorBoard, Watcher, WeightsAndBiases, say, watched
+
+if TYPE_CHECKING:
+    from uninas.training.run import Asked, TrainingRun
+
+INTERRUPTED = 130  # what a shell reports after Ctrl-C
+DIVERGED = 3
+TASKS = click.Choice(["classification", "detection", "segmentation"])
+EVERY = 10.0  # seconds between lines where there is no terminal
+
+
+def _settings(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """lr=1e-4 -> {'lr': 0.0001}; the values are YAML's, and numbers like 1e-4 are numbers."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"expected NAME=VALUE, but got {text!r}")
+        read = yaml.safe_load(value)
+        if isinstance(read, str):
+            with suppress(ValueError):
+                read = float(read)
+        found[name] = read
+    return found
+
+
+_device = click.option("--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1.")
+_watching = [
+    click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the folder, too."),
+    click.option("--wandb", metavar="PROJECT", help="Log to a project of Weights & Biases, too."),
+    json_option,
+]
+
+
+def _with(options: Sequence[Any]) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@click.command()
+@click.argument("net")
+@click.option("--task", type=TASKS, default="classification", show_default=True, help="What is learnt.")
+@click.option("--data", required=True, help="Images and what is to be learnt of them: a folder, or an .npz file.")
+@click.option("--recipe", default="micro", show_default=True, help="uninas, micro, brief, or a YAML file.")
+@click.option(
+    "--set", "changes", multiple=True, callback=_settings, metavar="NAME=VALUE", help="Of the recipe: lr=1e-4."
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, order and augmentation."
+)
+@click.option("--weights", default="", help="Begin from a training, or a .safetensors file, instead of fresh weights.")
+@_device
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of products.  [default: bf16 on GPUs]")
+@click.option("--per-step", type=click.IntRange(1), help="Images of a forward pass; the rest of a batch accumulates.")
+@click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that read images.")
+@click.option("--memory-limit", type=float, metavar="GB", help="Refuse a training that would need more.")
+@_with(_watching)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the training.")
+def train(
+    net: str, task: str, data: str, recipe: str, changes: dict[str, Any], seed: int, weights: str, device: str,
+    precision: str | None, per_step: int | None, workers: int, memory_limit: float | None, output: Path,
+    **watching: Any,
+) -> None:  # fmt: skip
+    """Train NET, and keep everything in the folder given by -o.
+
+    The same command run again goes on where it stopped. With torchrun, each process takes its part of every batch.
+    """
+    from uninas.training.recipe import Recipe
+    from uninas.training.run import Asked
+
+    chosen = Recipe.load(recipe, task)
+    asked = Asked(
+        net, task, data, chosen.but(**changes) if changes else chosen, seed=seed, device=device,
+        precision=precision or "", per_step=per_step, weights=weights, workers=workers,
+        memory_limit=memory_limit * 1e9 if memory_limit else None,
+    )  # fmt: skip
+    _train(asked, output, watching)
+
+
+def resume_training(folder: Path, **watching: Any) -> None:
+    """Go on with a training as it was begun, on the device where it was."""
+    from uninas.training.run import asked_again
+
+    _train(asked_again(folder), folder, {"tensorboard": False, "wandb": None, "as_json": False, **watching})
+
+
+def _train(asked: Asked, folder: Path, watching: dict[str, Any]) -> None:
+    from uninas.training import events
+    from uninas.training.distributed import world
+    from uninas.training.run import Session, TrainingRun, is_training
+
+    run: TrainingRun | None = None
+    with world(asked.device) as place:
+        session = Session(asked, folder, place)
+        if is_training(folder) and TrainingRun.open(folder).outcome != "open":
+            run = session.run()
+            say("\n".join(events.said(run)))
+        elif not place.first:
+            session.run()
+        else:
+            watcher = _watcher(folder, watching)
+            try:
+                with watched(watcher, events.begun(session, session.done), lambda stopped: events.ended(run, stopped)):
+                    run = session.run(events.Told(watcher))
+            except KeyboardInterrupt:
+                sys.exit(INTERRUPTED)
+    if run is not None and run.outcome == "diverged":
+        sys.exit(DIVERGED)
+
+
+def _watcher(folder: Path, watching: dict[str, Any]) -> Watcher:
+    first: Watcher = JsonEvents() if watching["as_json"] else Bar() if sys.stdout.isatty() else Lines(EVERY)
+    watchers = [first]
+    if watching["tensorboard"]:
+        folder.mkdir(parents=True, exist_ok=True)
+        watchers.append(TensorBoard(folder))
+    if watching["wandb"]:
+        watchers.append(WeightsAndBiases(watching["wandb"]))
+    return Several(watchers)
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", help="Other images with the same classes, instead of those of the training.")
+@_device
+@json_option
+def evaluate(run: Path, data: str | None, device: str, as_json: bool) -> None:
+    """Measure a trained network, by the folder RUN of its training, on its test images."""
+    from uninas.training.run import evaluate as figures_of
+
+    found = figures_of(run, data=data, device=device)
+    say(json_text(found) if as_json else table(["figure", "value"], [[k, f"{v:.4f}"] for k, v in found.items()], 80))
+
+
+def compare_trainings(folders: Sequence[Path], as_json: bool) -> None:
+    """Trainings side by side: every one as a row, and seeds of the same training together."""
+    from uninas.training.compare import compared
+
+    rows = compared(folders)
+    if as_json:
+        say(json_text(rows))
+        return
+    heads = list(dict.fromkeys(name for row in rows for name in row))
+    say(table(heads, [[_cell(row.get(head)) for head in heads] for row in rows], terminal_width()))
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def only_trainings(folders: Sequence[Path]) -> bool:
+    """Whether all folders hold trainings. Raises UNI070 where only some of them do."""
+    found = [folder for folder in folders if (folder / "training.json").is_file()]
+    if found and len(found) != len(folders):
+        other = next(folder for folder in folders if folder not in found)
+        raise error(
+            "UNI070", f"expected trainings alone or searches alone, but {found[0]} is a training and {other} not"
+        )
+    return bool(found)

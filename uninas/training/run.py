@@ -1,0 +1,466 @@
+"""A training in a folder: begun, interrupted, resumed, finished or diverged; and evaluated again later.
+
+| file | what it holds |
+|---|---|
+| `training.json` | what decides the training: text and key of the network, whole recipe, data, seed, versions |
+| `last.pt` | the newest checkpoint; `previous.pt` is the one before |
+| `metrics.csv` | a row for every epoch |
+| `result.json` | how it ended: `finished` with its figures, or `diverged` with the place |
+| `model.safetensors` | the weights under the names of the text; its metadata say what they are |
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from uninas.backend.backbone import resized
+from uninas.backend.weights import FILE, load_weights, save_weights
+from uninas.errors import UninasError, error, shown
+from uninas.graph import Graph
+from uninas.graph.simplify import redundant, simplified
+from uninas.graph.summary import human
+from uninas.language.elaborate import sized
+from uninas.language.library import find
+from uninas.language.printer import dumps
+from uninas.runs.process import write_text, written
+from uninas.training import checkpoint
+from uninas.training.distributed import World, world
+from uninas.training.loop import Diverged, Row, Trainer, Watch
+from uninas.training.recipe import Recipe
+from uninas.training.task import Task
+from uninas.version import __version__
+
+SETTINGS, METRICS, RESULT = "training.json", "metrics.csv", "result.json"
+PRECISIONS = ("fp32", "bf16")
+BYTES = 4
+
+DECIDING = ("network", "task", "recipe", "data", "seed", "precision", "parts", "weights")
+"""What a training that is resumed must have been begun with."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be trained, and how."""
+
+    network: str | Graph
+    task: str
+    data: str
+    recipe: Recipe
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = ""
+    """fp32 or bf16; by default bf16 on GPUs."""
+    per_step: int | None = None
+    """Images of one forward pass in one process; accumulation makes up for the rest of a batch."""
+    weights: str = ""
+    """A run, or a safetensors file, to begin from instead of fresh weights."""
+    workers: int = 0
+    """Processes that read images."""
+    memory_limit: float | None = None
+    """Bytes; a training that would need more is refused."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A folder with a training, as it stands."""
+
+    folder: Path
+    settings: Mapping[str, Any]
+    metrics: tuple[Row, ...] = ()
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> TrainingRun:
+        """Read a folder. Raises UNI070 where there is no training in it."""
+        place = Path(folder)
+        settings = _json(place / SETTINGS)
+        if not settings:
+            raise error("UNI070", f"there is no training in {shown(place)}", None,
+                        "begin one: uninas train NET --data ... -o FOLDER")  # fmt: skip
+        return cls(place, settings, tuple(_metrics(place / METRICS)), _json(place / RESULT))
+
+    @property
+    def outcome(self) -> str:
+        """`finished`, `diverged`, or `open`."""
+        return str(self.result.get("outcome", "open"))
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The last figures on the test images."""
+        found: dict[str, float] = dict(self.result.get("figures", {}))
+        return found
+
+
+def is_training(folder: Path) -> bool:
+    """Whether a folder holds a training."""
+    return (folder / SETTINGS).is_file()
+
+
+# ---- training ------------------------------------------------------------------------------------------------------
+
+
+def train(
+    network: str | Graph,
+    task: str = "classification",
+    *,
+    data: str | Path,
+    recipe: Recipe | str = "micro",
+    out: str | Path,
+    seed: int = 0,
+    device: str = "cpu",
+    watch: Watch | None = None,
+    **options: Any,
+) -> TrainingRun:
+    """Train a network and keep everything in a folder; go on there where a training was interrupted.
+
+    Args:
+        network: the name of a shipped network, a path, a text, or a Graph.
+        task: classification, detection or segmentation.
+        data: images and what is to be learnt of them, see docs/training.md.
+        recipe: a `Recipe`, the name of a shipped one, or a YAML file.
+        out: the folder. A training that has finished there is returned as it is.
+        watch: is told every update and every epoch.
+        options: further fields of `Asked`.
+
+    Raises UninasError for everything that is wrong with what is asked. A loss that is not finite is a result.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, task)
+    asked = Asked(network, task, str(data), chosen, seed=seed, device=device, **options)
+    with world(asked.device) as place:
+        return Session(asked, Path(out), place).run(watch)
+
+
+def resume(folder: str | Path, *, watch: Watch | None = None, **options: Any) -> TrainingRun:
+    """Go on with the training in a folder, as it was begun."""
+    asked = asked_again(folder, **options)
+    with world(asked.device) as place:
+        return Session(asked, Path(folder), place).run(watch)
+
+
+def asked_again(folder: str | Path, **options: Any) -> Asked:
+    """What the training in a folder was begun with. By default on the kind of device where it was."""
+    stored = TrainingRun.open(folder).settings
+    try:
+        given = {"device": stored["device"], **options}
+        return Asked(
+            stored["network"]["text"], stored["task"], stored["data"]["path"], Recipe.read(stored["recipe"]),
+            seed=int(stored["seed"]), precision=stored["precision"], weights=stored["weights"], **given,
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as problem:
+        raise error("UNI070", f"the training in {shown(folder)} has an odd {SETTINGS}: {shown(problem)}") from None
+
+
+class Session:
+    """A training that is open: everything is read and checked, nothing is computed yet."""
+
+    def __init__(self, asked: Asked, folder: Path, place: World):
+        self.asked, self.folder, self.world = asked, folder, place
+        self.precision = asked.precision or ("bf16" if place.device.type == "cuda" else "fp32")
+        if self.precision not in PRECISIONS:
+            raise error("UNI130", f"expected a precision of {' or '.join(PRECISIONS)}, but got {shown(self.precision)}")
+        self.task = make_task(asked, place)
+        whole = _network(asked)
+        self.graph = self.task.network(simplified(whole))
+        self.left_out = redundant(whole)
+        self.parts = self._parts()
+        self._check_memory()
+
+    def _parts(self) -> int:
+        """Into how many parts every update is cut; a training that is resumed keeps its number."""
+        stored = _json(self.folder / SETTINGS).get("parts")
+        if stored is not None and self.asked.per_step is None:
+            return int(stored)
+        group = min(self.asked.recipe.batch, len(self.task))
+        steps = math.ceil(group / (self.world.size * (self.asked.per_step or group)))
+        return self.world.size * max(1, steps)
+
+    def _check_memory(self) -> None:
+        """Refuse what cannot fit, before there is any weight."""
+        limit = self.asked.memory_limit
+        if limit and self.memory > limit:
+            path, elements = largest_map(self.graph)
+            raise error("UNI130", f"expected a training in at most {human(limit)}bytes, but this one needs about "
+                        f"{human(self.memory)}bytes; the largest map, of {human(elements)} elements an image, is made "
+                        f"by {path}", None, "take fewer images a step: --per-step 1; or recompute=stages")  # fmt: skip
+
+    @property
+    def per_step(self) -> int:
+        """Images of one forward pass."""
+        return math.ceil(min(self.asked.recipe.batch, len(self.task)) / self.parts)
+
+    @property
+    def memory(self) -> float:
+        """A rough upper bound of bytes: activations of a step, weights, gradients, and two moments."""
+        return BYTES * (self.graph.activations * self.per_step + 4 * self.graph.cost.params)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the training, as values of JSON."""
+        asked = self.asked
+        return {
+            "version": __version__,
+            "torch": str(torch.__version__),
+            "network": {"name": self.graph.name, "key": self.graph.key, "text": dumps(_network(asked))},
+            "task": asked.task,
+            "recipe": asked.recipe.as_dict(),
+            "data": {"path": asked.data, "fingerprint": self.task.fingerprint},
+            "classes": list(self.task.classes),
+            "seed": asked.seed,
+            "device": self.world.device.type,
+            "precision": self.precision,
+            "parts": self.parts,
+            "weights": asked.weights,
+        }
+
+    def plan(self) -> list[str]:
+        """What will be done, in sentences for people."""
+        recipe, graph = self.asked.recipe, self.graph
+        group = min(recipe.batch, len(self.task))
+        path, elements = largest_map(graph)
+        lines = [
+            f"{graph.name}: {human(graph.cost.params)} parameters, {human(graph.cost.flops)} FLOPs an image of "
+            f"{graph.inputs[0][1]} x {graph.inputs[0][2]}; the largest map has {human(elements)} elements ({path})",
+            f"{len(self.task):,} images, {len(self.task.classes)} classes; {recipe.epochs} epochs of "
+            f"{len(self.task) // group:,} updates; {group} images behind an update, in {self.parts} "
+            f"part{'s' * (self.parts > 1)} of {self.per_step} on {self.world.size} process"
+            f"{'es' * (self.world.size > 1)} ({self.world.device.type}, {self.precision})",
+            f"learning rate {recipe.lr:g}, {recipe.schedule}, to {recipe.min_lr:g}; weight decay "
+            f"{recipe.weight_decay:g}; drop path {recipe.drop_path:g}; about {human(self.memory)}bytes",
+        ]
+        if self.left_out:
+            lines.append(f"{self.left_out} operations that do nothing are left out")
+        return lines
+
+    @property
+    def done(self) -> int:
+        """Updates that are there already."""
+        state = checkpoint.load(self.folder) if is_training(self.folder) else None
+        return int(state["update"]) if state else 0
+
+    def run(self, watch: Watch | None = None) -> TrainingRun:
+        """Train to the end, from where the folder says."""
+        stored = self._begin()
+        if stored.outcome != "open":
+            return stored
+        module = self.task.module(self.graph, self.asked.seed)
+        if self.asked.weights:
+            begin_from(self.task, module, Path(self.asked.weights))
+        trainer = Trainer(self.task, module, self.asked.recipe, world=self.world, seed=self.asked.seed,
+                          parts=self.parts, precision=self.precision)  # fmt: skip
+        state = checkpoint.load(self.folder)
+        if state:
+            trainer.restore(state)
+        try:
+            trainer.run(watch if self.world.first else None, lambda: self._save(trainer))
+        except Diverged as problem:
+            return self._end({"outcome": "diverged", "update": problem.update, "rate": problem.rate,
+                              "images": problem.images, "figures": {}})  # fmt: skip
+        return self._finish(trainer)
+
+    def _begin(self) -> TrainingRun:
+        """The folder with its settings, which are written, or compared with those that are there."""
+        if self.world.first:
+            known = _json(self.folder / SETTINGS)
+            if known:
+                check_same(known, self.settings, self.folder)
+            else:
+                _claim(self.folder)
+                write_text(self.folder / SETTINGS, json.dumps(self.settings, indent=1))
+        self.world.wait()
+        return TrainingRun.open(self.folder)
+
+    def _save(self, trainer: Trainer) -> None:
+        if self.world.first:
+            checkpoint.save(self.folder, trainer.state())
+            write_metrics(self.folder / METRICS, trainer.rows)
+        self.world.wait()
+
+    def _finish(self, trainer: Trainer) -> TrainingRun:
+        last = trainer.rows[-1]
+        own = ("epoch", "loss", "rate", "images_per_second", "waiting", "memory")
+        figures = {name: value for name, value in last.items() if name not in own}
+        if self.world.first:
+            about = {
+                "format": "uninas 1", "text": self.settings["network"]["text"], "key": self.graph.key,
+                "task": self.asked.task, "classes": list(self.task.classes), "recipe": self.asked.recipe.as_dict(),
+                "size": list(self.graph.inputs[0][1:]), "figures": figures,
+            }  # fmt: skip
+            written(self.folder / FILE, lambda part: save_weights(part, trainer.weights(), about))
+        return self._end({"outcome": "finished", "figures": figures, "loss": last["loss"],
+                          "updates": trainer.update, "images_per_second": last["images_per_second"]})  # fmt: skip
+
+    def _end(self, result: dict[str, Any]) -> TrainingRun:
+        costs = {"params": self.graph.cost.params, "flops": self.graph.cost.flops}
+        if self.world.first:
+            write_text(self.folder / RESULT, json.dumps({**result, **costs}, indent=1))
+        self.world.wait()
+        return TrainingRun.open(self.folder)
+
+
+def make_task(asked: Asked, place: World) -> Task:
+    """The task with its data, read and checked."""
+    recipe = asked.recipe
+    if recipe.task != asked.task:
+        raise error("UNI130", f"expected a recipe for {asked.task}, but it is for {recipe.task}")
+    if recipe.batch_norm == "sync" and place.device.type != "cuda" and place.size > 1:
+        raise error("UNI130", "batch norms can be kept in step on GPUs alone", None,
+                    "on CPUs: --set batch_norm=local, or frozen")  # fmt: skip
+    if asked.task == "classification":
+        from uninas.training.classification import Classification
+        from uninas.training.images import read_images
+
+        size = (recipe.height, recipe.width) if recipe.height and recipe.width else None
+        return Classification(recipe, read_images(asked.data, size), device=place.device)
+    raise error("UNI130", f"there is no task {shown(asked.task)}")
+
+
+def _network(asked: Asked) -> Graph:
+    """The network at the size of the recipe."""
+    graph = asked.network if isinstance(asked.network, Graph) else sized(*find(asked.network), None)
+    recipe = asked.recipe
+    height, width = recipe.height or graph.inputs[0][1], recipe.width or graph.inputs[0][2]
+    if isinstance(asked.network, Graph):
+        return resized(graph, (height, width))
+    try:
+        return sized(*find(asked.network), (height, width))
+    except UninasError as problem:
+        raise UninasError(
+            dataclasses.replace(each, notes=(*each.notes, f"the task asks for images of {height} x {width}"))
+            for each in problem.diagnostics
+        ) from None
+
+
+def largest_map(graph: Graph) -> tuple[str, int]:
+    """The path of the operation with the largest output, and its elements for one image."""
+    best, most = "", 0
+    for path, inner, node in graph.walk():
+        elements = max(math.prod(shape) for shape in inner.shapes(node.name))
+        if elements > most:
+            best, most = path, elements
+    return best, most
+
+
+def begin_from(task: Task, module: torch.nn.Module, source: Path) -> None:
+    """Load the weights of an earlier training; heads of another shape keep their fresh weights.
+
+    Every other name must match. Raises UNI070 with the first that does not.
+    """
+    path = source / FILE if source.is_dir() else source
+    found, about = load_weights(path)
+    own = task.weights(module)
+    prefix = "backbone.body." if any(name.startswith("backbone.body.") for name in own) else ""
+    if prefix and not any(name.startswith(prefix) for name in found):
+        found = {prefix + name: tensor for name, tensor in found.items()}
+    missing = [name for name in own if name not in found and (not prefix or name.startswith(prefix))]
+    if missing:
+        raise error("UNI070", f"expected weights of {module.__class__.__name__} in {shown(path)}, but they have no "
+                    f"{missing[0]} ({len(missing)} of {len(own)} are missing)", None,
+                    f"they are of {about.get('key', 'an unknown network')[:16]}")  # fmt: skip
+    taken = {name: found[name] if name in found and found[name].shape == tensor.shape else tensor
+             for name, tensor in own.items()}  # fmt: skip
+    others = [name for name, tensor in own.items() if name in found and found[name].shape != tensor.shape]
+    if [name for name in others if not name.startswith("head")]:
+        raise error("UNI070", f"expected {others[0]} of another shape than {tuple(found[others[0]].shape)}")
+    task.load(module, taken)
+
+
+def check_same(known: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Raise UNI070 with the differences between what a folder was begun with and what is asked for."""
+    notes = []
+    for name in DECIDING:
+        was, asked = known.get(name), now[name]
+        if name == "network":
+            was, asked = (value.get("key") if isinstance(value, dict) else None for value in (was, asked))
+        if name == "data":
+            was, asked = (value.get("fingerprint") if isinstance(value, dict) else None for value in (was, asked))
+        if isinstance(was, dict) and isinstance(asked, dict):
+            notes += [f"{key} of the {name} was {shown(was.get(key))}, now {shown(asked.get(key))}"
+                      for key in asked if was.get(key) != asked.get(key)]  # fmt: skip
+        elif was != asked:
+            notes.append(f"{name} was {shown(was)}, now {shown(asked)}")
+    if notes:
+        raise error("UNI070", f"the training in {shown(folder)} was begun with something else", None, *notes[:8],
+                    "take another folder, or resume it as it was begun: uninas resume FOLDER")  # fmt: skip
+
+
+def _claim(folder: Path) -> None:
+    """Make the folder. Raises UNI070 where another run lies in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as problem:
+        raise error("UNI070", f"cannot make the folder {shown(folder)}: {problem.strerror}") from None
+    if others:
+        raise error("UNI070", f"expected an empty folder, but {shown(folder)} holds {shown(', '.join(sorted(others)))}")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a file; nothing where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as problem:
+        raise error("UNI070", f"cannot read {shown(path)}: {shown(problem, 100)}") from None
+    if not isinstance(found, dict):
+        raise error("UNI070", f"expected an object in {shown(path)}")
+    return found
+
+
+def write_metrics(path: Path, rows: Sequence[Row]) -> None:
+    """A line for every epoch; figures that an epoch does not have stay empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+
+    def fill(part: Path) -> None:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, names, lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
+
+    written(path, fill)
+
+
+def _metrics(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+# ---- afterwards ----------------------------------------------------------------------------------------------------
+
+
+def evaluate(run: str | Path, *, data: str | Path | None = None, device: str = "cpu") -> dict[str, float]:
+    """Figures of a trained network on the test images: exactly those of its training, on the same data.
+
+    Args:
+        run: the folder of a training that has finished.
+        data: other images with the same classes.
+    """
+    stored = TrainingRun.open(run)
+    settings = stored.settings
+    path = stored.folder / FILE
+    if not path.is_file():
+        raise error("UNI070", f"expected a training that has finished in {shown(stored.folder)}, but it is "
+                    f"{stored.outcome}", None, f"uninas resume {shown(stored.folder)}")  # fmt: skip
+    asked = Asked(settings["network"]["text"], settings["task"], str(data or settings["data"]["path"]),
+                  Recipe.read(settings["recipe"]), seed=settings["seed"], device=device)  # fmt: skip
+    with world(device) as place:
+        task = make_task(asked, place)
+        if list(task.classes) != settings["classes"]:
+            raise error("UNI130", f"expected the {len(settings['classes'])} classes of the training, "
+                        f"but the data have {len(task.classes)} other ones")  # fmt: skip
+        module = task.module(task.network(simplified(_network(asked))), asked.seed)
+        task.load(module, load_weights(path)[0])
+        trainer = Trainer(task, module, asked.recipe.but(ema=0.0), world=place, seed=asked.seed, parts=place.size,
+                          precision=settings["precision"])  # fmt: skip
+        return trainer.evaluate()
