@@ -142,6 +142,15 @@ class UninasError(Exception):
         return visible("\n\n".join(str(diagnostic) for diagnostic in self.diagnostics))
 
 
+class NoLegalEdit(UninasError):
+    """There is no legal move from here, or none was found: a search may try another parent."""
+
+    @classmethod
+    def because(cls, message: str, *notes: str) -> NoLegalEdit:
+        """The error with one diagnostic."""
+        return cls(Diagnostic("UNI080", message, None, notes))
+
+
 def error(code: str, message: str, span: Span | None = None, *notes: str) -> UninasError:
     """A `UninasError` with one diagnostic. Empty notes are dropped."""
     assert code in CODES, code

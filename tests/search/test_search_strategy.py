@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from uninas.errors import UninasError, error
+from uninas.errors import NoLegalEdit, UninasError
 from uninas.scores.aggregate import log_rank_sum
 from uninas.search import pool as pools
 from uninas.search.ask import Search
@@ -193,7 +193,7 @@ def test_another_parent_is_tried_where_no_move_is_left(pool, monkeypatch):
     def stuck(parent, rng, rung=0):
         asked.append(parent)
         if parent == 2:
-            raise error("UNI080", "expected a legal move")
+            raise NoLegalEdit.because("expected a legal move")
         return child(parent, rng, rung)
 
     asked = []

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from uninas.backend import layers
 from uninas.errors import error
 from uninas.graph import Graph, Wire
+from uninas.graph.network import HEAD, stage_number
 from uninas.graph.variants import last_operation, reductions, whole, with_classes, with_last
 from uninas.ops.linear import Linear
 
@@ -70,7 +71,7 @@ class Model(fx.GraphModule):
         product of all strides), and `module` the section it comes from.
         """
         graph = self.architecture
-        names = [name for name in self.sections if name.startswith("stages.")]
+        names = [name for name in self.sections if stage_number(name) >= 0]
         if self._returns_features:
             names = [wire.node for wire in graph.outputs]
         steps = reductions(graph)
@@ -149,7 +150,7 @@ class Model(fx.GraphModule):
 
     def _before_head(self) -> str:
         names = list(self.sections)
-        if len(names) < 2 or names[-1] != "head":
+        if len(names) < 2 or names[-1] != HEAD:
             raise error(
                 "UNI060", f"expected a network whose last section is a head, but its sections are {', '.join(names)}"
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from uninas.errors import UninasError, error
+from uninas.errors import NoLegalEdit, error
 from uninas.graph import Graph
 from uninas.language.elaborate import build, space
 from uninas.language.library import find
@@ -83,15 +83,11 @@ def _drawn(walk: ChoiceWalk, rng: random.Random, seen: set[str], number: int) ->
     """A member that is not there yet. Raises UNI080 where no further one is found, with how many there were."""
     try:
         return walk.draw(rng, seen).graph
-    except UninasError as problem:
-        if problem.code != "UNI080" or not seen:
+    except NoLegalEdit as problem:
+        if not seen:
             raise
-        raise error(
-            "UNI080",
-            f"expected {number} different members of {walk.space.name}, but found {len(seen)}",
-            None,
-            problem.diagnostics[0].message,
-        ) from None
+        found = f"expected {number} different members of {walk.space.name}, but found {len(seen)}"
+        raise NoLegalEdit.because(found, problem.diagnostics[0].message) from None
 
 
 def _costs(graph: Graph) -> dict[str, Any]:

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from uninas.graph.graph import INPUT, Block, Each, Graph, Node, Operator, Wire, subgraphs
+from uninas.graph.network import HEAD, STEM, network_of
 from uninas.ops.op import Cost, Op, Shape
 
 BYTES = 4  # of one float32
 MIB = 2**20
 
-NAMELESS = ("", "stem", "head", "stage", "block")
+NAMELESS = ("", STEM, HEAD, "stage", "block")
 """What elaboration calls the graph of a chain that is no definition of its own."""
 
 
@@ -198,8 +199,12 @@ def is_row(graph: Graph) -> bool:
 
 def is_network(graph: Graph) -> bool:
     """Whether the graph is a row of sections: a stem, stages or a head."""
-    named = any(node.name in ("stem", "head") or node.name.startswith("stages.") for node in graph.nodes)
-    return named and is_row(graph) and len(graph.inputs) == len(graph.outputs) == 1
+    network = network_of(graph)
+    return (
+        bool(network.stages or network.stem or network.head)
+        and is_row(graph)
+        and len(graph.inputs) == len(graph.outputs) == 1
+    )
 
 
 def composition(graph: Graph) -> list[tuple[str, int, tuple[str, ...]]]:

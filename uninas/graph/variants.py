@@ -9,6 +9,7 @@ from math import sqrt
 
 from uninas.errors import error
 from uninas.graph.graph import INPUT, Block, Each, Graph, Node, Wire
+from uninas.graph.network import network_of, place
 from uninas.ops.linear import Linear
 from uninas.ops.merge import Add
 from uninas.ops.op import Op, Shape
@@ -121,13 +122,12 @@ def _free(base: str, taken: set[str]) -> str:
 
 def _block_of(path: str) -> str:
     """stages.2.blocks.0.attention.drop_path -> stages.2.blocks.0: branches of one block share a rate."""
-    parts = path.split(".")
-    return ".".join(parts[:4]) if parts[0] == "stages" else path
+    return ".".join(path.split(".")[:4]) if place(path).stage >= 0 else path
 
 
 def with_stage_outputs(graph: Graph, indices: Sequence[int] | None) -> Graph:
     """The graph with the outputs of its stages as outputs, and nothing after the last of them."""
-    stages = [node.name for node in graph.nodes if node.name.startswith("stages.")]
+    stages = [node.name for node in network_of(graph).stages]
     chosen = range(len(stages)) if indices is None else indices
     if not stages or not list(chosen) or not all(-len(stages) <= index < len(stages) for index in chosen):
         raise error("UNI060", f"expected out_indices from 0 to {len(stages) - 1}, but got {list(chosen)}")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from uninas.errors import Source, Span
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
 from uninas.graph.builder import Builder, Wires, snake_case
+from uninas.graph.network import HEAD, STEM, block_name, stage_name
 from uninas.interop.published import (
     CONVS,
     FFN,
@@ -108,11 +109,11 @@ class _Reader:
 
     def network(self, name: str) -> Graph:
         model, shape = self.model, (3, self.model.img_size, self.model.img_size)
-        sections = [("stem", self.stem(shape))]
+        sections = [(STEM, self.stem(shape))]
         for number, blocks in enumerate(model.stages):
             incoming = sections[-1][1].output_shapes[0]
-            sections.append((f"stages.{number}", self.stage(blocks, incoming, model.shape(number))))
-        sections.append(("head", self.head(sections[-1][1].output_shapes[0])))
+            sections.append((stage_name(number), self.stage(blocks, incoming, model.shape(number))))
+        sections.append((HEAD, self.head(sections[-1][1].output_shapes[0])))
         return _row(sections, shape, name)
 
     def stem(self, shape: Shape) -> Graph:
@@ -129,7 +130,7 @@ class _Reader:
             self.once(self.block, block, incoming if n == 0 else shape, shape[0], n == 0)
             for n, block in enumerate(blocks)
         ]
-        return _row([(f"blocks.{n}", graph) for n, graph in enumerate(graphs)], incoming, "stage")
+        return _row([(block_name(n), graph) for n, graph in enumerate(graphs)], incoming, "stage")
 
     def block(self, block: StageBlock, incoming: Shape, width: int, down: bool) -> Graph:
         """y = shortcut(in) + first(norm(in)), out = y + second(norm(y))."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from uninas.errors import UninasError, error
 from uninas.graph import INPUT, Block, Each, Graph, Wire
+from uninas.graph.network import HEAD, STEM, block_name, stage_name
 from uninas.interop.published import (
     HEAD_DIM,
     MAX_MODULES,
@@ -83,10 +84,10 @@ def to_model(graph: Graph) -> Model:
     """The model that a graph is equivalent to. Raises UninasError (UNI051)."""
     names = [node.name for node in graph.nodes]
     count = len(names) - 2
-    wanted = ["stem", *(f"stages.{n}" for n in range(count)), "head"]
+    wanted = [STEM, *(stage_name(n) for n in range(count)), HEAD]
     inner = [node.op.graph for node in graph.nodes if isinstance(node.op, Block)]
     row = all(node.inputs == (Wire(before),) for node, before in zip(graph.nodes, [INPUT, *names[:-1]], strict=True))
-    if count < 1 or names != wanted or len(inner) != len(names) or not row or graph.outputs != (Wire("head"),):
+    if count < 1 or names != wanted or len(inner) != len(names) or not row or graph.outputs != (Wire(HEAD),):
         raise cannot("the network", ", ".join(names[:8]) or "nothing", "a row of a stem, stages and a head")
     (shape,) = graph.inputs
     if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2] or shape[1] % 2 ** (count + 1):
@@ -95,7 +96,7 @@ def to_model(graph: Graph) -> Model:
     if graph.operations > MAX_MODULES:
         raise cannot("the network", f"{graph.operations:,}", f"at most {MAX_MODULES:,} operations")
     stem_width, stem = _stem(inner[0])
-    stages = tuple(tuple(_stage(stage, f"stages.{n}")) for n, stage in enumerate(inner[1:-1]))
+    stages = tuple(tuple(_stage(stage, stage_name(n))) for n, stage in enumerate(inner[1:-1]))
     classes, rate, head = _head(inner[-1])
     widths = tuple(stage.output_shapes[0][0] for stage in inner[1:-1])
     return Model(shape[1], classes, rate, stem_width, widths, stages, stem | head)
@@ -375,7 +376,7 @@ def _row(graph: Graph, path: str) -> list[_Flat]:
 
 
 def _stem(graph: Graph) -> tuple[tuple[int, int], dict[str, str]]:
-    row = _row(graph, "stem")
+    row = _row(graph, STEM)
     first, second = (row[0].shape[0], row[-1].shape[0]) if row else (1, 1)
     wanted = [Conv(first, 3, 2, bias=False), BatchNorm(), Gelu(), Conv(second, 3, bias=False)]
     _expect("stem", row, wanted)
@@ -384,7 +385,7 @@ def _stem(graph: Graph) -> tuple[tuple[int, int], dict[str, str]]:
 
 
 def _head(graph: Graph) -> tuple[int, float, dict[str, str]]:
-    row = _row(graph, "head")
+    row = _row(graph, HEAD)
     drops = [node.op for node in row if isinstance(node.op, Dropout)][:1]
     (classes,) = graph.output_shapes[0] if len(graph.output_shapes[0]) == 1 else (1,)
     _expect("head", row, [LayerNorm(), GlobalAvgPool(), *drops, Linear(classes)])
@@ -400,7 +401,7 @@ def _stage(graph: Graph, path: str) -> Iterator[StageBlock]:
     before = INPUT
     for n, node in enumerate(graph.nodes):
         name = f"{path}.{node.name}"
-        if node.name != f"blocks.{n}" or not isinstance(node.op, Block) or node.inputs != (Wire(before),):
+        if node.name != block_name(n) or not isinstance(node.op, Block) or node.inputs != (Wire(before),):
             raise cannot(name, str(node.op), f"a block blocks.{n} after {before}")
         width = graph.output_shapes[0][0]
         yield _stage_block(node.op.graph, name, width, first=n == 0)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
 from uninas.graph.builder import node_names, snake_case
+from uninas.graph.network import HEAD, STEM, stage_number
 from uninas.ops.op import REGISTRY, Attr, Op, Shape, show_shape, show_value
 
 WIDTH = 100  # where a pipeline is broken into lines
@@ -137,10 +138,10 @@ class _Printer:
             lines.append(f"init {graph.init}")
         for node in graph.nodes:
             assert isinstance(node.op, Block)
-            if node.name.startswith("stages."):
+            if stage_number(node.name) >= 0:
                 lines.append(self.stage(node.op.graph))
             else:
-                word = node.name if node.name in ("stem", "head") else f"section {node.name}"
+                word = node.name if node.name in (STEM, HEAD) else f"section {node.name}"
                 lines.append(f"{word:<5} {self.section(node.op.graph, node.name)}")
         return f"network {_identifier(title)} {{\n" + _indented(lines) + "\n}\n"
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from uninas.errors import error
+from uninas.errors import NoLegalEdit, error
 from uninas.graph import Graph
 from uninas.mutate.edits import Bodies, Edit
 from uninas.mutate.propose import Proposal, allowed, first_allowed
@@ -66,7 +66,7 @@ class ChoiceWalk:
         """A member with one answer changed; where that opens new choices, these are answered at random."""
         member = self.member(graph)
         if not member.choices:
-            raise error("UNI080", f"expected a space with choices, but {self.space.name} leaves nothing open")
+            raise NoLegalEdit.because(f"expected a space with choices, but {self.space.name} leaves nothing open")
 
         def other() -> dict[str, int]:
             choice = member.choices[rng.randrange(len(member.choices))]

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from uninas.graph import Graph
 from uninas.graph.diff import Change, diff
+from uninas.graph.network import is_stage
 from uninas.mutate.choices import ChoiceWalk
 from uninas.mutate.distance import embedding_distance
 from uninas.mutate.edits import Edit
 from uninas.mutate.propose import Proposal, allowed, attempt
-from uninas.mutate.sites import Refusal, fixed_depth, is_stage
+from uninas.mutate.sites import Refusal, fixed_depth
 from uninas.mutate.walk import MoveWalk, Walk
 
 KEPT = 24  # neighbours of an architecture that are compared with the aim in full

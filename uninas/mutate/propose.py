@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 
-from uninas.errors import error
+from uninas.errors import NoLegalEdit, error
 from uninas.graph import Graph
 from uninas.graph.simplify import influence, is_dead
 from uninas.mutate.edits import Edit
@@ -107,10 +107,8 @@ def first_allowed(
         assert isinstance(outcome, Refusal)
         refused[outcome.reason] += 1
     counts = ", ".join(f"{reason} {count}" for reason, count in sorted(refused.items()))
-    raise error(
-        "UNI080",
+    raise NoLegalEdit.because(
         f"expected a legal move among {patience} draws, but all were refused ({counts})",
-        None,
         "give the budget more room, or the space more moves",
     )
 

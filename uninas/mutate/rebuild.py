@@ -11,12 +11,11 @@ from dataclasses import replace
 
 from uninas.graph import INPUT, Block, Each, Graph, GraphError, Node, Operator, Wire, subgraphs
 from uninas.graph.builder import snake_case
+from uninas.graph.network import INSERTED, block_name, is_stage, stages
 from uninas.mutate.edits import Edit
-from uninas.mutate.sites import OUTPUT, Port, Refusal, fixed_depth, is_stage, stages, transparent
+from uninas.mutate.sites import OUTPUT, Port, Refusal, fixed_depth, transparent
 from uninas.ops.op import Op, ShapeError
 from uninas.ops.shape import Identity
-
-INLINED = "inserted"  # what elaboration calls a chain of several steps; a chain of one block is that block
 
 Allow = Callable[[Graph, Graph, int], Refusal | None]
 """Asked before the network is built: a graph inside it, what shall stand there instead, and in how many copies."""
@@ -114,7 +113,7 @@ def inlined(body: Graph, inputs: Sequence[Wire], taken: set[str]) -> tuple[list[
 
     A block stays one node; the nodes of a chain move in one by one.
     """
-    if body.name != INLINED:
+    if body.name != INSERTED:
         node = Node(fresh(snake_case(body.name or "block"), taken), Block(body), tuple(inputs))
         return [node], tuple(Wire(node.name, port) for port in range(len(body.outputs)))
     names = {node.name: fresh(base(node.op), taken) for node in body.nodes}
@@ -167,7 +166,7 @@ def cut(graph: Graph, since: Wire, end: str) -> Graph | Refusal:
     if any(wire.node not in names and wire != since for node in inside for wire in node.inputs):
         return Refusal("site", f"{end} sees more than {since.node}")
     nodes = tuple(with_inputs(node, {since: Wire(INPUT)}) for node in reversed(inside))
-    return Graph((graph.shape(since),), nodes, (Wire(end),), INLINED)
+    return Graph((graph.shape(since),), nodes, (Wire(end),), INSERTED)
 
 
 def exchanged(graph: Graph, body: Graph, since: Wire, end: str) -> Graph:
@@ -199,6 +198,6 @@ def row(graph: Graph, operators: Iterable[Operator]) -> Graph:
     nodes: list[Node] = []
     end = Wire(INPUT)
     for number, op in enumerate(operators):
-        nodes.append(Node(f"blocks.{number}", op, (end,)))
+        nodes.append(Node(block_name(number), op, (end,)))
         end = Wire(nodes[-1].name)
     return replace(graph, nodes=tuple(nodes), outputs=(end,))

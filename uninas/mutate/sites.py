@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from uninas.fact import fact
 from uninas.graph import INPUT, Block, Graph, Node, Operator, Wire, subgraphs
+from uninas.graph.network import HEAD, STEM, is_stage, network_of, place, stages
 from uninas.ops.op import Op, show_shape
 from uninas.ops.shape import Identity
 from uninas.space import Facts
@@ -81,8 +82,7 @@ class Site:
     @property
     def facts(self) -> Facts:
         """What a filter in a space may ask."""
-        stage = next((int(name[7:]) for name in self.path[:1] if name.startswith("stages.")), -1)
-        index = next((int(name[7:]) for name in self.path[1:2] if name.startswith("blocks.")), -1)
+        stage, index = place(self.path)
         if stage >= 0 and index < 0:
             index = self.index
         if self.node is None:
@@ -113,7 +113,7 @@ def blocks(graph: Graph) -> Iterator[tuple[tuple[str, ...], Graph]]:
     if depth == 0:
         yield (), graph
     for node in graph.nodes if depth else ():
-        if depth == 1 and node.name not in ("stem", "head"):
+        if depth == 1 and node.name not in (STEM, HEAD):
             yield from (((node.name,), inner) for inner, _ in subgraphs(node))
         elif depth == 2 and is_stage(node):
             for stage, _ in subgraphs(node):
@@ -125,17 +125,7 @@ def fixed_depth(graph: Graph) -> int:
     """How many names at the start of a path lead to a graph that keeps its place."""
     if any(map(is_stage, graph.nodes)):
         return 2
-    return 1 if any(node.name in ("stem", "head") and isinstance(node.op, Block) for node in graph.nodes) else 0
-
-
-def is_stage(node: Node) -> bool:
-    """Whether a node of a network is a stage: a row of blocks."""
-    return node.name.startswith("stages.") and isinstance(node.op, Block)
-
-
-def stages(graph: Graph) -> list[Node]:
-    """The stages of a network, in their order."""
-    return [node for node in graph.nodes if is_stage(node)]
+    return 1 if network_of(graph).stem or network_of(graph).head else 0
 
 
 # ---- drawing and listing -------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from uninas.errors import UninasError, error, shown
+from uninas.errors import NoLegalEdit, UninasError, error, shown
 from uninas.graph import Graph
 from uninas.mutate import Edit
 from uninas.scores.aggregate import AGGREGATES, log_rank_sum
@@ -127,8 +127,8 @@ class Search:
             return None
         try:
             birth = self._birth(number)
-        except UninasError as problem:
-            if problem.code != "UNI080" or number == 0:
+        except NoLegalEdit as problem:
+            if number == 0:
                 raise
             self.exhausted = problem
             return None

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from uninas.errors import UninasError, did_you_mean, error, shown
+from uninas.errors import NoLegalEdit, did_you_mean, error, shown
 from uninas.search.pool import Birth, Pool
 
 TRIES = 8  # parents asked for a legal move, before the search gives up
@@ -72,13 +72,11 @@ class Strategy(ABC):
     def ask(self, rng: random.Random) -> Birth:
         """The next candidate. Raises UNI080 when there is no legal move from several parents in a row."""
         parent = self.parent(rng)
-        stuck: UninasError | None = None
+        stuck: NoLegalEdit | None = None
         for _ in range(TRIES):
             try:
                 return self.born(parent, random.Random(rng.getrandbits(64)))
-            except UninasError as problem:
-                if problem.code != "UNI080":
-                    raise
+            except NoLegalEdit as problem:
                 stuck = problem
             parent = rng.choice(self.pool.numbers)
         assert stuck is not None

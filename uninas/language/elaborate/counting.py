@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from uninas.errors import error
 from uninas.graph.builder import Builder
+from uninas.graph.network import stage_name
 from uninas.language import tree as ast
 from uninas.language.elaborate.definitions import Elaborator
 from uninas.language.library import Module
@@ -56,7 +57,7 @@ class Counting(Elaborator):
             if isinstance(member, ast.Section):
                 made = self._chain(member.body, made, scope, member.name.text)
             elif isinstance(member, ast.Stage):
-                made = self._stage(member, made, scope, f"stages.{stages}")
+                made = self._stage(member, made, scope, stage_name(stages))
                 stages += 1
         return made
 

@@ -8,6 +8,7 @@ from typing import Any
 from uninas.errors import Span, UninasError, did_you_mean, error, shown
 from uninas.graph import Block, Graph
 from uninas.graph.builder import Builder
+from uninas.graph.network import block_name, stage_name
 from uninas.initial import NAMES
 from uninas.language import tree as ast
 from uninas.language.elaborate.core import LARGEST_EXTENT, MAX_DEPTH, MAX_OPTIONS, Exhausted
@@ -174,9 +175,9 @@ class Elaborator(Steps):
                 graph = self.chain_graph(member.body, wires.shapes, scope, member.name.text)
                 wires = self.add(Block(graph), wires, member.name.text, member.span, scope)
             elif isinstance(member, ast.Stage):
-                graph = self.stage(member, wires.shapes, scope, f"stages.{stages}")
-                wires = self.add(Block(graph), wires, f"stages.{stages}", member.span, scope)
-                builder.label(wires, f"stages.{stages}")
+                graph = self.stage(member, wires.shapes, scope, stage_name(stages))
+                wires = self.add(Block(graph), wires, stage_name(stages), member.span, scope)
+                builder.label(wires, stage_name(stages))
                 stages += 1
         if not builder.ops:
             raise error("UNI023", f"expected {network.name.text} to have a stem, a stage or a head", network.name.span)
@@ -238,10 +239,10 @@ class Elaborator(Steps):
                 block = inner.inner()
                 block.bind("index", index)
                 block.bind("stride", stride if index == 0 else 1)
-                with self.at(f"blocks.{index}"):
+                with self.at(block_name(index)):
                     graph = self.chain_graph(body, wires.shapes, block, "block")
-                wires = self.add(Block(graph), wires, f"blocks.{index}", body.span, inner)
-                builder.label(wires, f"blocks.{index}")
+                wires = self.add(Block(graph), wires, block_name(index), body.span, inner)
+                builder.label(wires, block_name(index))
             return self.finish(builder, wires, "stage", stage.span)
 
     def choose(self, choice: ast.Choose, scope: Scope, inner: Scope) -> None:

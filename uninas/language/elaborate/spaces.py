@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from uninas.errors import Diagnostic, UninasError, did_you_mean, error
 from uninas.graph import Graph
+from uninas.graph.network import INSERTED
 from uninas.language import tree as ast
 from uninas.language.elaborate.core import PROBE, describe, text_of
 from uninas.language.elaborate.counting import Counting
@@ -147,7 +148,7 @@ def _option(chain: ast.Chain, module: Module, known: Mapping[str, Value]) -> Mov
         place = {"width": width or shapes[0][0], "rows": rows, "columns": columns}
         for name, value in {**known, **place}.items():
             scope.bind(name, value)
-        return run.collected(lambda: run.chain_graph(chain, shapes, scope, "inserted"))
+        return run.collected(lambda: run.chain_graph(chain, shapes, scope, INSERTED))
 
     return MoveOption(text_of(chain), on)
 

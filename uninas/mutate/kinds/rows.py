@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uninas.graph import Block, Graph, subgraphs
+from uninas.graph.network import stages
 from uninas.graph.resolve import resolved
 from uninas.mutate.edits import Bodies, Edit, Lazy
 from uninas.mutate.rebuild import row
-from uninas.mutate.sites import Refusal, Site, stages
+from uninas.mutate.sites import Refusal, Site
 from uninas.space import MoveRule
 
 MAX_BLOCKS = 1000  # of one stage

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uninas.graph import INPUT, Graph, Node, Wire
+from uninas.graph.network import INSERTED
 from uninas.mutate.edits import Bodies, Edit, Lazy
-from uninas.mutate.rebuild import INLINED, behind, inlined, rewired, with_inputs
+from uninas.mutate.rebuild import behind, inlined, rewired, with_inputs
 from uninas.mutate.sites import Refusal, Site, has, node_of
 from uninas.ops.merge import Add
 from uninas.ops.op import Op, Shape
@@ -95,4 +96,4 @@ class Unskip(Edit, kind="unskip", rare=True):
 
 
 def _sum(shape: Shape) -> Graph:
-    return Graph((shape, shape), (Node("add", Add(), (Wire(INPUT, 0), Wire(INPUT, 1))),), (Wire("add"),), INLINED)
+    return Graph((shape, shape), (Node("add", Add(), (Wire(INPUT, 0), Wire(INPUT, 1))),), (Wire("add"),), INSERTED)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from uninas.graph import INPUT, Block, Graph, Node, Wire
+from uninas.graph.network import is_stage, stages
 from uninas.graph.resolve import resolved
 from uninas.mutate.edits import Bodies, Edit, Lazy
 from uninas.mutate.rebuild import with_inputs
-from uninas.mutate.sites import Refusal, Site, is_stage, node_of, stages, transparent
+from uninas.mutate.sites import Refusal, Site, node_of, transparent
 from uninas.ops.op import Op, Shape
 from uninas.ops.pool import AvgPool
 from uninas.ops.shape import Identity
