@@ -10,6 +10,7 @@ Importing the package does not import torch; `create_model` and `compile` do whe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 from uninas.errors import UninasError
 from uninas.graph import Block, Each, Graph, Node, Wire
 from uninas.language.elaborate import sized
+from uninas.language.elaborate import space as read_space
 from uninas.language.library import find, shipped
 from uninas.language.printer import dumps
+from uninas.ops.op import REGISTRY as operations
 from uninas.ops.op import Cost, Op
 from uninas.space import Space
 from uninas.version import __version__
@@ -27,19 +30,31 @@ from uninas.version import __version__
 if TYPE_CHECKING:
     from uninas.backend.create import create_model
     from uninas.backend.emit import compile
+    from uninas.proxies import Score, proxy
+    from uninas.ranking.report import Result
+    from uninas.render import render
+    from uninas.search.ask import Search
+    from uninas.search.opened import open_run
     from uninas.training.run import evaluate, train
 
 __all__ = [
-    "Block", "Cost", "Each", "Graph", "Node", "Op", "UninasError", "Wire", "__version__", "compile", "create_model",
-    "dumps", "evaluate", "list_models", "load", "train",
+    "Block", "Cost", "Each", "Graph", "Node", "Op", "Search", "Space", "UninasError", "Wire", "__version__", "compile",
+    "create_model", "dumps", "evaluate", "list_models", "load", "open_run", "operations", "proxies", "proxy", "rank",
+    "render", "score", "space", "train",
 ]  # fmt: skip
 
-_NEEDS_TORCH = {
-    "create_model": "uninas.backend.create",
-    "compile": "uninas.backend.emit",
-    "evaluate": "uninas.training.run",
-    "train": "uninas.training.run",
+_LATE = {
+    "Search": "uninas.search.ask:Search",
+    "compile": "uninas.backend.emit:compile",
+    "create_model": "uninas.backend.create:create_model",
+    "evaluate": "uninas.training.run:evaluate",
+    "open_run": "uninas.search.opened:open_run",
+    "proxies": "uninas.proxies",
+    "proxy": "uninas.proxies:proxy",
+    "render": "uninas.render",
+    "train": "uninas.training.run:train",
 }
+"""What is imported when it is first used, so that importing the package stays quick and loads no torch."""
 
 
 def load(
@@ -56,6 +71,70 @@ def load(
 def list_models(filter: str = "*") -> list[str]:
     """Names of the shipped networks that `create_model` knows, optionally only those matching a glob pattern."""
     return [name for name, path in shipped().items() if path.parent.name == "networks" and fnmatchcase(name, filter)]
+
+
+def space(source: str | Path) -> Space:
+    """A search space: by the name of a shipped one, a path to a `.uni` file, or its text.
+
+    >>> cells = space("nasbench201")
+    >>> cells.count()
+    15625
+    """
+    return read_space(*find(source))
+
+
+def score(
+    net: str | Path | Graph,
+    proxy: str = "vkdnw",
+    *,
+    seed: int = 0,
+    repeats: int = 1,
+    img_size: int | tuple[int, int] | None = None,
+    **settings: Any,
+) -> Score:
+    """The score of a network by a proxy or a cost, without training: the number that every command gives, too.
+
+    Args:
+        net: the name of a shipped network, a path, a text, or a Graph. (For a torch module: `uninas.proxies.score`.)
+        proxy: a name (`uninas proxies` lists them), or MODULE:FUNCTION for a function of your own.
+        seed, repeats: the seed of weights, images and labels; the mean over that many seeds from it on.
+        img_size: height and width of the images, instead of the network's.
+        settings: batch_size, images, options, init, fold, device, threads, as `runs.scorer.Scorer` has them.
+    """
+    from uninas.runs.scorer import score as scored
+
+    graph = net if isinstance(net, Graph) else load(net, img_size=img_size)
+    return scored(graph, proxy, seed, repeats=repeats, **settings)
+
+
+def rank(
+    table: str | Path,
+    proxies: Sequence[str],
+    datasets: Sequence[str],
+    folder: str | Path,
+    *,
+    space: str = "",
+    workers: int = 1,
+    bootstrap: int = 1000,
+    **settings: Any,
+) -> list[Result]:
+    """How well proxies rank the networks of a table, as `uninas rank` does; scores are kept in the folder.
+
+    Args:
+        table: a CSV file with a column of architectures and one of accuracies for each data set.
+        proxies, datasets, space: as on the command line.
+        workers: number of processes.
+        bootstrap: number of drawings behind each interval; 0 for none.
+        settings: limit, seeds, batch_size, init, options, images, device, ...: fields of `ranking.run.Settings`.
+    """
+    from uninas.ranking.report import results
+    from uninas.ranking.run import Ranking, Settings
+
+    asked = Settings(str(table), tuple(proxies), tuple(datasets), space, **settings)
+    with Ranking(Path(folder), asked) as ranking:
+        for _ in ranking.outcomes(workers):
+            pass
+        return results(ranking.store, asked, bootstrap, {})[0]
 
 
 def _svg(subject: Graph | Space) -> str | None:
@@ -81,6 +160,12 @@ for _kind in (Graph, Space):
 
 
 def __getattr__(name: str) -> Any:
-    if name in _NEEDS_TORCH:
-        return getattr(import_module(_NEEDS_TORCH[name]), name)
-    raise AttributeError(f"module 'uninas' has no attribute {name!r}")
+    if name not in _LATE:
+        raise AttributeError(f"module 'uninas' has no attribute {name!r}")
+    module, _, inside = _LATE[name].partition(":")
+    found = import_module(module)
+    return getattr(found, inside) if inside else found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})

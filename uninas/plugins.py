@@ -163,6 +163,18 @@ def allowed(module: str) -> bool:
     return module in installed() or module in _named()
 
 
+def missing(recorded: Any) -> str:
+    """Of plug-ins that a run has recorded with their versions, what is missing or different here; '' if nothing is."""
+    here = loaded()
+    known = recorded if isinstance(recorded, dict) else {}
+    for module, before in known.items():
+        if module not in here:
+            return f"the plug-in {shown(module)} {shown(before)}".rstrip() + " is not loaded"
+        if here[module] != before:
+            return f"the plug-in {shown(module)} had version {shown(before or '-')}, now {here[module] or '-'}"
+    return ""
+
+
 def brought(module: str) -> dict[str, list[str]]:
     """What a plug-in registered: names by kind."""
     load()

@@ -16,6 +16,7 @@ import click
 from uninas.cli.config import read_config, write_config
 from uninas.cli.options import count, input_option, merged, options_of_proxies, reasons
 from uninas.runs.process import terminable
+from uninas.scores.objectives import DIRECTIONS
 from uninas.version import __version__
 
 if TYPE_CHECKING:
@@ -259,6 +260,7 @@ def _resolved(output: Path, resume: bool, options: Mapping[str, Any]) -> Asked:
     texts = stored.get("texts") if resume and not given.keys() & {"space", "start"} else None
     if resume and not options["trust"]:
         _check_paths(settings, texts or {}, given)
+        _check_functions(settings, given)
     return Asked(settings, execution, goal, texts if isinstance(texts, dict) else {})
 
 
@@ -295,6 +297,19 @@ def _check_paths(settings: Settings, texts: Mapping[str, Any], given: Mapping[st
         )
 
 
+def _check_functions(settings: Settings, given: Mapping[str, Any]) -> None:
+    """Code is named by the user, not by the run, which may be a stranger's."""
+    from uninas import plugins
+    from uninas.errors import error, shown
+
+    asked = {"proxy": (settings.proxy,), "further": settings.further, "cheap": settings.cheap}
+    for name in (name for option, names in asked.items() if option not in given for name in names):
+        module, colon, function = name.partition(":")
+        if colon and function not in DIRECTIONS and not plugins.allowed(module) and not known_measure(name):
+            raise error("UNI140", f"the run scores by the function {shown(name)}, which you have not named", None,
+                        f"if you know what that is: --plugin {shown(module)}")  # fmt: skip
+
+
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that somebody gave, on the command line or in a file."""
     context = click.get_current_context()
@@ -302,15 +317,27 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if context.get_parameter_source(name) in sources}
 
 
+def known_measure(name: str) -> bool:
+    """Whether a measure with a colon in its name is registered under it."""
+    from uninas.proxies.base import PROXIES
+
+    return name in PROXIES or name.rpartition(":")[0] in PROXIES
+
+
 @contextmanager
 def _open(output: Path, asked: Asked, options: Mapping[str, Any]) -> Iterator[Run]:
     """The run in the folder, with somebody to score."""
+    from uninas import plugins
     from uninas.search.executor import make_executor
     from uninas.search.plan import make_plan
     from uninas.search.run import Run
     from uninas.search.strategies import strategy_named
 
     strategy_named(asked.settings.strategy)
+    for name in (asked.settings.proxy, *asked.settings.further, *asked.settings.cheap):
+        module, colon, function = name.partition(":")
+        if colon and function.partition(":")[0] not in DIRECTIONS and not known_measure(name):
+            plugins.use([module])  # so that every worker has it, and the run remembers it
     plan = make_plan(asked.settings, asked.texts)
     executor = make_executor(plan.recipe, asked.execution)
     try:

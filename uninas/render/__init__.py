@@ -19,7 +19,14 @@ flowchart TB
     n1 ==> n4
     n3 --> n4
     n4 --> n5
+
+`uninas.render` is a function and this package at once: `uninas.render(graph, "net.svg")` draws.
 """
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from uninas.render.files import FORMATS, Difference, Film, Subject, dot, mermaid, render, svg
 from uninas.render.scenes.differences import Step
@@ -29,3 +36,13 @@ __all__ = [
     "DIRECTIONS", "FORMATS", "LEVELS", "SHOWN", "THEMES", "Difference", "Film", "Options", "Step", "Subject",
     "dot", "mermaid", "render", "svg",
 ]  # fmt: skip
+
+
+class _Drawing(ModuleType):
+    """This package, which draws when it is called."""
+
+    def __call__(self, subject: Subject, path: str | Path, **options: Any) -> Path:
+        return render(subject, path, **options)
+
+
+sys.modules[__name__].__class__ = _Drawing

@@ -14,6 +14,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Any, Self
 
+from uninas import plugins
 from uninas.errors import error, shown
 from uninas.graph import Graph
 from uninas.language.printer import dumps
@@ -152,8 +153,11 @@ class Run:
         rungs = [[(one.name, one.direction) for one in rung] for rung in self.search.rungs]
         if not len(self.store):  # new, or stopped before anything was scored: then the settings may be better ones
             self.store.put({**now, "objectives": rungs, "version": __version__, "python": python_version(),
-                            "texts": self.plan.texts})  # fmt: skip
+                            "texts": self.plan.texts, "plugins": plugins.loaded()})  # fmt: skip
             return
+        if (lacking := plugins.missing(stored.get("plugins"))) and not any_version:
+            hint = "name it: --plugin MODULE; or go on without it: --any-version"
+            raise error("UNI140", f"{shown(self.folder, 200)} was begun otherwise: {lacking}", None, hint)
         if not self.plan.recipe.needs_torch:
             del now["protocol"]  # costs are what they are
         elif stored.get("protocol") != PROTOCOL:
