@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from uninas.fact import fact
 
@@ -115,6 +116,25 @@ class Diagnostic:
     message: str
     span: Span | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def suggestion(self) -> str | None:
+        """What to write instead of the text of the span, where a note says 'did you mean ...?'."""
+        for note in self.notes:
+            if self.span and (found := re.fullmatch(r"did you mean '(.+)'\?", note)):
+                return found[1]
+        return None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain values. Offsets count characters from 0, lines and columns from 1; `end` is exclusive."""
+        place = None
+        if self.span:
+            line, column = self.span.source.position(self.span.start)
+            end_line, end_column = self.span.source.position(self.span.end)
+            place = {"file": self.span.source.name, "start": self.span.start, "end": self.span.end, "line": line,
+                     "column": column, "end_line": end_line, "end_column": end_column}  # fmt: skip
+        return {"code": self.code, "message": self.message, "span": place, "notes": list(self.notes),
+                "suggestion": self.suggestion}  # fmt: skip
 
     def __str__(self) -> str:
         head = f"{self.span}: " if self.span else ""

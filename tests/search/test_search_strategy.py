@@ -16,6 +16,7 @@ from uninas.search.front import crowding, fronts, pareto_order
 from uninas.search.pool import Birth, Pool
 from uninas.search.strategies import STRATEGIES, make_strategy
 from uninas.search.strategy import Outcome
+from uninas.testing import check_strategy
 
 
 @pytest.fixture
@@ -273,3 +274,24 @@ def test_a_graph_that_comes_back_different_is_an_error(make, monkeypatch):
     pool.keys[2] = "0" * 64
     with pytest.raises(UninasError, match="candidate 2 is another architecture than when it was stored"):
         pool.graph(2)
+
+
+@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"halving"}))  # which needs a cheap measure
+def test_a_strategy_keeps_its_contract(name):
+    check_strategy(name)
+
+
+def test_illumination_keeps_the_best_of_every_cell():
+    tuning = {"islands": 2, "fineness": 8}
+    search = Search.over("UniNAS", start="coatnet_lean", strategy="illuminate", seed=3, iterations=40, tuning=tuning)
+    told = {}
+    for candidate in search:
+        told[candidate.number] = float(candidate.graph.cost.params % 1009)
+        search.tell(candidate, told[candidate.number])
+    strategy = search.strategy
+    assert all(strategy.maps) and sum(map(len, strategy.maps)) > 4
+    for island, cells in enumerate(strategy.maps):
+        for cell, elite in cells.items():
+            rivals = [number for number, place in strategy.places.items() if place == (island, cell)]
+            heard = [told[number] for number in rivals if number <= max(told) - strategy.ahead]
+            assert elite.number in rivals and elite.merit == told[elite.number] >= max(heard, default=0.0)

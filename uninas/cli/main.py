@@ -6,11 +6,10 @@ Imports that a command alone needs stand inside it, so that each starts as fast 
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 LAZY = {
     "mutate": "uninas.cli.walk",
     "sample": "uninas.cli.walk",
+    "moves": "uninas.cli.walk",
+    "apply": "uninas.cli.walk:apply_",
     "diff": "uninas.cli.draw",
     "rank": "uninas.cli.rank",
     "render": "uninas.cli.draw",
@@ -38,6 +39,9 @@ LAZY = {
     "status": "uninas.cli.runs",
     "top": "uninas.cli.runs",
     "compare": "uninas.cli.runs",
+    "check": "uninas.cli.texts",
+    "fmt": "uninas.cli.texts",
+    "print": "uninas.cli.texts:print_",
     "report": "uninas.cli.report",
     "view": "uninas.cli.report",
 }
@@ -53,7 +57,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         command = super().get_command(ctx, cmd_name)
         if command is None and cmd_name in LAZY:
-            command = getattr(import_module(LAZY[cmd_name]), cmd_name)
+            module, _, name = LAZY[cmd_name].partition(":")
+            command = getattr(import_module(module), name or cmd_name)
         if command and not any(parameter.name == "plugin" for parameter in command.params):
             command.params.append(plugin_option())
         return command
@@ -84,61 +89,6 @@ def main() -> None:
     """The entry point `uninas`."""
     keep_memory()
     cli()
-
-
-files_argument = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-
-
-# ---- texts -----------------------------------------------------------------------------------------------------------
-
-
-@cli.command()
-@files_argument
-def check(files: Sequence[Path]) -> None:
-    """Check .uni FILES, or folders of them; print all mistakes."""
-    from uninas.language.elaborate import check as check_module
-    from uninas.language.library import load_file
-
-    def checked(file: Path) -> None:
-        module = load_file(file)
-        check_module(module)
-        click.echo(f"ok {file}: {counted(kind_of(definition) for definition in module.definitions.values())}")
-
-    sys.exit(each_file(files, checked))
-
-
-@cli.command()
-@files_argument
-@click.option("--check", is_flag=True, help="Only say which files would change; exit status 1 if any would.")
-@click.option("--diff", is_flag=True, help="Only show what would change.")
-def fmt(files: Sequence[Path], check: bool, diff: bool) -> None:
-    """Lay out .uni FILES, or folders of them, in the one style.
-
-    Comments and meaning stay.
-    """
-    changed: list[Path] = []
-
-    def formatted(file: Path) -> None:
-        if format_file(file, write=not (check or diff), diff=diff):
-            changed.append(file)
-            click.echo(f"{'would lay out' if check or diff else 'laid out'} {file}", err=diff)
-
-    failed = each_file(files, formatted)
-    sys.exit(failed or int(check and bool(changed)))
-
-
-@cli.command(name="print")
-@click.argument("net")
-@click.option("--explicit", is_flag=True, help="Write every attribute, in numbers.")
-@click.option("--simplify", is_flag=True, help="Leave out what does nothing, such as branches that are zero.")
-@output_option
-def print_(net: str, explicit: bool, simplify: bool, output: Path | None) -> None:
-    """Print NET as text, with everything elaborated."""
-    from uninas import dumps, load
-    from uninas.graph.simplify import simplified
-
-    graph = load(net)
-    write(dumps(simplified(graph) if simplify else graph, explicit=explicit), output)
 
 
 # ---- views of an architecture ----------------------------------------------------------------------------------------
@@ -307,22 +257,6 @@ def export(net: str, form: str, output: Path | None) -> None:
 # ---- what the commands call ------------------------------------------------------------------------------------------
 
 
-def each_file(paths: Iterable[Path], action: Callable[[Path], None]) -> int:
-    """Do something with every file, print the mistakes of all; returns the exit status."""
-    failed = 0
-    for path in paths:
-        files = sorted(path.rglob("*.uni")) if path.is_dir() else [path]
-        if not files:
-            raise error("UNI001", f"there is no .uni file in {path}")
-        for file in files:
-            try:
-                action(file)
-            except UninasError as problem:
-                click.echo("\n" * failed + str(problem), err=True)  # an empty line between files
-                failed = 1
-    return failed
-
-
 def kind_of(definition: object) -> str:
     """block, network or space"""
     return type(definition).__name__.lower() if not getattr(definition, "is_space", False) else "space"
@@ -333,21 +267,6 @@ def counted(kinds: Iterable[str]) -> str:
     found = list(kinds)
     numbers = [(kind, found.count(kind)) for kind in dict.fromkeys(found)]
     return ", ".join(f"{number} {kind}{'s' * (number != 1)}" for kind, number in numbers) or "nothing defined"
-
-
-def format_file(file: Path, *, write: bool, diff: bool) -> bool:
-    """Whether the layout of a file changes. Writes it, or prints the difference, when asked."""
-    from uninas.language.formatter import format_text
-    from uninas.language.parser import read_source
-
-    before = read_source(file).text
-    after = format_text(before, str(file))
-    if diff:
-        lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), str(file), str(file))
-        click.echo("".join(lines), nl=False)
-    if write and after != before:
-        _write(file, after.encode())
-    return after != before
 
 
 def shipped_definitions() -> list[dict[str, str]]:
@@ -391,11 +310,12 @@ def write(content: str | bytes, output: Path | None) -> None:
     if output is None:
         click.echo(content, nl=False)
     else:
-        _write(output, content.encode() if isinstance(content, str) else content)
+        write_file(output, content.encode() if isinstance(content, str) else content)
         click.echo(f"wrote {output}")
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """The content into a file. Raises UNI100 where it cannot be written."""
     try:
         path.write_bytes(content)
     except OSError as problem:

@@ -16,7 +16,6 @@ import click
 from uninas.cli.config import read_config, write_config
 from uninas.cli.options import count, input_option, merged, options_of_proxies, reasons
 from uninas.runs.process import terminable
-from uninas.scores.objectives import DIRECTIONS
 from uninas.version import __version__
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 ITERATIONS = 50
 BEGAN_IN = "began_in"  # the folder in which a run was begun
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
-STRATEGIES = "walk, random, climb, anneal, evolution, rank, nsga2 or halving"  # named here to start quickly
+STRATEGIES = "walk, random, climb, anneal, evolution, rank, nsga2, halving or illuminate"  # named here to start quickly
 
 
 def _configured(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
@@ -301,6 +300,7 @@ def _check_functions(settings: Settings, given: Mapping[str, Any]) -> None:
     """Code is named by the user, not by the run, which may be a stranger's."""
     from uninas import plugins
     from uninas.errors import error, shown
+    from uninas.scores.objectives import DIRECTIONS
 
     asked = {"proxy": (settings.proxy,), "further": settings.further, "cheap": settings.cheap}
     for name in (name for option, names in asked.items() if option not in given for name in names):
@@ -328,6 +328,7 @@ def known_measure(name: str) -> bool:
 def _open(output: Path, asked: Asked, options: Mapping[str, Any]) -> Iterator[Run]:
     """The run in the folder, with somebody to score."""
     from uninas import plugins
+    from uninas.scores.objectives import DIRECTIONS
     from uninas.search.executor import make_executor
     from uninas.search.plan import make_plan
     from uninas.search.run import Run

@@ -1,22 +1,26 @@
-"""The commands that go through spaces: `uninas sample` and `uninas mutate`."""
+"""The commands that go through spaces: `uninas sample`, `mutate`, `moves` and `apply`."""
 
 from __future__ import annotations
 
 import json
 import random
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
-from uninas.errors import NoLegalEdit, error
+from uninas.cli.options import output_option
+from uninas.errors import NoLegalEdit, error, shown
 from uninas.graph import Graph
 from uninas.language.elaborate import build, space
 from uninas.language.library import find
 from uninas.language.printer import dumps
 from uninas.mutate.choices import ChoiceWalk
-from uninas.mutate.edits import record
+from uninas.mutate.edits import Edit, read_edit, record
 from uninas.mutate.walk import walk_of
+
+MOST_JSON = 1 << 20  # characters of an edit
 
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all draws.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
@@ -77,6 +81,69 @@ def mutate(net: str | None, name: str, moves: int, even: str, output: Path | Non
         click.echo(_line(shown, as_json))
     if output:
         _write(output.parent, output.name, dumps(graph))
+
+
+@click.command()
+@click.argument("net")
+@click.option("--space", "name", default="UniNAS", show_default=True, help="The space whose moves are listed.")
+@click.option("--at", "place", default="", metavar="PATH", help="Only moves at or inside this place: stages.1.blocks.0")
+@click.option("-n", "number", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
+@json_option
+def moves(net: str, name: str, place: str, number: int, as_json: bool) -> None:
+    """List the legal moves from NET in a space, each with what it costs; `uninas apply` makes one of them."""
+    walk = walk_of(space(*find(name)), build(*find(net)))
+    if isinstance(walk, ChoiceWalk) and place:
+        raise error("UNI042", f"{name} is a space of choices, whose moves have no place", None, "leave out --at")
+    found = (one for one in walk.neighbours(build(*find(net))) if _lies(one.edit, place))
+    for proposal in islice(found, number):
+        edit = record(proposal.edit) if as_json else str(proposal.edit)
+        click.echo(_line({**_costs(proposal.graph), "edit": edit}, as_json))
+
+
+def _lies(edit: Edit, place: str) -> bool:
+    """Whether an edit happens at a place: in a graph whose path begins so, or at a node there."""
+    node = getattr(edit, "node", "")
+    path = ".".join([*edit.path, node] if isinstance(node, str) and node else edit.path)
+    return path == place or path.startswith(f"{place}.") or not place
+
+
+@click.command(name="apply")
+@click.argument("net")
+@click.argument("edit", type=click.File("r"))
+@click.option("--space", "name", default="UniNAS", show_default=True, help="The space whose moves these are.")
+@output_option
+def apply_(net: str, edit: IO[str], name: str, output: Path | None) -> None:
+    """Apply an EDIT, a JSON file or - for standard input, to NET, and print the network that it leads to.
+
+    EDIT is one record of `uninas moves --json` or `uninas mutate --json`, or a list of them, one after the other.
+    """
+    from uninas.cli.main import write
+
+    graph = build(*find(net))
+    walk = walk_of(space(*find(name)), graph)
+    for values in _records(edit.read(MOST_JSON + 1)):
+        made = read_edit(values)
+        graph = walk.apply(graph, made)
+        if broken := walk.budget.broken(graph):
+            raise error("UNI040", f"{shown(made)} breaks the budget: {broken[0]}")
+    write(dumps(graph), output)
+
+
+def _records(text: str) -> list[dict[str, Any]]:
+    """The edits of a JSON text: records, or lines of `moves --json`, which have one each."""
+    if len(text) > MOST_JSON:
+        raise error("UNI080", f"expected at most {MOST_JSON:,} characters of JSON")
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise error("UNI080", f"expected an edit as JSON: {shown(problem)}", None, "uninas moves NET --json") from None
+    found = [
+        one.get("edit", one) if isinstance(one, dict) else one for one in (read if isinstance(read, list) else [read])
+    ]
+    for one in found:
+        if not isinstance(one, dict):
+            raise error("UNI080", f"expected the record of an edit, but got {shown(one)}", None, "uninas moves --json")
+    return found
 
 
 def _drawn(walk: ChoiceWalk, rng: random.Random, seen: set[str], number: int) -> Graph:

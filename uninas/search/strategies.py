@@ -10,6 +10,7 @@
 | rank | a move from the best of the whole history by the sum of log ranks over all objectives | Lee & Ham 2024 |
 | nsga2 | the best by Pareto front, then by distance from their neighbours on it | Deb et al. 2002 |
 | halving | a cheap score for all, the dear one for the best of them | Li et al. 2020 (ASHA) |
+| illuminate | the best of every cell of a map of costs, on islands | Mouret & Clune 2015 (MAP-Elites) |
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from uninas.errors import error
+from uninas.graph import Graph
+from uninas.ops.op import Op
 from uninas.plugins import Registry
 from uninas.scores.aggregate import log_rank_sum
 from uninas.search.front import pareto_order
@@ -259,6 +262,68 @@ class SuccessiveHalving(Strategy):
             self._told[outcome.rung].append((outcome.merit, -outcome.number))
 
 
+class Illumination(Strategy):
+    """Keeps the best candidate of every cell of a map, and goes on from any of them (MAP-Elites).
+
+    The map has three axes: parameters and FLOPs, each in steps of a factor 2^(1/`fineness`), and the share of FLOPs in
+    attention in `shares` steps. With several `islands` each has a map of its own, and they take turns: candidate n
+    belongs to island n modulo `islands`, and goes on from it, but one in `migration` candidates from any island.
+    """
+
+    options: ClassVar = {
+        "fineness": Option(2, 1, 64), "shares": Option(4, 1, 64), "islands": Option(1, 1, 256),
+        "migration": Option(0.05, 0.0, 1.0), **CROSSOVER,
+    }  # fmt: skip
+    fineness: int
+    shares: int
+    islands: int
+    migration: float
+
+    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
+        super().__init__(pool, rungs, **options)
+        self.maps: list[dict[tuple[int, ...], Outcome]] = [{} for _ in range(self.islands)]
+        self.places: dict[int, tuple[int, tuple[int, ...]]] = {}
+        """Island and cell of every candidate."""
+
+    def parent(self, rng: random.Random) -> int | None:
+        here = len(self.places) % self.islands
+        if rng.random() < self.migration:
+            here = rng.randrange(self.islands)
+        elites = self.maps[here] or next((one for one in self.maps if one), {})
+        if not elites:
+            return None
+        return rng.choice([elites[cell].number for cell in sorted(elites)])
+
+    def begun(self, number: int, birth: Birth) -> None:
+        self.places[number] = number % self.islands, self.cell(birth)
+
+    def cell(self, birth: Birth) -> tuple[int, ...]:
+        """Where an architecture lies on the map."""
+        graph = birth.graph
+        sizes = [round(self.fineness * math.log2(max(1, cost))) for cost in (graph.cost.params, graph.cost.flops)]
+        share = attention_share(graph)
+        return *sizes, min(self.shares - 1, int(share * self.shares))
+
+    def tell(self, outcome: Outcome) -> None:
+        if outcome.merit is None or outcome.number not in self.places:
+            return
+        island, cell = self.places[outcome.number]
+        best = self.maps[island].get(cell)
+        if best is None or best.merit is None or outcome.merit > best.merit:
+            self.maps[island][cell] = outcome
+
+
+def attention_share(graph: Graph) -> float:
+    """The share of a graph's FLOPs that products of two maps take, as in attention; from 0 to 1."""
+    total = graph.cost.flops
+    found = sum(
+        2 * node.op.macs(*inner.input_shapes(node))
+        for _, inner, node in graph.walk()
+        if isinstance(node.op, Op) and node.op.family == "attention"
+    )
+    return min(1.0, found / total) if total else 0.0
+
+
 STRATEGIES: Registry[type[Strategy]] = Registry("strategy", {
     "walk": RandomWalk,
     "random": RandomSearch,
@@ -268,6 +333,7 @@ STRATEGIES: Registry[type[Strategy]] = Registry("strategy", {
     "rank": RankEvolution,
     "nsga2": NSGA2,
     "halving": SuccessiveHalving,
+    "illuminate": Illumination,
 })  # fmt: skip
 
 
