@@ -1,5 +1,7 @@
 """How Sphinx builds docs/ (`make docs`). The pages are Markdown, so they read well unbuilt too."""
 
+import runpy
+from pathlib import Path
 from typing import Any
 
 from uninas.language.highlight import UniLexer
@@ -20,5 +22,6 @@ exclude_patterns = ["_build"]
 
 
 def setup(app: Any) -> None:
-    """Colour `uni` snippets, also where the package is only on the path and not installed."""
+    """Write the pages of reference/; colour `uni` snippets, also where the package is only on the path."""
+    runpy.run_path(str(Path(__file__).with_name("reference.py")))["write"]()
     app.add_lexer("uni", UniLexer)

@@ -2,17 +2,25 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+import uninas
+from uninas.cli.main import cli
 from uninas.errors import CODES, UninasError
 from uninas.language.elaborate import check
 from uninas.language.formatter import format_text
 from uninas.language.library import load_text
+from uninas.proxies import proxies
+from uninas.scores.aggregate import AGGREGATES
+from uninas.search.strategies import STRATEGIES
+from uninas.space import METRICS, MOVES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -79,6 +87,19 @@ def test_the_operation_that_a_page_adds_works() -> None:
 def test_every_page_is_in_the_table_of_contents() -> None:
     contents = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").partition("{toctree}")[2].split()
     assert {page.stem for page in PAGES} - {"index"} <= set(contents)
+    written = runpy.run_path(str(ROOT / "docs" / "reference.py"))["PAGES"]
+    assert {f"reference/{name.removesuffix('.md')}" for name in written} <= set(contents)
+
+
+def test_the_generated_reference_has_every_proxy_strategy_move_command_and_public_name(tmp_path: Path) -> None:
+    runpy.run_path(str(ROOT / "docs" / "reference.py"))["write"](tmp_path)
+    headings = {path.stem: re.findall(r"^## (.*)$", path.read_text(), re.MULTILINE) for path in tmp_path.iterdir()}
+    context = click.Context(cli)
+    assert set(headings["proxies"]) == {*proxies(), *AGGREGATES}
+    assert headings["strategies"] == list(STRATEGIES)
+    assert headings["cli"] == cli.list_commands(context)
+    assert set(headings["api"]) == set(uninas.__all__) - {"__version__"}
+    assert all(f"`{name}`" in (tmp_path / "moves.md").read_text() for name in (*MOVES, *METRICS))
 
 
 def test_a_snippet_that_is_wrong_is_noticed() -> None:
