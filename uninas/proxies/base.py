@@ -56,6 +56,8 @@ class Proxy:
         return (inspect.getdoc(self.measure) or "").partition("\n\n")[0].replace("\n", " ")
 
 
+MAX_REPEATS = 100_000
+
 PROXIES: Registry[Proxy] = Registry("proxy")
 
 
@@ -79,6 +81,8 @@ def proxies() -> tuple[str, ...]:
 
 def get(name: str) -> Proxy:
     """The proxy called `name`, or the function that MODULE:FUNCTION names; ProxyError if there is none."""
+    if not isinstance(name, str):
+        raise ProxyError(f"expected the name of a proxy, but got {shown(name)}")
     if ":" in name and name not in PROXIES:
         return _of_function(name)
     if name in AGGREGATES:
@@ -229,10 +233,20 @@ def score(
     module = _plain_module(module)
     check_options([name], options)
     options = options_of(name, options)
-    if repeats < 1:
-        raise ProxyError(f"expected at least 1 repeat, but got {repeats}")
+    _check_arguments(repeats, generator, init)
     draws = _draws(name, torch.Generator().manual_seed(0) if generator is None else generator, repeats)
     return mean_of([_once(chosen, module, batch, init, each, options) for each in draws])
+
+
+def _check_arguments(repeats: Any, generator: object, init: object) -> None:
+    """Raise ProxyError for arguments of `score` of another kind than it takes."""
+    whole = isinstance(repeats, Integral) and repeats is not True
+    if not whole or not 1 <= repeats <= MAX_REPEATS:
+        raise ProxyError(f"expected from 1 to {MAX_REPEATS:,} repeats, but got {shown(repeats)}")
+    if not isinstance(generator, torch.Generator | Integral | None) or isinstance(generator, bool):
+        raise ProxyError(f"expected a torch.Generator or a seed, but got {shown(generator)}")
+    if not (isinstance(init, str) or callable(init)):
+        raise ProxyError(f"expected init to be the name of a scheme, or a function, but got {shown(init)}")
 
 
 def mean_of(scores: Sequence[Score]) -> Score:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -9,9 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from uninas.proxies.base import proxy
 from uninas.proxies.engine.program import as_function, differentiable_kernels
 from uninas.proxies.engine.record import flops_of
-from uninas.proxies.guard import of_structure
-from uninas.proxies.types import Inputs, Measured, ProxyError
+from uninas.proxies.guard import failure, of_structure
+from uninas.proxies.types import Inputs, Measured
 from uninas.proxies.vkdnw import trainable_tensors
+
+logger = logging.getLogger(__name__)
 
 
 @proxy("params")
@@ -46,6 +50,7 @@ def _flops(module: nn.Module, inputs: Inputs) -> int:
         try:
             return flops_of(as_function(module, list(weights)), (*weights.values(), *one))
         except Exception:  # Whatever a module cannot do without data; a true mistake comes back with data.
+            logger.debug("the module cannot be counted without data, and is run", exc_info=True)
             return _counted(module, one)
 
 
@@ -56,7 +61,6 @@ def _counted(module: nn.Module, inputs: Inputs) -> int:
     try:
         with counter:
             module(*(part.clone() for part in inputs))  # which the module may write into
-    except Exception as error:
-        shapes = ", ".join(str(tuple(part.shape)) for part in inputs)
-        raise ProxyError(f"the module fails on inputs of shape {shapes}: {error}") from error
+    except Exception as error:  # the code of others: anything may come
+        raise failure(inputs, error) from error
     return int(counter.get_total_flops())

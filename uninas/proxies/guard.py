@@ -11,7 +11,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from uninas.errors import UninasError, error, out_of_memory, shown
@@ -33,9 +33,11 @@ def _ordinary() -> Iterator[None]:
 
 
 def _plain_module(module: nn.Module) -> nn.Module:
-    """The module, of a compiled one the original. ProxyError for what is none, or cannot be looked into."""
+    """The module, or the one inside a compiled or distributed one. ProxyError for what cannot be looked into."""
     if type(module).__name__ == "OptimizedModule":  # what torch.compile returns: its code does not see observers
         module = module._orig_mod  # type: ignore[assignment]
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        module = module.module
     if not isinstance(module, nn.Module):
         raise ProxyError(f"expected an nn.Module, but got {shown(module)}")
     if any(isinstance(layer, torch.jit.ScriptModule) for layer in module.modules()):
@@ -122,6 +124,21 @@ def told(name: str) -> Iterator[None]:
         ) from problem
 
 
+def failure(inputs: Inputs, error: Exception) -> Exception:
+    """What to say of a module that fails on these inputs: want of memory as it is, all else as a ProxyError."""
+    if out_of_memory(error):
+        return error
+    shapes = ", ".join(str(tuple(part.shape)) for part in inputs)
+    return ProxyError(f"the module fails on inputs of shape {shapes}: {type(error).__name__}: {error}")
+
+
+def check_logits(out: Tensor, samples: int) -> None:
+    """Raise ProxyError unless an output is logits: real numbers (N, K), a row for each sample."""
+    if out.ndim != 2 or len(out) != samples or not out.is_floating_point():
+        found = f"{out.dtype} of shape {tuple(out.shape)} for {samples} samples"
+        raise ProxyError(f"expected a module whose output is one tensor of logits (N, K), but got {found}")
+
+
 Fact = TypeVar("Fact")
 
 _facts: ContextVar[dict[Any, Any] | None] = ContextVar("facts", default=None)
@@ -196,8 +213,8 @@ def untouched(module: nn.Module) -> Iterator[None]:
         finally:
             for tensor, value, requires_grad, grad in values:
                 # To ask a GPU whether anything has changed, and to wait for the answer, takes longer than to copy.
-                copy = tensor.is_cuda or tensor.layout is not torch.strided or not torch.equal(tensor, value)
-                if copy and not tensor.is_meta:
+                unsure = tensor.is_cuda or tensor.layout is not torch.strided
+                if not tensor.is_meta and (unsure or not torch.equal(tensor, value)):
                     with torch.no_grad():
                         tensor.copy_(value)
                 tensor.requires_grad_(requires_grad)

@@ -25,7 +25,7 @@ from uninas.proxies.engine.record import elementary_recurrence
 from uninas.proxies.engine.sweep import Env, Place, sweep, walk
 from uninas.proxies.engine.tangents import Seed, neighbours
 from uninas.proxies.engine.waists import Route, column_work, route, through_waists
-from uninas.proxies.guard import float32_products
+from uninas.proxies.guard import check_logits, failure, float32_products
 from uninas.proxies.types import Inputs, ProxyError
 
 
@@ -425,9 +425,8 @@ def _run(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> Te
     try:
         out = as_function(module, list(tensors))(*tensors.values(), *inputs)
     except Exception as error:  # Whatever the user's module raises, it is the reason why there is no score.
-        shapes = ", ".join(str(tuple(part.shape)) for part in inputs)
-        raise ProxyError(f"the module fails on inputs of shape {shapes}: {error}") from error
-    if not isinstance(out, Tensor) or out.ndim != 2:
-        found = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
-        raise ProxyError(f"expected a module whose output is one tensor of logits (N, K), but got {found}")
+        raise failure(inputs, error) from error
+    if not isinstance(out, Tensor):
+        raise ProxyError(f"expected a module whose output is one tensor of logits (N, K), but got {type(out).__name__}")
+    check_logits(out, len(inputs[0]))
     return out

@@ -6,6 +6,7 @@ what it says of shapes is known before anything runs.
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,10 +25,11 @@ from torch.utils.flop_counter import flop_registry
 from uninas.proxies.engine.convolutions import CONVOLUTIONS, normed_convolution, plain_arguments
 from uninas.proxies.engine.record import Constants, recorded
 from uninas.proxies.engine.tangents import Call
-from uninas.proxies.guard import same_attributes
+from uninas.proxies.guard import check_logits, same_attributes
 from uninas.proxies.types import Inputs, ProxyError
 
 aten = torch.ops.aten
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def lower(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> P
         try:
             graph, constants = recorded(function, (*tensors.values(), *inputs))
         except Exception:  # Recording raises many kinds; the plain pass that follows tells a user's mistake from them.
+            logger.debug("the module cannot be recorded and takes the slow way", exc_info=True)
             return None
         if any(map(_is_complex, graph.nodes)):
             return None
@@ -189,9 +192,11 @@ def _program(graph: fx.Graph, constants: Constants, inputs: int) -> Program:
     nodes = list(graph.nodes)
     steps = tuple(node for node in nodes if node.op in ("get_attr", "call_function"))
     (output,) = (node.args[0] for node in nodes if node.op == "output")
-    if not isinstance(output, fx.Node) or output.meta["val"].ndim != 2:
-        found = f"shape {tuple(output.meta['val'].shape)}" if isinstance(output, fx.Node) else "several outputs"
-        raise ProxyError(f"expected a module whose output is one tensor of logits (N, K), but got {found}")
+    if not isinstance(output, fx.Node):
+        raise ProxyError("expected a module whose output is one tensor of logits (N, K), but got several outputs")
+    placeholders = tuple(node for node in nodes if node.op == "placeholder")
+    samples = len(placeholders[-inputs].meta["val"])
+    check_logits(output.meta["val"], samples)
 
     leaves = {node: tuple(pytree.tree_leaves((node.args, node.kwargs))) for node in steps}
     last_use = {leaf: i for i, node in enumerate(steps) for leaf in leaves[node] if isinstance(leaf, fx.Node)}
@@ -199,12 +204,10 @@ def _program(graph: fx.Graph, constants: Constants, inputs: int) -> Program:
     dying: list[list[fx.Node]] = [[] for _ in steps]
     for node, i in last_use.items():
         dying[i].append(node)
-    placeholders = tuple(node for node in nodes if node.op == "placeholder")
     fed = set(placeholders[len(placeholders) - inputs :])
     for node in steps:
         if any(leaf in fed for leaf in leaves[node]):
             fed.add(node)
-    samples = len(output.meta["val"])
     size = {node: 0 if _is_flat(node) else _bytes(node.meta.get("val")) for node in nodes}
     return Program(
         constants=constants,

@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from uninas.proxies.guard import failure
 from uninas.proxies.types import Inputs, ProxyError
 
 aten = torch.ops.aten
@@ -64,9 +65,8 @@ def run(module: Callable[..., Any], inputs: Inputs, *watching: TorchDispatchMode
             for mode in watching:
                 stack.enter_context(mode)
             output = module(*given)
-    except Exception as error:
-        shapes = ", ".join(str(tuple(part.shape)) for part in inputs)
-        raise ProxyError(f"the module fails on inputs of shape {shapes}: {error}") from error
+    except Exception as error:  # the code of others: anything may come
+        raise failure(inputs, error) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
     if not isinstance(output, Tensor) or not output.ndim or len(output) != len(inputs[0]):

@@ -45,6 +45,8 @@ def logits_of(module: nn.Module, inputs: Inputs) -> Tensor:
     logits = run(module, inputs)
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ProxyError(f"expected logits (N, K) of at least 2 classes, but got shape {tuple(logits.shape)}")
+    if not logits.is_floating_point():
+        raise ProxyError(f"expected logits of real numbers, but got {logits.dtype}")
     if not logits.isfinite().all():
         raise ProxyError("the module's logits are not finite", "check its initialisation and the batch")
     return logits
