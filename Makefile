@@ -2,7 +2,9 @@
 # nothing is installed twice unless pyproject.toml changes.
 
 PYTHON    ?=
-VENV      := .venv
+# Another torch (make test TORCH=2.13.0; TORCH=nightly) has an environment of its own, so that none is rebuilt.
+TORCH     ?=
+VENV      := .venv$(if $(TORCH),-torch-$(TORCH))
 BIN       := $(VENV)/bin
 WORKERS   ?= 2
 DEMO_DIR  ?= runs/demo
@@ -50,8 +52,8 @@ docs: $(VENV)/.docs ## build docs/_build/index.html
 gallery: $(VENV)/.core ## draw docs/gallery.md and its pictures anew
 	$(BIN)/python docs/gallery.py
 
-clean: ## remove .venv, caches, built docs and runs/demo; other runs stay
-	rm -rf $(VENV) dist docs/_build runs/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove environments, caches, built docs and runs/demo; other runs stay
+	rm -rf .venv .venv-torch-* dist docs/_build runs/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find uninas tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # -- the virtual environment ---------------------------------------------------------------------------------
@@ -76,8 +78,12 @@ $(VENV)/.core: pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m pip install --disable-pip-version-check -e .
 	@touch $@
 
+# Beyond the bounds of pyproject.toml pip warns, and installs all the same; torchvision follows torch.
+OTHER_TORCH = $(if $(filter nightly,$(TORCH)),--pre torch torchvision,"torch==$(TORCH)" torchvision)
+
 # Each extra holds the core too, so `make demo` after `make test` installs nothing.
 $(VENV)/.test $(VENV)/.browser $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(BIN)/pip
 	@echo "Installing into $(VENV) with what \`make $*\` needs; torch is large, so the first time takes some minutes"
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[$*]"
+	$(if $(TORCH),$(BIN)/python -m pip install --disable-pip-version-check --upgrade $(OTHER_TORCH))
 	@touch $@ $(VENV)/.core

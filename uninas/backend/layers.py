@@ -46,7 +46,6 @@ from torch.nn import (
 )
 from torch.nn import functional as F
 from torch.nn.functional import pad
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from uninas.errors import did_you_mean, error, shown
 from uninas.initial import NAMES, Fans, fill
@@ -425,7 +424,7 @@ def initialise(module: Module, scheme: str, generator: Generator) -> None:
             _draw(layer, scheme, generator)
         elif isinstance(layer, Learned):
             layer.reset(generator)
-        elif isinstance(layer, _BatchNorm | nn.GroupNorm | nn.LayerNorm):
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
             layer.reset_parameters()
 
 
@@ -497,7 +496,7 @@ class StackedLinear(nn.Linear):
         return (out if bias is None else out + bias).flatten(0, 1)
 
 
-class StackedBatchNorm(_BatchNorm):
+class StackedBatchNorm(nn.BatchNorm2d):
     """n batch norms as one over n times the channels."""
 
     parts: int

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from uninas.errors import UninasError, error, out_of_memory, shown
-from uninas.proxies.engine.torch_private import GPU_PRECISIONS, PRECISIONS
+from uninas.proxies.engine.torch_private import GPU_PRECISIONS, PRECISIONS, inner_module
 from uninas.proxies.types import Inputs, ProxyError
 
 logger = logging.getLogger(__name__)
@@ -34,8 +34,7 @@ def _ordinary() -> Iterator[None]:
 
 def _plain_module(module: nn.Module) -> nn.Module:
     """The module, or the one inside a compiled or distributed one. ProxyError for what cannot be looked into."""
-    if type(module).__name__ == "OptimizedModule":  # what torch.compile returns: its code does not see observers
-        module = module._orig_mod  # type: ignore[assignment]
+    module = inner_module(module)  # the code that torch.compile makes does not see observers
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         module = module.module
     if not isinstance(module, nn.Module):

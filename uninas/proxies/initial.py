@@ -13,13 +13,12 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 
 from uninas.errors import did_you_mean, error, shown
 from uninas.initial import NAMES, OWN, Fans, fill
 from uninas.initial import scheme as named_scheme
+from uninas.proxies.engine.torch_private import ConvolutionBase, NormBase
 
 
 @torch.no_grad()
@@ -41,15 +40,15 @@ def initialise(module: nn.Module, scheme: str, generator: torch.Generator) -> No
         hint = did_you_mean(scheme, names) or f"there are {', '.join(names)}"
         raise error("UNI010", f"there is no scheme of initial weights {shown(scheme)}", None, hint)
     for layer in module.modules():
-        if isinstance(layer, _ConvNd | nn.Linear):
+        if isinstance(layer, ConvolutionBase | nn.Linear):
             _fill(layer, "weight", layer.bias, _fans(layer), scheme, generator)
         elif isinstance(layer, nn.MultiheadAttention):
             _attention(layer, scheme, generator)
-        elif isinstance(layer, _NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm):
+        elif isinstance(layer, NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm):
             _neutral(layer)
 
 
-def _fans(layer: _ConvNd | nn.Linear) -> Fans:
+def _fans(layer: ConvolutionBase | nn.Linear) -> Fans:
     if isinstance(layer, nn.Linear):
         return Fans(layer.in_features, layer.out_features)
     positions = math.prod(layer.kernel_size)
@@ -71,7 +70,7 @@ def _fill(
     layer: nn.Module, name: str, bias: Tensor | None, fans: Fans, scheme: str, generator: torch.Generator
 ) -> None:
     known = named_scheme(scheme)
-    variance = (known.convolution if isinstance(layer, _ConvNd) else known.linear)(fans)
+    variance = (known.convolution if isinstance(layer, ConvolutionBase) else known.linear)(fans)
     assign(layer, name, _drawn(getattr(layer, name), variance, known.uniform, generator))
     if bias is not None:
         if known.biases:
@@ -100,7 +99,7 @@ def _drawn(like: Tensor, variance: float, uniform: bool, generator: torch.Genera
 
 
 def _neutral(norm: nn.Module) -> None:
-    if isinstance(norm, _NormBase):
+    if isinstance(norm, NormBase):
         norm.reset_running_stats()
     for name, value in (("weight", 1.0), ("bias", 0.0)):
         tensor = getattr(norm, name, None)

@@ -25,11 +25,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_leaves
 
 from uninas.proxies.base import proxy
 from uninas.proxies.engine.convolutions import CONVOLUTIONS
 from uninas.proxies.engine.program import Program, differentiable_kernels, lower
+from uninas.proxies.engine.torch_private import adaptive_avg_pool2d, adaptive_avg_pool3d, pytree
 from uninas.proxies.guard import of_structure
 from uninas.proxies.types import Inputs, Measured, ProxyError
 
@@ -38,7 +38,7 @@ aten = torch.ops.aten
 _PRODUCTS = {aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.convolution}
 _POOLINGS = {
     aten.avg_pool2d, aten.avg_pool3d, aten.max_pool2d_with_indices, aten.max_pool3d_with_indices,
-    aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.adaptive_max_pool2d, aten.adaptive_max_pool3d,
+    adaptive_avg_pool2d, adaptive_avg_pool3d, aten.adaptive_max_pool2d, aten.adaptive_max_pool3d,
 }  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def _packet(node: fx.Node) -> Any:
 
 def _is_pooling(node: fx.Node) -> bool:
     """Whether it pools neighbours; not where it leaves a single position."""
-    out = next((leaf for leaf in tree_leaves(node.meta["val"]) if isinstance(leaf, Tensor)), None)
+    out = next((leaf for leaf in pytree.tree_leaves(node.meta["val"]) if isinstance(leaf, Tensor)), None)
     return _packet(node) in _POOLINGS and out is not None and out.shape[2:].numel() > 1
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from uninas.proxies.base import proxy
+from uninas.proxies.engine.torch_private import BatchNormBase
 from uninas.proxies.observe.activations import run
 from uninas.proxies.observe.gradients import added, derivatives, weights_of
 from uninas.proxies.types import Inputs, Measured, ProxyError
@@ -39,7 +39,7 @@ def _flow(module: nn.Module, inputs: Inputs, min_ndim: int, dtype: torch.dtype) 
     _absolute(module, dtype)
     weights = weights_of(module, min_ndim)
     for layer in module.modules():
-        if isinstance(layer, _BatchNorm):
+        if isinstance(layer, BatchNormBase):
             _neutral(layer, weights[0])
     ones = tuple(torch.ones_like(part[:1]).to(dtype) if part.is_floating_point() else part[:1] for part in inputs)
     flows = derivatives(run(module, ones).sum(), weights)
@@ -60,7 +60,7 @@ def _absolute(module: nn.Module, dtype: torch.dtype) -> None:
 
 
 @torch.no_grad()
-def _neutral(norm: _BatchNorm, like: Tensor) -> None:
+def _neutral(norm: BatchNormBase, like: Tensor) -> None:
     """Statistics and scales with which a batch norm in evaluation mode is the identity, also one fused with more."""
     for name, fill in (("running_mean", 0.0), ("running_var", 1 - norm.eps)):
         tracked = norm._buffers[name]

@@ -22,10 +22,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
 
 from uninas.proxies.base import proxy
+from uninas.proxies.engine.torch_private import ConvolutionBase, NormBase
 from uninas.proxies.initial import assign
 from uninas.proxies.observe.activations import LastMap, prepare, run, stored_statistics
 from uninas.proxies.types import Inputs, Measured, ProxyError
@@ -87,10 +86,10 @@ def _perturbed(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
 
 def _gaussian(module: nn.Module, generator: torch.Generator) -> None:
     for layer in module.modules():
-        if isinstance(layer, _ConvNd | nn.Linear):
+        if isinstance(layer, ConvolutionBase | nn.Linear):
             drawn = torch.randn(layer.weight.shape, generator=generator, device=generator.device)
             assign(layer, "weight", drawn)
-        elif isinstance(layer, _NormBase | nn.GroupNorm | nn.LayerNorm):
+        elif isinstance(layer, NormBase | nn.GroupNorm | nn.LayerNorm):
             if layer.weight is not None:
                 nn.init.ones_(layer.weight)
         else:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
+from uninas.proxies.engine import torch_private as private
 from uninas.proxies.engine.convolutions import Convolution, convolved, normed_convolution
 from uninas.proxies.engine.tangents import Call, batch_norm, products, slope, softmax, standardising
 
@@ -33,7 +34,7 @@ def pull(call: Call, slot: int) -> Pull:
     """How rows at `call.out` become rows at the argument in this slot."""
     rule = PULLS.get(call.op)
     if rule is None:
-        rule = _pointwise if torch.Tag.pointwise in getattr(call.op, "tags", ()) else _generic
+        rule = _pointwise if private.is_pointwise(call.op) else _generic
     return rule(call, slot)
 
 
@@ -235,8 +236,8 @@ PULLS: dict[Any, Callable[[Call, int], Pull]] = {
     aten.addmm.default: _addmm,
     aten.convolution.default: _convolution,
     normed_convolution: _convolution,
-    aten._softmax.default: _softmax,
-    aten._safe_softmax.default: _softmax,
+    private.softmax: _softmax,
+    private.safe_softmax: _softmax,
     aten.native_batch_norm.default: _batch_norm,
     aten.native_layer_norm.default: _layer_norm,
     aten.native_group_norm.default: _group_norm,

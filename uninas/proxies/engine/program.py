@@ -19,9 +19,8 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call, functionalize
 from torch.fx.node import map_arg
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils import _pytree as pytree
-from torch.utils.flop_counter import flop_registry
 
+from uninas.proxies.engine import torch_private as private
 from uninas.proxies.engine.convolutions import CONVOLUTIONS, normed_convolution, plain_arguments
 from uninas.proxies.engine.record import Constants, recorded
 from uninas.proxies.engine.tangents import Call
@@ -61,16 +60,11 @@ class Program:
 @contextmanager
 def differentiable_kernels() -> Iterator[None]:
     """Fused attention has no forward derivative: let it fall apart into its elementary operations."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
-            # What torch cannot vectorise is looped over, which is slow but right; jvp scripts helpers of its own.
-            warnings.filterwarnings("ignore", message="There is a performance drop")
-            warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with private.without_attention_fast_path(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        # What torch cannot vectorise is looped over, which is slow but right; jvp scripts helpers of its own.
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")
+        yield
 
 
 def lower(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> Program | None:
@@ -108,7 +102,7 @@ def as_function(module: nn.Module, names: Sequence[str]) -> Callable[..., Any]:
 
 def _is_complex(node: fx.Node) -> bool:
     """Whether complex numbers come out, whose derivatives our rules do not know."""
-    leaves = pytree.tree_leaves(node.meta.get("val"))
+    leaves = private.pytree.tree_leaves(node.meta.get("val"))
     return any(isinstance(leaf, Tensor) and leaf.is_complex() for leaf in leaves)
 
 
@@ -116,8 +110,7 @@ def _writes(node: fx.Node) -> bool:
     """Whether an operation changes one of its arguments."""
     if node.target in _BATCH_NORMS:
         return bool(node.args[3] and node.args[5])  # the running statistics, which its signature keeps to itself
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and schema.is_mutable and node.target not in _COPIES
+    return private.is_mutable(node.target) and node.target not in _COPIES
 
 
 def _simplify(graph: fx.Graph) -> bool:
@@ -149,7 +142,7 @@ def _replace_copy(graph: fx.Graph, node: fx.Node) -> None:
     over, source = node.meta["val"], new.meta["val"]
     with graph.inserting_before(node):
         if source.dtype != over.dtype:
-            new = graph.call_function(aten._to_copy.default, (new,), {"dtype": over.dtype})
+            new = graph.call_function(private.to_copy, (new,), {"dtype": over.dtype})
             new.meta["val"] = source.to(over.dtype)
         if source.shape != over.shape:
             new = graph.call_function(aten.expand.default, (new, list(over.shape)))
@@ -182,8 +175,8 @@ def _fold_norms(graph: fx.Graph) -> None:
 
 
 # What a GPU's own library computes has one output more, for that library.
-_BATCH_NORMS = (aten.native_batch_norm.default, aten.cudnn_batch_norm.default, aten.miopen_batch_norm.default)
-_VIEWS = (aten.view.default, aten._unsafe_view.default)
+_BATCH_NORMS = private.BATCH_NORMS
+_VIEWS = (aten.view.default, private.unsafe_view)
 _COPIES = (aten.clone.default, aten.alias.default, aten.lift_fresh.default, aten.lift_fresh_copy.default,
            aten.as_strided_.default)  # fmt: skip
 
@@ -198,7 +191,7 @@ def _program(graph: fx.Graph, constants: Constants, inputs: int) -> Program:
     samples = len(placeholders[-inputs].meta["val"])
     check_logits(output.meta["val"], samples)
 
-    leaves = {node: tuple(pytree.tree_leaves((node.args, node.kwargs))) for node in steps}
+    leaves = {node: tuple(private.pytree.tree_leaves((node.args, node.kwargs))) for node in steps}
     last_use = {leaf: i for i, node in enumerate(steps) for leaf in leaves[node] if isinstance(leaf, fx.Node)}
     last_use.pop(output, None)
     dying: list[list[fx.Node]] = [[] for _ in steps]
@@ -217,7 +210,7 @@ def _program(graph: fx.Graph, constants: Constants, inputs: int) -> Program:
         leaves=leaves,
         dying=tuple(map(tuple, dying)),
         size=size,
-        activations=sum({s._cdata: s.nbytes() for node in steps for s in _storages(node.meta.get("val"))}.values()),
+        activations=_stored(steps),
         work=tuple(map(_work, steps)),
         widest=max((size[node] for node in fed), default=0),
         by_sample=frozenset(node for node in steps if node in fed and entries(node, samples)),
@@ -251,19 +244,25 @@ def _work(node: fx.Node) -> float:
     packet, args = getattr(node.target, "overloadpacket", None), node.args
     if node.target in CONVOLUTIONS:
         packet, args = aten.convolution, plain_arguments(node.target, args)
-    if packet in flop_registry:
+    if packet in private.flop_registry:
         values, named = map_arg((args, node.kwargs), lambda leaf: leaf.meta["val"])
-        flops = flop_registry[packet](*values, **named, out_val=node.meta["val"])
+        flops = private.flop_registry[packet](*values, **named, out_val=node.meta["val"])
     return float(flops + _FLOPS_PER_NUMBER * _bytes(node.meta.get("val")) // 4)
 
 
 def _bytes(value: Any) -> int:
-    tensors = (leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor))
+    tensors = (leaf for leaf in private.pytree.tree_leaves(value) if isinstance(leaf, Tensor))
     return sum(t.numel() * t.element_size() for t in tensors if t.is_floating_point())
 
 
+def _stored(steps: Sequence[fx.Node]) -> int:
+    """Bytes of all results together, each storage counted once."""
+    storages = (storage for node in steps for storage in _storages(node.meta.get("val")))
+    return sum({private.storage_key(storage): storage.nbytes() for storage in storages}.values())
+
+
 def _storages(value: Any) -> list[torch.UntypedStorage]:
-    return [leaf.untyped_storage() for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+    return [leaf.untyped_storage() for leaf in private.pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 def entries(node: fx.Node, samples: int) -> int:

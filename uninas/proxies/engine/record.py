@@ -15,12 +15,21 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
-from torch._guards import detect_fake_mode
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.node import map_aggregate
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+
+from uninas.proxies.engine.torch_private import (
+    DEVICE_OF,
+    FakeTensor,
+    FakeTensorMode,
+    TorchDispatchMode,
+    detect_fake_mode,
+    flop_registry,
+    makes_one_new_tensor,
+    onednn,
+    pytree,
+    weight_norm_interface,
+    without_dispatch,
+)
 
 aten = torch.ops.aten
 
@@ -71,12 +80,8 @@ def elementary_recurrence(wanted: bool = True) -> Iterator[None]:
 
     Those are of oneDNN, which inside is not used for convolutions either.
     """
-    fused = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(fused and not wanted)
-    try:
+    with onednn(allowed=not wanted):
         yield
-    finally:
-        torch._C._set_mkldnn_enabled(fused)
 
 
 def _emptied(tensor: Tensor, mode: FakeTensorMode) -> Tensor:
@@ -96,7 +101,7 @@ class _Form(NamedTuple):
 
     def made(self, mode: FakeTensorMode) -> FakeTensor:
         """Such a tensor."""
-        with torch._C._DisableTorchDispatch():
+        with without_dispatch():
             shell = torch.empty_strided(self.size, self.stride, dtype=self.dtype, device="meta")
             return FakeTensor(mode, shell, self.device)
 
@@ -128,10 +133,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Called for every operation, by torch."""
-        if op is torch.ops.prim.device.default:  # a quarter to a half of all calls: torch itself asks
+        if op is DEVICE_OF:
             return args[0].fake_device
         kwargs = kwargs or {}
-        if op is aten._weight_norm_interface.default:
+        if op is weight_norm_interface:
             with self:
                 return _weight_norm(*args)
         out = _shaped(op, args, kwargs)
@@ -200,15 +205,7 @@ _FORMS: dict[Any, _Form] = {}
 _MOST_FORMS = 10_000
 
 
-@cache
-def _makes_one_tensor(op: Any) -> bool:
-    """Whether what comes out is one new tensor, that looks at shapes alone, and nothing else happens."""
-    schema = op._schema
-    new = not any(part.alias_info for part in (*schema.arguments, *schema.returns))
-    return new and [str(part.type) for part in schema.returns] == ["Tensor"] and not _LOOKING & {*op.tags}
-
-
-_LOOKING = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
+_makes_one_tensor = cache(makes_one_new_tensor)
 
 
 def _key(value: Any, fakes: list[FakeTensor]) -> Any:

@@ -22,9 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import jvp, vmap
-from torch.utils import _pytree as pytree
 
 from uninas.fact import fact
+from uninas.proxies.engine import torch_private as private
+from uninas.proxies.engine.torch_private import pytree
 
 aten = torch.ops.aten
 
@@ -101,8 +102,8 @@ def push(call: Call, tangents: Mapping[int, Tangent]) -> Tangent | None:
     """The tangents of `call.out`, given those of the arguments by slot; None where it has no derivative."""
     rule = RULES.get(call.op)
     if rule is None:
-        rule = _VIEW if getattr(call.op, "is_view", False) else _GENERIC
-        if torch.Tag.pointwise in getattr(call.op, "tags", ()):
+        rule = _VIEW if private.is_view(call.op) else _GENERIC
+        if private.is_pointwise(call.op):
             rule = _POINTWISE
     return rule(call, tangents)
 
@@ -328,7 +329,7 @@ def softmax(call: Call, slot: int, stack: Tensor) -> Tensor:
         return weighted.addcmul_(s, weighted.sum(dim if dim < 0 else dim + 1, keepdim=True), value=-1)
     out = torch.empty_like(stack, memory_format=torch.contiguous_format)
     for row, tangent in zip(out, stack, strict=True):
-        aten._softmax_backward_data.out(tangent, s, dim, s.dtype, grad_input=row)
+        private.softmax_backward(tangent, s, dim, s.dtype, grad_input=row)
     return out
 
 
@@ -455,8 +456,8 @@ RULES: dict[Any, Rule] = {
     aten.add.Tensor: each(add),
     aten.sub.Tensor: each(subtract),
     aten.mul.Tensor: each(multiply),
-    aten._softmax.default: each(softmax),
-    aten._safe_softmax.default: each(softmax),
+    private.softmax: each(softmax),
+    private.safe_softmax: each(softmax),
     aten.max_pool2d_with_indices.default: each(max_pool),
     aten.constant_pad_nd.default: each(pad),
     aten.reshape.default: each(reshape),
@@ -467,14 +468,17 @@ RULES: dict[Any, Rule] = {
             aten.mean.default,
             aten.mean.dim,
             aten.avg_pool2d.default,
-            aten._adaptive_avg_pool2d.default,
+            private.adaptive_avg_pool2d.default,
             aten.upsample_nearest2d.default,
-            aten.upsample_nearest2d.vec,
             aten.upsample_bilinear2d.default,
-            aten.upsample_bilinear2d.vec,
             aten.index.Tensor,
             aten.index_select.default,
-            aten._to_copy.default,
+            private.to_copy,
+            aten.roll.default,
+            aten.tril.default,
+            aten.triu.default,
+            aten.pixel_shuffle.default,
+            aten.pixel_unshuffle.default,
         ),
         each(linear),
     ),

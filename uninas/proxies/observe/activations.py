@@ -14,10 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from uninas.proxies.engine.torch_private import (
+    BatchNormBase,
+    TorchDispatchMode,
+    prelu_kernel,
+    pytree,
+    without_attention_fast_path,
+)
 from uninas.proxies.guard import failure
 from uninas.proxies.types import Inputs, ProxyError
 
@@ -25,7 +29,7 @@ aten = torch.ops.aten
 
 SWITCHES = frozenset(
     {
-        *(aten.relu, aten.relu_, aten.leaky_relu, aten.leaky_relu_, aten._prelu_kernel, aten.rrelu_with_noise),
+        *(aten.relu, aten.relu_, aten.leaky_relu, aten.leaky_relu_, prelu_kernel, aten.rrelu_with_noise),
         *(aten.hardtanh, aten.hardtanh_, aten.elu, aten.elu_, aten.celu, aten.celu_, aten.selu, aten.selu_),
         *(aten.gelu, aten.gelu_, aten.silu, aten.silu_, aten.mish, aten.mish_, aten.hardswish, aten.hardswish_),
     }
@@ -42,7 +46,7 @@ def prepare(module: nn.Module, inputs: Inputs) -> Inputs:
     """
     module.eval()
     for layer in module.modules():
-        if isinstance(layer, _BatchNorm):
+        if isinstance(layer, BatchNormBase):
             layer.train()
     if not any(part.ndim == 4 and part.device.type == "cpu" for part in inputs):
         return inputs
@@ -58,17 +62,14 @@ def prepare(module: nn.Module, inputs: Inputs) -> Inputs:
 def run(module: Callable[..., Any], inputs: Inputs, *watching: TorchDispatchMode) -> Tensor:
     """The output of `module(*inputs)` under the given observers. ProxyError if it fails or is no tensor (N, ...)."""
     given = tuple(part.clone() for part in inputs)  # which the module may write into
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it hides the activation of a whole transformer layer
     try:
         with ExitStack() as stack:
+            stack.enter_context(without_attention_fast_path())  # which hides the activation of a whole layer
             for mode in watching:
                 stack.enter_context(mode)
             output = module(*given)
     except Exception as error:  # the code of others: anything may come
         raise failure(inputs, error) from error
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
     if not isinstance(output, Tensor) or not output.ndim or len(output) != len(inputs[0]):
         found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
         raise ProxyError(f"expected a module whose output is one tensor with a row for each sample, but got {found}")
@@ -175,7 +176,7 @@ def stored_statistics(module: nn.Module) -> Iterator[list[Tensor]]:
         layer.running_var, layer.running_mean = _var_mean(args[0].detach())
         variances.append(layer.running_var)
 
-    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    layers = [layer for layer in module.modules() if isinstance(layer, BatchNormBase)]
     handles = [layer.register_forward_pre_hook(store) for layer in layers]
     try:
         yield variances

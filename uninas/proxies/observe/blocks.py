@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
+from uninas.proxies.engine.torch_private import pytree
 from uninas.proxies.observe.activations import is_map, run
 from uninas.proxies.observe.channels import ChannelAxes, tag
 from uninas.proxies.types import Inputs, ProxyError

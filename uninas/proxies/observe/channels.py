@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
+from uninas.proxies.engine.torch_private import pytree
 from uninas.proxies.types import ProxyError
 
 _TAG = "_uninas_channels"
