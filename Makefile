@@ -2,7 +2,7 @@
 # nothing is installed twice unless pyproject.toml changes.
 
 PYTHON    ?=
-# Another torch (make test TORCH=2.13.0; TORCH=nightly) has an environment of its own, so that none is rebuilt.
+# Another torch (make test TORCH=2.13.0) has an environment of its own, so that none is rebuilt.
 TORCH     ?=
 VENV      := .venv$(if $(TORCH),-torch-$(TORCH))
 BIN       := $(VENV)/bin
@@ -79,7 +79,7 @@ $(VENV)/.core: pyproject.toml | $(BIN)/pip
 	@touch $@
 
 # Beyond the bounds of pyproject.toml pip warns, and installs all the same; torchvision follows torch.
-OTHER_TORCH = $(if $(filter nightly,$(TORCH)),--pre torch torchvision,"torch==$(TORCH)" torchvision)
+OTHER_TORCH = "torch==$(TORCH)" torchvision
 
 # Each extra holds the core too, so `make demo` after `make test` installs nothing.
 $(VENV)/.test $(VENV)/.browser $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(BIN)/pip

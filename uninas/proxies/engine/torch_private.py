@@ -36,8 +36,8 @@ __all__ = [
     "BATCH_NORMS", "DEVICE_OF", "GPU_PRECISIONS", "LOOKS_AT_VALUES", "PRECISIONS", "BatchNormBase", "ConvolutionBase",
     "FakeTensor", "FakeTensorMode", "NormBase", "TorchDispatchMode", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
     "detect_fake_mode", "flop_registry", "inner_module", "is_mutable", "is_pointwise", "is_view",
-    "makes_one_new_tensor", "onednn", "prelu_kernel", "pytree", "safe_softmax", "softmax", "softmax_backward", "storage_key", "to_copy",
-    "unsafe_view", "weight_norm_interface", "without_attention_fast_path", "without_dispatch",
+    "makes_one_new_tensor", "onednn", "prelu_kernel", "pytree", "safe_softmax", "softmax", "softmax_backward",
+    "storage_key", "to_copy", "unsafe_view", "weight_norm_interface", "without_attention_fast_path", "without_dispatch",
 ]  # fmt: skip
 
 _backends: Any = torch.backends
