@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
 from uninas.graph.builder import node_names, snake_case
 from uninas.graph.network import HEAD, STEM, stage_number
+from uninas.language.formatter import FAR, INDENT
 from uninas.ops.op import REGISTRY, Attr, Op, Shape, show_shape, show_value
 
 WIDTH = 100  # where a pipeline is broken into lines
@@ -142,7 +143,7 @@ class _Printer:
                 lines.append(self.stage(node.op.graph))
             else:
                 word = node.name if node.name in (STEM, HEAD) else f"section {node.name}"
-                lines.append(f"{word:<5} {self.section(node.op.graph, node.name)}")
+                lines.append(f"{word} {self.section(node.op.graph, node.name)}")
         return f"network {_identifier(title)} {{\n" + _indented(lines) + "\n}\n"
 
     def section(self, graph: Graph, title: str) -> str:
@@ -310,16 +311,19 @@ def _labelled(step: str, label: str | None) -> str:
 
 
 def _pipeline(name: str, parts: Sequence[str]) -> str:
-    """One statement; broken before arrows when it would be too long for a line."""
+    """One statement; broken before arrows when it would be too long for a line, in the layout of `formatter`."""
     line = f"{name} = " + " -> ".join(parts)
     if len(line) <= WIDTH or "\n" in line:
         return line
     lines, current = [], f"{name} = {parts[0]}"
-    for part in parts[1:]:
+    column = len(current) + 1 if len(current) + 1 <= FAR else INDENT  # where arrows stand that begin a line
+    for number, part in enumerate(parts[1:]):
         if len(current) + len(part) + 4 > WIDTH:
+            column = column if number else INDENT  # under the first one, if that is in its place
             lines.append(current)
-            current = "   "
-        current += f" -> {part}"
+            current = " " * column + f"-> {part}"
+        else:
+            current += f" -> {part}"
     return "\n".join([*lines, current])
 
 
