@@ -1,13 +1,18 @@
 """`fmt`: one layout, which is a fixed point, keeps every comment and never changes what a text means."""
 
+import random
 from collections import Counter
 
 import pytest
 from helpers.texts import texts
 from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+import uninas
 from uninas.errors import Source, UninasError
+from uninas.language.elaborate import space
 from uninas.language.formatter import format_text
+from uninas.language.library import find
 from uninas.language.parser import parse
 from uninas.language.resources import library_root
 
@@ -175,3 +180,43 @@ def test_a_text_that_does_not_parse_is_refused_with_its_place():
     with pytest.raises(UninasError) as caught:
         format_text("block A { out = in -> }", "a.uni")
     assert str(caught.value).startswith("a.uni:1:23: error[UNI002]: expected")
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+@pytest.mark.parametrize("name", uninas.list_models())
+def test_printed_texts_are_laid_out_already(name, explicit):
+    text = uninas.dumps(uninas.load(name), explicit=explicit)
+    assert format_text(text) == text
+    assert format_text(f"# a remark\n{text}") == f"# a remark\n{text}"
+
+
+@pytest.mark.parametrize("name", ["UniNAS", "UniDAG", "NASBench201", "MobileNetV2"])
+def test_printed_members_of_spaces_are_laid_out_already(name):
+    try:
+        found = space(*find(name))
+    except UninasError:
+        pytest.skip(f"there is no space {name}")
+    rng = random.Random(0)
+    graphs = [found.start()] if found.start else []
+    if found.build:
+        graphs += [found.build(lambda choice: rng.randrange(len(choice.options))) for _ in range(5)]
+    for graph in graphs:
+        for explicit in (False, True):
+            text = uninas.dumps(graph, explicit=explicit)
+            assert format_text(text) == text
+
+
+@given(
+    st.integers(1, 9),
+    st.lists(
+        st.sampled_from(["conv(C, 3)", "batch_norm", "relu", "conv(C * 2, 1, bias=false)"]), min_size=1, max_size=14
+    ),
+)
+@settings(max_examples=60, deadline=None)
+def test_printed_blocks_of_any_length_are_laid_out_already(length, steps):
+    """Names and chains that are broken at every place."""
+    name = "w" * length * 3
+    text = f"block B {{ input 16 x 8 x 8  {name} = in -> {' -> '.join(steps)}  out = ({name}, in) -> concat }}"
+    for explicit in (False, True):
+        printed = uninas.dumps(uninas.load(text), explicit=explicit)
+        assert format_text(printed) == printed

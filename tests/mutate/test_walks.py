@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import uninas
 from uninas.language.elaborate import build, space
+from uninas.language.formatter import format_text
 from uninas.language.library import find, load_text
 from uninas.language.printer import dumps
 from uninas.mutate import MoveWalk, read_edit, record, walk_of
@@ -46,8 +47,9 @@ def walked(walk: MoveWalk, seed: int, steps: int, kinds: Counter | None = None):
 def read_back(graph):
     """Text keeps the architecture, with its costs, however it is written."""
     for explicit in (False, True):
-        again = build(load_text(dumps(graph, explicit=explicit)), graph.name)
-        assert again == graph
+        text = dumps(graph, explicit=explicit)
+        again = build(load_text(text), graph.name)
+        assert again == graph and format_text(text) == text
         for measure in ("key", "cost", "operations", "activations", "peak", "depth"):
             assert getattr(again, measure) == getattr(graph, measure)
 
