@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uninas.errors import UninasError
+from uninas.errors import UninasError, missing
 from uninas.graph import Block, Each, Graph, Node, Wire
 from uninas.language.elaborate import sized
 from uninas.language.elaborate import space as read_space
@@ -163,7 +163,10 @@ def __getattr__(name: str) -> Any:
     if name not in _LATE:
         raise AttributeError(f"module 'uninas' has no attribute {name!r}")
     module, _, inside = _LATE[name].partition(":")
-    found = import_module(module)
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as problem:
+        raise missing(problem) or problem from None
     return getattr(found, inside) if inside else found
 
 

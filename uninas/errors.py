@@ -177,6 +177,23 @@ def error(code: str, message: str, span: Span | None = None, *notes: str) -> Uni
     return UninasError(Diagnostic(code, message, span, tuple(note for note in notes if note)))
 
 
+PACKAGES = {
+    "PIL": "pillow", "click": "click", "lightning": "lightning", "matplotlib": "matplotlib", "numpy": "numpy",
+    "onnx": "onnx onnxscript", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript", "pygraphviz": "pygraphviz",
+    "ray": "ray", "rich": "rich", "scipy": "scipy", "tensorboard": "tensorboard", "timm": "timm", "torch": "torch",
+    "torchvision": "torchvision", "wandb": "wandb", "yaml": "pyyaml",
+}  # fmt: skip
+"""What to install for a module that cannot be imported."""
+
+
+def missing(problem: ModuleNotFoundError) -> UninasError | None:
+    """The error for a package that is not installed; None where the module is none of those that we may need."""
+    package = (problem.name or "").partition(".")[0]
+    if package not in PACKAGES:
+        return None
+    return error("UNI060", f"this needs {package}, which is not installed", None, f"pip install {PACKAGES[package]}")
+
+
 def out_of_memory(problem: BaseException) -> bool:
     """Whether Python, or torch on whatever device, failed for want of memory.
 

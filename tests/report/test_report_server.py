@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import struct
 import threading
 from contextlib import contextmanager
 
@@ -152,3 +153,42 @@ def test_the_commands_say_what_they_do_and_what_is_wrong(run, tmp_path):
     for command in (report, view):
         failed = CliRunner().invoke(command, [str(tmp_path / "nothing")])
         assert isinstance(failed.exception, UninasError) and failed.exception.code == "UNI070"
+
+
+def test_a_client_that_leaves_is_no_mistake(server, capfd):
+    for question in (
+        b"",
+        b"GET",
+        b"GET / HTTP/1.1\r\n",
+        f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode(),
+    ):
+        for _ in range(3):
+            client = socket.create_connection(("127.0.0.1", server.server_port))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by a reset
+            client.sendall(question)
+            client.close()
+    assert ask(server, "/")[0] == 200
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_many_diagrams_at_once_are_all_drawn(server):
+    """Sixteen threads need facts of the same graphs in different orders."""
+    numbers = json.loads(ask(server, "/run.json")[2])["columns"]["number"][:4]
+    asked = [(number, level) for number in numbers for level in ("network", "block")] * 4
+    found = []
+
+    def draw(number: int, level: str) -> None:
+        found.append(ask(server, f"/diagram?number={number}&level={level}")[0])
+
+    threads = [threading.Thread(target=draw, args=one, daemon=True) for one in asked]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert len(found) == len(asked) and set(found) <= {200, 404}
+
+
+@pytest.mark.parametrize(("host", "exposed"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])  # noqa: S104
+def test_a_host_that_others_can_reach_is_told(run, host, exposed):
+    with Server(run, host) as server:
+        assert server.exposed is exposed

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uninas.cli.options import input_option, json_option, options_of_proxies, output_option, plugin_option
-from uninas.errors import UninasError, error
+from uninas.errors import UninasError, error, missing, shown
 from uninas.runs.process import keep_memory
 from uninas.version import __version__
 
@@ -68,9 +68,20 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except UninasError as problem:
             click.echo(problem, err=True)
+        except ModuleNotFoundError as problem:
+            found = missing(problem)
+            if found is None:
+                raise
+            click.echo(found, err=True)
+        except UnicodeError as problem:  # bytes in an argument that are no text
+            click.echo(error("UNI060", f"an argument is no text: {problem}"), err=True)
         except OSError as problem:
             if problem.errno == errno.EPIPE:  # whoever read has gone; click ends quietly then
                 raise
+            if problem.filename is not None:  # a name that is too long, a folder that may not be written
+                place = shown(problem.filename, 100)
+                click.echo(error("UNI001", f"cannot use {place}: {problem.strerror or problem}"), err=True)
+                return ctx.exit(1)
             click.echo(error("UNI100", f"cannot write: {problem}", None, "is the disk of the output full?"), err=True)
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # so that the rest is not tried again at the end
         return ctx.exit(1)

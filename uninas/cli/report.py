@@ -37,6 +37,8 @@ def view(run: Path, host: str, port: int, opened: bool) -> None:
 
     with Server(run, host, port) as server:
         click.echo(f"the run {run} is at {server.address} (Ctrl-C to end)")
+        if server.exposed:
+            click.echo(f"warning: whoever can reach this computer sees the run, as it is served at {host}", err=True)
         if opened:
             click.launch(server.address)
         try:

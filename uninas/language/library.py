@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from uninas.errors import Diagnostic, Source, Span, UninasError, did_you_mean, error, shown
-from uninas.language.parser import MAX_FILE_BYTES, familiar, parse, read_source
+from uninas.language.parser import MAX_FILE_BYTES, MAX_NAME, familiar, parse, read_source
 from uninas.language.resources import library_root
 from uninas.language.tree import Definition, File, Import, Network, Word
 from uninas.plugins import LIBRARIES
@@ -201,7 +201,7 @@ def shipped_file(name: str, span: Span | None = None) -> Path:
     """The file of a shipped network or space. Files are called like what they define, so one look is usually enough."""
     for folder in ("networks", "."):
         path = library_root() / folder / f"{name}.uni"
-        if name.isidentifier() and path.is_file():
+        if name.isidentifier() and len(name) <= MAX_NAME and path.is_file():
             return path
     if name in shipped():
         return shipped()[name]

@@ -134,7 +134,7 @@ def failure(inputs: Inputs, error: Exception) -> Exception:
 def check_logits(out: Tensor, samples: int) -> None:
     """Raise ProxyError unless an output is logits: real numbers (N, K), a row for each sample."""
     if out.ndim != 2 or len(out) != samples or not out.is_floating_point():
-        found = f"{out.dtype} of shape {tuple(out.shape)} for {samples} samples"
+        found = f"shape {tuple(out.shape)} of {out.dtype} for {samples} samples"
         raise ProxyError(f"expected a module whose output is one tensor of logits (N, K), but got {found}")
 
 

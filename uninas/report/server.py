@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import logging
 import re
 import socket
+import sys
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
@@ -37,6 +39,8 @@ HEADERS = {
 
 Answer = tuple[str, str]
 """Media type and body."""
+
+logger = logging.getLogger(__name__)
 
 
 class NotHere(Exception):
@@ -112,6 +116,17 @@ class Server(ThreadingHTTPServer):
         """As the class above does it, but without asking the network for the own name, which may take long."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.host, self.server_address[1]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing of clients that have left, a line of anything else: a browser that closes a page is no mistake."""
+        problem = sys.exception()
+        if not isinstance(problem, ConnectionError | TimeoutError):
+            logger.error("a question from %s failed", client_address[0], exc_info=problem)
+
+    @property
+    def exposed(self) -> bool:
+        """Whether other computers can reach the server."""
+        return self.host != "localhost" and not (_is_address(self.host) and ipaddress.ip_address(self.host).is_loopback)
 
     @property
     def address(self) -> str:

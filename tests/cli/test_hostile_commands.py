@@ -1,0 +1,153 @@
+"""Every option and argument of every command with values that nobody means: a message, never a traceback."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from uninas.cli.main import cli
+
+TINY = """
+block B { out = in -> conv(C, 3) -> relu }
+network tiny { input 3 x 8 x 8  stem conv(4, 3)  stage 4 { B }  head global_avg_pool -> linear(3) }
+space open { input 3 x 8 x 8  stem conv(4, 3)  stage 4..8 step 4 { B }  head global_avg_pool -> linear(3) }
+space moving { start tiny  moves replace 1.0 {relu, gelu} }
+"""
+VALUES = (
+    "", " ", "-1", "0", "nan", "inf", "1e300", "9" * 30, "x", "x=y", "=", ":", "{", "\N{RIGHT-TO-LEFT OVERRIDE}",
+    "\x1b[2J", "a" * 300, "/dev/null", "/dev/zero", ".", "no/such/place", "tiny", "[]", "null", "\udcff", "%s", "-",
+)  # fmt: skip
+
+
+def commands():
+    """Every command with arguments that it accepts, `{net}` and the like standing for files; None: needs a run."""
+    return {
+        "blocks": [], "check": ["{net}"], "compare": ["{none}", "{none}"], "diff": ["{net}:tiny", "{net}:tiny"],
+        "export": ["{net}:tiny", "--to", "py"], "fmt": ["--check", "{net}"], "import": ["{json}"],
+        "mutate": ["{net}:tiny"], "ops": [], "plugins": [], "print": ["{net}:tiny"], "proxies": [],
+        "rank": ["{net}:open", "--table", "{csv}", "-o", "{out}"], "render": ["{net}:tiny", "-o", "{svg}"],
+        "report": ["{none}"], "resume": ["{none}"], "sample": ["{net}:open", "--count", "1"],
+        "score": ["{net}:tiny", "--proxy", "params", "--batch-size", "1"],
+        "search": ["{net}:moving", "-o", "{out}", "--iterations", "1", "--proxy", "params"],
+        "status": ["{none}"], "summary": ["{net}:tiny"], "top": ["{none}"], "train": ["{net}:tiny", "--data", "{none}"],
+        "view": ["{none}"],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def places(tmp_path):
+    files = {name: tmp_path / f"x.{name}" for name in ("net", "json", "csv", "svg", "none", "out")}
+    files["net"] = tmp_path / "x.uni"
+    files["net"].write_text(TINY)
+    files["json"].write_text("{}")
+    files["csv"].write_text("name,accuracy\n")
+    return {name: str(path) for name, path in files.items()}
+
+
+def run(arguments: list[str]) -> None:
+    """Run a command in this process; nothing but a message and an exit status may come out."""
+    result = CliRunner().invoke(cli, arguments)
+    told = isinstance(result.exception, SystemExit | None)
+    assert told and "Traceback" not in result.output, (arguments, repr(result.exception), result.output[-500:])
+
+
+def test_every_command_is_walked():
+    context = click.Context(cli)
+    assert set(cli.list_commands(context)) <= commands().keys()
+
+
+WRITES = {"output", "o"}
+
+
+@pytest.mark.parametrize("name", sorted(set(cli.list_commands(click.Context(cli))) - {"search", "train", "rank"}))
+def test_hostile_values_of_every_option_end_in_a_message(name, places, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UNINAS_PLUGINS", "")  # which --plugin sets, for workers
+    command = cli.get_command(click.Context(cli), name)
+    usual = [part.format(**places) for part in commands()[name]]
+    for parameter in command.params:
+        if parameter.name == "help":
+            continue
+        for value in VALUES:
+            if isinstance(parameter, click.Option):
+                flags = [parameter.opts[-1]] if parameter.is_flag else [parameter.opts[-1], value]
+                arguments = [name, *usual, *flags]
+            else:
+                place = next((n for n, part in enumerate(usual) if not part.startswith("-")), None)
+                rest = [part for n, part in enumerate(usual) if n != place]
+                arguments = [name, *rest, "--", value]
+            run(arguments)
+
+
+SEARCH = {
+    "--iterations": ("-1", "x", "9" * 30), "--proxy": ("", "x", "params:x"), "--seed": ("x", "9" * 30, "-1"),
+    "--output": ("a" * 300, "/dev/null"), "--batch-size": ("0", "9" * 30), "--strategy": ("x", ""),
+    "--option": ("x", "=", "x=y"), "--input": ("", "/dev/zero", "a" * 300), "--start": ("", "x", "a" * 300),
+    "--config": ("/dev/null", "no/such", "a" * 300, "/"), "--device": ("x", "cuda:99", ""),
+}  # fmt: skip
+
+
+PAIRS = [(option, value) for option, values in SEARCH.items() for value in values]
+
+
+@pytest.mark.parametrize(("option", "value"), PAIRS)
+def test_hostile_values_of_a_search_end_in_a_message(option, value, places, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UNINAS_PLUGINS", "")  # which --plugin sets, for workers
+    command = cli.get_command(click.Context(cli), "search")
+    known = {name for parameter in command.params for name in parameter.opts}
+    if option not in known:
+        pytest.skip(f"search has no {option}")
+    run(["search", *(part.format(**places) for part in commands()["search"]), option, value])
+
+
+def test_a_full_disk_is_a_message(places):
+    for arguments in (["print", "resnet18"], ["export", "resnet18", "--to", "py"], ["summary", "resnet18"]):
+        run([*arguments, "-o", "/dev/full"])
+
+
+# -- without torch ---------------------------------------------------------------------------------------------
+
+BLOCKED = """
+import sys
+for name in ("torch", "torchvision", "PIL", "onnx", "ray", "timm"):
+    sys.modules[name] = None
+sys.argv = ["uninas", *sys.argv[1:]]
+from uninas.cli.main import main
+main()
+"""
+
+
+def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", BLOCKED, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+NEED_TORCH = [
+    "proxies", "proxies snip", "score resnet18", "export resnet18 --to py", "rank UniNAS --table x -o y",
+
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", NEED_TORCH)
+def test_what_needs_torch_says_what_to_install_where_there_is_none(arguments, tmp_path):
+    done = without_torch(*arguments.format(out=tmp_path).split())
+    assert "Traceback" not in done.stderr, done.stderr[-600:]
+    if done.returncode:
+        assert "pip install torch" in done.stderr or "rror" in done.stderr
+    assert done.returncode == 0 or not arguments.startswith(("score", "export")) or "pip install torch" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["print resnet18", "summary resnet18", "blocks", "ops conv", "check {file}"])
+def test_the_rest_needs_no_torch(arguments, places):
+    done = without_torch(*arguments.format(file=places["net"]).split())
+    assert done.returncode == 0, done.stderr[-600:]
+
+
+def test_python_says_what_to_install_where_there_is_no_torch():
+    program = "import sys; sys.modules['torch'] = None; import uninas\ntry: uninas.create_model('resnet18')\n" \
+              "except uninas.UninasError as problem: print(problem)"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert "pip install torch" in done.stdout, done.stderr[-600:]
