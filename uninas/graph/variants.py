@@ -7,12 +7,12 @@ from dataclasses import replace
 from fractions import Fraction
 from math import sqrt
 
-from uninas.errors import error
+from uninas.errors import error, shown
 from uninas.graph.graph import INPUT, Block, Each, Graph, Node, Wire
 from uninas.graph.network import network_of, place
 from uninas.ops.linear import Linear
 from uninas.ops.merge import Add
-from uninas.ops.op import Op, Shape
+from uninas.ops.op import Op, Shape, ShapeError
 from uninas.ops.regulariser import DropPath
 from uninas.ops.shape import Flatten, PixelShuffle, PixelUnshuffle
 
@@ -44,7 +44,10 @@ def with_classes(graph: Graph, classes: int) -> Graph:
     if last and isinstance(last.op, Block):
         op: Op | Block = Block(with_classes(last.op.graph, classes))
     elif last and isinstance(last.op, Linear):
-        op = Flatten() if classes == 0 else replace(last.op, out=classes)
+        try:
+            op = Flatten() if classes == 0 else replace(last.op, out=classes)
+        except ShapeError as problem:
+            raise error("UNI060", f"cannot have {shown(classes)} classes: {problem}") from None
     else:
         raise error("UNI060", "expected a network that ends in a linear layer, to change its number of classes")
     return replace(graph, nodes=(*graph.nodes[:-1], replace(last, op=op)))
