@@ -143,7 +143,8 @@ def test_reduction_survives_tokens():
 
 
 WRONG = [
-    {"num_classes": "7"}, {"num_classes": 7.0}, {"num_classes": True}, {"num_classes": -1}, {"num_classes": 10**30}, {"num_classes": [3]},
+    {"num_classes": 10**30},
+    {"num_classes": "7"}, {"num_classes": 7.0}, {"num_classes": True}, {"num_classes": -1}, {"num_classes": [3]},
     {"img_size": "32"}, {"img_size": 32.0}, {"img_size": (32, 64, 3)}, {"img_size": ()}, {"img_size": 0},
     {"img_size": {}}, {"in_chans": "3"}, {"in_chans": 0}, {"in_chans": 2**40}, {"features_only": 1},
     {"features_only": True, "out_indices": 2}, {"features_only": True, "out_indices": (1.0,)},

@@ -134,7 +134,7 @@ def summary(net: str, depth: int, img_size: int | None, as_json: bool) -> None:
 @click.option("--classes", type=click.IntRange(1), help="Number of classes, instead of the network's.")
 @click.option("--fold", is_flag=True, help="Equal heads as one batch: faster, but fewer weight tensors.")
 @click.option("--device", default="cpu", show_default=True, help="Where to score: cpu, cuda, cuda:1.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of torch.")
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Of torch.")
 @click.option(
     "--init", default="own", show_default=True, help="Initial weights: own (the network's), xavier_normal, ..."
 )

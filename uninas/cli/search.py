@@ -108,7 +108,9 @@ _SETTINGS = _named(
         "--init", default="own", show_default=True, help="Initial weights: own (the networks'), xavier_normal, ..."
     ),
     click.option("--device", default="cpu", show_default=True, help="Where to score: cpu, cuda (all GPUs), cuda:1."),
-    click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of torch, in each worker."),
+    click.option(
+        "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Of torch, in each worker."
+    ),
     click.option(
         "--ahead",
         type=click.IntRange(1),
