@@ -31,7 +31,7 @@ def status(folder: Path, as_json: bool) -> None:
 
 @click.command()
 @_folder
-@click.option("-n", "--count", type=click.IntRange(1), default=10, show_default=True, help="How many.")
+@click.option("-n", "--count", type=click.IntRange(1, 10**9), default=10, show_default=True, help="How many.")
 @click.option("--pareto", is_flag=True, help="Those that no other beats in all objectives, instead.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write them to as .uni files.")
 @_json

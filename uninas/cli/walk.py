@@ -28,7 +28,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 @click.command()
 @click.argument("name", metavar="SPACE")
-@click.option("-n", "number", type=click.IntRange(1), default=1, show_default=True, help="How many members.")
+@click.option("-n", "number", type=click.IntRange(1, 10**9), default=1, show_default=True, help="How many members.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A folder, for the text of each member.")
 @seed_option
 @json_option
@@ -87,7 +87,7 @@ def mutate(net: str | None, name: str, moves: int, even: str, output: Path | Non
 @click.argument("net")
 @click.option("--space", "name", default="UniNAS", show_default=True, help="The space whose moves are listed.")
 @click.option("--at", "place", default="", metavar="PATH", help="Only moves at or inside this place: stages.1.blocks.0")
-@click.option("-n", "number", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
+@click.option("-n", "number", type=click.IntRange(1, 10**9), default=100, show_default=True, help="At most so many.")
 @json_option
 def moves(net: str, name: str, place: str, number: int, as_json: bool) -> None:
     """List the legal moves from NET in a space, each with what it costs; `uninas apply` makes one of them."""
