@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from bench_vkdnw import ours, reverse_mode
 from torch import nn
-from uninas.ranking.pool import done
 
 import uninas
 from uninas import proxies
@@ -36,8 +35,10 @@ from uninas.proxies.initial import initialise
 from uninas.proxies.vkdnw import chosen_weights
 from uninas.ranking.members import dataset
 from uninas.ranking.nasbench201 import official_order, string_of
-from uninas.ranking.scoring import Job, Scorer, died
+from uninas.ranking.scoring import Job, Work, lost
+from uninas.runs.workers import Workers
 from uninas.scores.aggregate import parts_of
+from uninas.scores.objectives import Recipe
 
 ALL_CELLS = 15_625
 HOW: dict[str, dict[str, Any]] = {"float32": {}, "TF32": {"tf32": True}}
@@ -102,15 +103,16 @@ def cells(options: argparse.Namespace) -> None:
     """How many cells a minute, by processes that share the device."""
     every = list(range(ALL_CELLS))
     random.Random(0).shuffle(every)
-    scorer = Scorer("nasbench201", Path(), (dataset(options.dataset),), 64, "kaiming_normal_fan_in",
-                    device=options.device)  # fmt: skip
+    parts = parts_of(options.proxy)
+    recipe = Recipe((parts,), 64, init="kaiming_normal_fan_in", device=options.device)
+    work = Work("nasbench201", Path(), (dataset(options.dataset),), recipe)
     order = official_order()
-    wanted = tuple((0, part) for part in parts_of(options.proxy))
+    wanted = tuple((0, part) for part in parts)
     jobs = [Job(i, string_of(order[i]), options.dataset, wanted) for i in every[: options.limit]]
     failures: Counter[str] = Counter()
     began = ready = ended = time.perf_counter()
     count = counted = 0
-    for outcome in done([scorer] * options.jobs, jobs, died):
+    for outcome in Workers(work, lost, options.jobs).results(jobs):
         count, ended = count + 1, time.perf_counter()
         failures.update(score.failure for score in outcome.scores if score.failure)
         if count == 2 * options.jobs:  # all processes have started by then

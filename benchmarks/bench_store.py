@@ -23,12 +23,11 @@ from uninas.cli.runs import state
 from uninas.language.printer import dumps
 from uninas.search.ask import Search
 from uninas.search.front import front
-from uninas.search.store import _COLUMNS, _INSERT, Candidate, Store, _row
+from uninas.search.store import _INSERT, COLUMNS, Candidate, Store, _row
 from uninas.search.top import merit_rows, top
 
 MODELS = 300  # real ones
 BATCH, SINGLE = 1000, 2000  # candidates written together; candidates written one by one and timed
-COLUMNS = _COLUMNS.split(", ")
 FILES = ("run.sqlite", "run.sqlite-wal")
 
 
@@ -59,7 +58,7 @@ def synthetic(known: list[tuple[Candidate, str]], number: int) -> tuple[Candidat
 def fill(store: Store, known: list[tuple[Candidate, str]], numbers: range) -> None:
     """The same rows as `store.add` would write, faster: texts are packed once for all candidates that have them."""
     rows = [(_row(candidate), store._packed(1, text)) for candidate, text in known]
-    rng, database = random.Random(numbers.start), store._db
+    rng, database = random.Random(numbers.start), store.db
     for first in numbers[::BATCH]:
         batch = range(first, min(first + BATCH, numbers.stop))
         database.execute("BEGIN")

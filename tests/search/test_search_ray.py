@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from uninas.language.printer import dumps
 from uninas.scores.objectives import Recipe
 from uninas.search.executor import Inline
 from uninas.search.run import Run
@@ -83,3 +84,18 @@ def test_mistakes_and_slow_tasks_come_back_as_they_do_from_local_workers(cluster
         assert (result.number, result.reason) == (1, "time")
     finally:
         executor.close()
+
+
+def test_a_score_on_a_cluster_is_the_score_of_this_process(cluster, make):
+    from uninas.runs.scorer import score
+    from uninas.search.ray_executor import RayExecutor
+
+    start = make().start
+    executor = RayExecutor(Recipe((("vkdnw", "jacov"),), batch_size=2), address=cluster.address)
+    try:
+        executor.submit(Task(1, start.name, dumps(start, explicit=True), 7))
+        (result,) = executor.wait()
+    finally:
+        executor.close()
+    assert result.score == score(start, "vkdnw", 7, batch_size=2).value
+    assert result.components["jacov"] == score(start, "jacov", 7, batch_size=2).value
