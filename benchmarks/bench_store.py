@@ -22,8 +22,9 @@ from pathlib import Path
 from uninas.cli.runs import state
 from uninas.language.printer import dumps
 from uninas.search.ask import Search
+from uninas.search.candidate import Candidate
 from uninas.search.front import front
-from uninas.search.store import _INSERT, COLUMNS, Candidate, Store, _row
+from uninas.search.store import _INSERT, COLUMNS, Store, _row
 from uninas.search.top import merit_rows, top
 
 MODELS = 300  # real ones

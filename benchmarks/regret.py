@@ -23,7 +23,8 @@ from matplotlib.figure import Figure
 from uninas.graph import Graph
 from uninas.mutate import ChoiceWalk
 from uninas.ranking import nasbench201
-from uninas.search.ask import Draft, Search
+from uninas.search.ask import Search
+from uninas.search.candidate import Candidate
 from uninas.search.plan import Plan, Settings, make_plan
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "benchmarks"
@@ -88,7 +89,7 @@ def member(answers: tuple[int, ...]) -> Graph:
     return nasbench201.graph_of(answers)
 
 
-def index_of(search: Search, draft: Draft) -> int:
+def index_of(search: Search, draft: Candidate) -> int:
     """The official index of a cell."""
     member = search.plan.walk.member(draft.graph)
     return nasbench201.index_of(search.plan.space.encode(member.answers))

@@ -14,7 +14,8 @@ from html.parser import HTMLParser
 from click.testing import CliRunner
 
 from uninas.cli.search import search
-from uninas.search.store import FILE, Candidate, Store
+from uninas.search.candidate import Candidate
+from uninas.search.store import FILE, Store
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{x}}${y}$$z$$&lt;"
 SPACE = """

@@ -13,10 +13,11 @@ from uninas.cli.rank import rank
 from uninas.errors import UninasError
 from uninas.runs.scorer import Scorer, score
 from uninas.scores.objectives import Recipe
+from uninas.search.candidate import Candidate
 from uninas.search.executor import Execution, make_executor
 from uninas.search.plan import Settings, make_plan
 from uninas.search.run import Run
-from uninas.search.tasks import Task, evaluated, score_functions
+from uninas.search.tasks import evaluated, score_functions
 
 TEXT = """
 network one {
@@ -59,7 +60,7 @@ def score_command(file, seed, init, *more):
 def searched(recipe, graph, seed):
     """What a search stores: the first name is the score, the others are further objectives."""
     (function,), _ = score_functions(recipe)
-    result = evaluated(Task(0, graph.name, "", seed, graph=graph), function, "main")
+    result = evaluated(Candidate(0, seed=seed, graph=graph), function, "main")
     first, *others = recipe.rungs[0]
     return {first: result.score, **{name: result.components[name] for name in others}}
 

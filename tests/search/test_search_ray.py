@@ -7,10 +7,11 @@ import pytest
 
 from uninas.language.printer import dumps
 from uninas.scores.objectives import Recipe
+from uninas.search.candidate import Candidate
 from uninas.search.executor import Inline
 from uninas.search.run import Run
 from uninas.search.store import Store
-from uninas.search.tasks import Task, cost_score
+from uninas.search.tasks import cost_score
 
 ray = pytest.importorskip("ray")
 # Ray's own threads and sockets may be left when a cluster is torn down with a dead node.
@@ -79,7 +80,7 @@ def test_mistakes_and_slow_tasks_come_back_as_they_do_from_local_workers(cluster
     executor = RayExecutor(Recipe((("vkdnw",),), batch_size=2), address=cluster.address, time_limit=0.01)
     try:
         assert executor.directions == {"vkdnw": "higher"}
-        executor.submit(Task(1, "tiny", "network tiny { }", 0))
+        executor.submit(Candidate(1, text="network tiny { }"))
         (result,) = executor.wait()
         assert (result.number, result.reason) == (1, "time")
     finally:
@@ -93,7 +94,7 @@ def test_a_score_on_a_cluster_is_the_score_of_this_process(cluster, make):
     start = make().start
     executor = RayExecutor(Recipe((("vkdnw", "jacov"),), batch_size=2), address=cluster.address)
     try:
-        executor.submit(Task(1, start.name, dumps(start, explicit=True), 7))
+        executor.submit(Candidate(1, text=dumps(start, explicit=True), seed=7))
         (result,) = executor.wait()
     finally:
         executor.close()

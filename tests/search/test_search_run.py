@@ -15,12 +15,13 @@ from uninas.errors import UninasError, error
 from uninas.language.elaborate import build
 from uninas.language.library import load_text
 from uninas.report.files import write_report
+from uninas.search.candidate import Candidate
 from uninas.search.executor import Inline
 from uninas.search.plan import Settings, make_plan
 from uninas.search.run import Run
 from uninas.search.store import FILE, Store
 from uninas.search.strategies import STRATEGIES
-from uninas.search.tasks import Task, cost_score, evaluated
+from uninas.search.tasks import cost_score, evaluated
 
 COUNT = 25
 
@@ -108,13 +109,13 @@ def test_a_candidate_that_fails_is_recorded_and_the_walk_steps_back(give, reason
 
 
 def test_components_that_are_no_numbers_are_left_out(make):
-    task = Task(3, "tiny", "", 0, graph=make().start)
+    task = Candidate(3, graph=make().start)
     result = evaluated(task, lambda graph, seed: {"score": 1, "a": 2, "b": math.nan}, "me")
     assert (result.number, result.score, result.components, result.failure) == (3, 1.0, {"a": 2.0}, None)
 
 
 def test_an_objective_that_is_no_number_is_a_failure(make):
-    task = Task(3, "tiny", "", 0, graph=make().start)
+    task = Candidate(3, graph=make().start)
     for found in ({"score": 1, "b": math.nan}, {"score": 1}):
         result = evaluated(task, lambda graph, seed, found=found: found, "me", ["b"])
         assert (result.score, result.reason, result.failure) == (None, "nan", "the objective b is nan")

@@ -10,8 +10,9 @@ import pytest
 from uninas.errors import UninasError
 from uninas.graph import Wire
 from uninas.mutate import Insert
+from uninas.search.candidate import Candidate
 from uninas.search.front import front
-from uninas.search.store import FILE, Candidate, Store
+from uninas.search.store import FILE, Store
 
 EDIT = Insert(("stages.0", "blocks.0"), "gelu", Wire("conv", 0))
 FULL = Candidate(

@@ -12,10 +12,10 @@ from uninas.errors import NoLegalEdit, UninasError
 from uninas.scores.aggregate import log_rank_sum
 from uninas.search import pool as pools
 from uninas.search.ask import Search
+from uninas.search.candidate import Candidate
 from uninas.search.front import crowding, fronts, pareto_order
-from uninas.search.pool import Birth, Pool
+from uninas.search.pool import Pool
 from uninas.search.strategies import STRATEGIES, make_strategy
-from uninas.search.strategy import Outcome
 from uninas.testing import check_strategy
 
 
@@ -35,9 +35,9 @@ def told(kind, pool, merits, rungs=1, **options):
     """A strategy that has heard these merits, candidate by candidate, each begun from the one before."""
     made = make_strategy(kind, pool, rungs, options)
     for number, merit in enumerate(merits):
-        made.begun(number, Birth(pool.graph(0), number - 1 if number else None))
+        made.begun(number, Candidate(parent=number - 1 if number else None, graph=pool.graph(0)))
         several = merit if isinstance(merit, tuple) or merit is None else (merit,)
-        made.tell(Outcome(number, several, rungs - 1, seed=number))
+        made.tell(Candidate(number, merits=several, rung=rungs - 1, seed=number))
     return made
 
 
@@ -67,11 +67,11 @@ def test_a_walk_goes_on_without_scores_and_steps_back_from_what_failed_meanwhile
     walk = make_strategy("walk", pool)
     for number in range(1, 5):
         assert walk.parent(random.Random(0)) == number - 1
-        walk.begun(number, Birth(pool.graph(0), number - 1))
-    walk.tell(Outcome(1, (1.0,)))
-    walk.tell(Outcome(2, None))
+        walk.begun(number, Candidate(parent=number - 1, graph=pool.graph(0)))
+    walk.tell(Candidate(1, merits=(1.0,)))
+    walk.tell(Candidate(2, merits=None))
     assert walk.at == 1
-    walk.tell(Outcome(3, None))
+    walk.tell(Candidate(3, merits=None))
     assert walk.at == 1
 
 
@@ -91,7 +91,7 @@ def test_annealing_steps_down_rarely_and_less_with_time_and_loss(pool):
         for seed in range(runs):
             strategy = told("anneal", pool, merits, **options)
             before = strategy.at
-            strategy.tell(Outcome(age, (before.merit - loss,), seed=seed))
+            strategy.tell(Candidate(age, merits=(before.merit - loss,), seed=seed))
             taken += strategy.at is not before
         return taken / runs
 
@@ -117,7 +117,7 @@ def test_parents_are_two_also_where_a_tournament_draws_everybody(make):
     mates = []
     for draft in search:
         search.tell(draft, float(draft.number))
-        mates.append(draft.birth.mate)
+        mates.append(draft.mate)
     assert sum(mate is not None for mate in mates) > 10
 
 
@@ -126,7 +126,7 @@ def test_rank_evolution_wants_all_objectives_at_once(make):
     merits = [(float(n), float(n)) for n in range(20)] + [(100.0, -5.0), (-5.0, 100.0)]
     strategy = told("rank", pool, merits, population=4)
     assert parents(strategy).keys() == {16, 17, 18, 19}
-    strategy.tell(Outcome(22, (50.0, 50.0)))
+    strategy.tell(Candidate(22, merits=(50.0, 50.0)))
     assert 22 in parents(strategy), "the whole history is ranked again"
 
 
@@ -144,8 +144,8 @@ def test_halving_promotes_the_best_quarter_of_a_rung_once(pool):
     assert strategy.ask(random.Random(0)).rung == 0
     for number in range(1, 9):
         pool.add(number, pool.keys[0], pool.graph(0))
-        strategy.begun(number, Birth(pool.graph(0), 0))
-        strategy.tell(Outcome(number, (float(-number),), 0))
+        strategy.begun(number, Candidate(parent=0, graph=pool.graph(0)))
+        strategy.tell(Candidate(number, merits=(float(-number),), rung=0))
     climbed = []
     for number in (9, 10):
         birth = strategy.ask(random.Random(number))
@@ -154,8 +154,8 @@ def test_halving_promotes_the_best_quarter_of_a_rung_once(pool):
         strategy.begun(number, birth)
     assert climbed == [1, 2]
     assert strategy.ask(random.Random(0)).rung == 0
-    strategy.tell(Outcome(9, (1.0,), 1))
-    strategy.tell(Outcome(10, (2.0,), 1))
+    strategy.tell(Candidate(9, merits=(1.0,), rung=1))
+    strategy.tell(Candidate(10, merits=(2.0,), rung=1))
     assert parents(strategy).keys() <= {9, 10}, "the highest rung with scores has the parents"
 
 

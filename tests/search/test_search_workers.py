@@ -14,10 +14,11 @@ from uninas.language.printer import dumps
 from uninas.runs.process import own_device
 from uninas.scores.objectives import Recipe
 from uninas.search import tasks
+from uninas.search.candidate import Candidate
 from uninas.search.executor import Execution, Inline, Processes, make_executor
 from uninas.search.run import Run
 from uninas.search.store import Store
-from uninas.search.tasks import Task, warm_up
+from uninas.search.tasks import warm_up
 
 COSTS = Recipe((("params", "flops"),))
 
@@ -26,6 +27,7 @@ ODD = """
 import os, signal, sys, time
 from pathlib import Path
 from uninas.search import tasks
+from uninas.search.candidate import Candidate
 from uninas.search.executor import Processes
 
 def score(graph, seed):
@@ -54,7 +56,7 @@ if __name__ == "__main__":
     plan = make_plan(Settings(space=sys.argv[1], proxy="params"))
     pool = Processes(Recipe((("params",),)), 2, time_limit=float(sys.argv[2]), memory_limit=1 << 33)
     for number in range(1, 9):
-        pool.submit(tasks.Task(number, plan.start.name, dumps(plan.start, explicit=True), number))
+        pool.submit(Candidate(number, text=dumps(plan.start, explicit=True), seed=number))
     found = []
     while len(found) < 8:
         found += pool.wait()
@@ -64,7 +66,7 @@ if __name__ == "__main__":
 
 
 def task(graph, number, seed=0, rung=0):
-    return Task(number, graph.name, dumps(graph, explicit=True), seed, rung)
+    return Candidate(number, text=dumps(graph, explicit=True), seed=seed, rung=rung)
 
 
 def gathered(executor, count):
@@ -145,13 +147,13 @@ def test_a_mistake_in_the_recipe_is_told_by_the_first_worker():
 @pytest.mark.parametrize(
     ("execution", "message"),
     [
-        (Execution(executor="cloud"), "there are local and ray"),
+        (Execution(executor="cloud"), "there are local, ray"),
         (Execution(jobs=0, time_limit=1.0), "expected a worker"),
         (Execution(jobs=5000), "expected from 1 to 1024 workers"),
     ],
 )
 def test_executors_that_cannot_be_had(execution, message):
-    with pytest.raises(UninasError, match="UNI071") as raised:
+    with pytest.raises(UninasError, match=r"UNI0(10|71)") as raised:
         make_executor(COSTS, execution)
     assert message in str(raised.value)
 

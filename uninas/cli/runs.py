@@ -13,7 +13,8 @@ from uninas.cli.tables import json_text, table, terminal_width
 from uninas.errors import error
 from uninas.runs.process import write_text
 from uninas.runs.progress import duration, number, say
-from uninas.search.store import Candidate, Store, origin
+from uninas.search.candidate import Candidate
+from uninas.search.store import Store, origin
 
 _folder = click.argument("folder", type=click.Path(path_type=Path))
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

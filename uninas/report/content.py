@@ -27,7 +27,7 @@ FIELDS = ("number", "parent", "mate", "rung", "params", "macs", "activations", "
           "edit", "reason", "failure", "seed", "worker")  # fmt: skip
 ASKED = (
     "start", "strategy", "tuning", "proxy", "options", "further", "cheap", "iterations", "seed", "params_min",
-    "params_max", "flops_min", "flops_max", "img_size", "classes", "batch_size", "images", "fold", "device",
+    "params_max", "flops_min", "flops_max", "fits", "img_size", "classes", "batch_size", "images", "fold", "device",
     "init", "threads", "ahead", "asynchronous", "even",
 )  # fmt: skip
 """Settings that decide which candidates a run meets, as `uninas search` asks for them."""

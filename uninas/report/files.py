@@ -15,8 +15,9 @@ from uninas.language.printer import dumps
 from uninas.render import render
 from uninas.report import plots, write_page
 from uninas.runs.process import write_text, written
+from uninas.search.candidate import Candidate
 from uninas.search.run import Run
-from uninas.search.store import Candidate, origin
+from uninas.search.store import origin
 from uninas.search.top import top
 
 SHOWN = 3  # of the best architectures as text and pictures

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from uninas.search.candidate import Candidate
 from uninas.search.front import front
-from uninas.search.store import Candidate
 from uninas.space import Limit
 
 Objectives = Sequence[tuple[str, str]]

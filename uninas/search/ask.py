@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Self
 
@@ -29,47 +29,13 @@ import numpy as np
 
 from uninas.errors import NoLegalEdit, UninasError, error, shown
 from uninas.graph import Graph
-from uninas.mutate import Edit
 from uninas.scores.aggregate import AGGREGATES, log_rank_sum
 from uninas.scores.objectives import Objective, merits
+from uninas.search.candidate import Candidate
 from uninas.search.plan import Plan, Settings, make_plan
-from uninas.search.pool import CHANGED, Birth, Origin, Pool
-from uninas.search.store import Candidate
+from uninas.search.pool import CHANGED, Origin, Pool
 from uninas.search.strategies import make_strategy, strategy_named
-from uninas.search.strategy import MOST_AHEAD, Outcome
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A candidate that waits for its score: an architecture, where it came from, and the seed to score it with."""
-
-    number: int
-    graph: Graph
-    seed: int
-    birth: Birth
-
-    @property
-    def parent(self) -> int | None:
-        return self.birth.parent
-
-    @property
-    def edit(self) -> Edit | None:
-        """What was done to the parent."""
-        return self.birth.edit
-
-    @property
-    def rung(self) -> int:
-        """The fidelity to score it at; the last one unless there are cheap measures."""
-        return self.birth.rung
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best candidate so far: its number, its merits (more is better) and its architecture."""
-
-    number: int
-    merits: tuple[float, ...]
-    graph: Graph
+from uninas.search.strategy import MOST_AHEAD
 
 
 class Search:
@@ -104,12 +70,11 @@ class Search:
         self.exhausted: UninasError | None = None
         """Why there is no further candidate: it seems that the space is used up."""
         self._next = 0
-        self._early: dict[int, Outcome] = {}  # told, but the strategy does not know yet
-        self._flying: dict[int, int] = {}
-        """Rung by number."""
+        self._early: dict[int, Candidate] = {}  # told, but the strategy does not know yet
+        self._flying: dict[int, Candidate] = {}
         self._heard = 0  # the strategy has heard of all numbers below, unless asynchronous
-        self._leader: Outcome | None = None
-        self._history: list[Outcome] = []  # where candidates are ranked among each other
+        self._leader: Candidate | None = None
+        self._history: list[Candidate] = []  # where candidates are ranked among each other
 
     @classmethod
     def over(cls, space: str, *, iterations: int | None = None, **settings: Any) -> Self:
@@ -118,7 +83,7 @@ class Search:
 
     # ---- ask and tell --------------------------------------------------------------------------------------------
 
-    def ask(self) -> Draft | None:
+    def ask(self) -> Candidate | None:
         """The next candidate, or None as long as the score of an earlier one is needed first, or once the search is
         `exhausted`, as it is at once where a space has nothing but the start.
         """
@@ -126,16 +91,18 @@ class Search:
         if self.exhausted or not self._hear(number):
             return None
         try:
-            birth = self._birth(number)
+            born = self._born(number)
         except NoLegalEdit as problem:
             if number == 0:
                 raise
             self.exhausted = problem
             return None
-        self._begin(number, birth, birth.graph.key, birth.graph)
-        return Draft(number, birth.graph, self._generator(number, "score").getrandbits(63), birth)
+        seed = self._generator(number, "score").getrandbits(63)
+        candidate = replace(born, number=number, key=born.graph.key, seed=seed)
+        self._begin(candidate, candidate.graph)
+        return candidate
 
-    def tell(self, candidate: Draft | Candidate | int, score: float | Mapping[str, float] | None) -> None:
+    def tell(self, candidate: Candidate | int, score: float | Mapping[str, float] | None) -> None:
         """The score of a candidate that was asked for: a number, numbers by name ('score' and the further objectives),
         or None when it failed, as one has whose numbers are not finite. A candidate may be told once, in any order.
         Raises UNI071 for what is no number, and where one is missing.
@@ -143,18 +110,16 @@ class Search:
         number = candidate if isinstance(candidate, int) else candidate.number
         if number not in self._flying:
             raise error("UNI071", f"candidate {number} was not asked for, or told before", None, "ask first, then tell")
-        rung = self._flying[number]
-        found = None if score is None else merits(_numbers(score), self.rungs[rung])
+        asked = self._flying[number]
+        outcome = asked.told(None if score is None else merits(_numbers(score), self.rungs[asked.rung]))
         del self._flying[number]
-        seed = self._generator(number, "score").getrandbits(63)
-        outcome = Outcome(number, found, rung, seed)
         if self.plan.settings.asynchronous:
             self.strategy.tell(outcome)
         else:
             self._early[number] = outcome
         self._rank(outcome)
 
-    def __iter__(self) -> Iterator[Draft]:
+    def __iter__(self) -> Iterator[Candidate]:
         """Candidates until `iterations` besides the start are done, or the space is used up. Each must be told before
         the window is full.
         """
@@ -181,13 +146,13 @@ class Search:
         return len(self._flying)
 
     @property
-    def best(self) -> Best | None:
+    def best(self) -> Candidate | None:
         """The candidate with the best score at the last rung, the earlier among equals."""
         best = self.leader
-        return Best(best.number, best.merits, self.pool.graph(best.number)) if best and best.merits else None
+        return replace(best, graph=self.pool.graph(best.number)) if best and best.merits else None
 
     @property
-    def leader(self) -> Outcome | None:
+    def leader(self) -> Candidate | None:
         """How the best candidate fared. Where the strategy ranks by several objectives together, so does this."""
         if self._history and self._leader is None:
             ordered = sorted(self._history, key=lambda outcome: outcome.number)
@@ -197,13 +162,13 @@ class Search:
 
     # ---- the past ------------------------------------------------------------------------------------------------
 
-    def recall(self, candidates: Iterable[Candidate]) -> list[Draft]:
+    def recall(self, candidates: Iterable[Candidate]) -> list[Candidate]:
         """Hear again of the candidates of a run, in the order of their numbers (asynchronous: of their scores).
 
         Returns those that were in flight when the run stopped: their scores are missing. (An asynchronous run cannot
         know them. Their numbers stay empty.)
         """
-        lost: list[Draft] = []
+        lost: list[Candidate] = []
         for candidate in candidates:
             if not self.plan.settings.asynchronous:
                 while self._next < candidate.number:
@@ -217,14 +182,11 @@ class Search:
         return lost
 
     def _recall(self, candidate: Candidate) -> None:
-        origin = candidate.parent, candidate.edit
         if candidate.number and not self._plausible(candidate):
             raise error("UNI070", f"candidate {candidate.number} has no parent in the run", None, CHANGED)
         graph = self.plan.start if candidate.number == 0 else None
-        birth = Birth(self.plan.start, *origin, candidate.mate, candidate.rung)
-        self._begin(candidate.number, birth, candidate.key, graph)
-        found = None if candidate.score is None else {**candidate.components, "score": candidate.score}
-        self.tell(candidate, found)
+        self._begin(replace(candidate, seed=self._generator(candidate.number, "score").getrandbits(63)), graph)
+        self.tell(candidate, candidate.numbers)
 
     def _plausible(self, candidate: Candidate) -> bool:
         if not 0 <= candidate.rung < len(self.rungs):
@@ -250,21 +212,21 @@ class Search:
             self._heard += 1
         return True
 
-    def _birth(self, number: int) -> Birth:
+    def _born(self, number: int) -> Candidate:
         if number == 0:
-            return Birth(self.plan.start, rung=len(self.rungs) - 1)
+            return Candidate(rung=len(self.rungs) - 1, graph=self.plan.start)
         return self.strategy.ask(self._generator(number, "move"))
 
-    def _begin(self, number: int, birth: Birth, key: str, graph: Graph | None) -> None:
-        self.pool.add(number, key, graph)
-        self.strategy.begun(number, birth)
-        self._flying[number] = birth.rung
-        self._next = max(self._next, number + 1)
+    def _begin(self, candidate: Candidate, graph: Graph | None) -> None:
+        self.pool.add(candidate.number, candidate.key, graph)
+        self.strategy.begun(candidate.number, candidate)
+        self._flying[candidate.number] = candidate.told(None)
+        self._next = max(self._next, candidate.number + 1)
 
     def _missing(self) -> int:
         return min(self._flying, default=self._next) if self._next else 0
 
-    def _rank(self, outcome: Outcome) -> None:
+    def _rank(self, outcome: Candidate) -> None:
         if outcome.merit is None or outcome.rung < len(self.rungs) - 1:
             return
         best = self._leader

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from uninas.mutate import record
 from uninas.runs.progress import Begun, Ended, Step, number
+from uninas.search.candidate import Candidate
 from uninas.search.run import Run
-from uninas.search.store import Candidate
 
 
 def begun(run: Run, iterations: int) -> Begun:

@@ -11,7 +11,8 @@ from uninas.errors import error
 from uninas.plugins import Registry
 from uninas.runs.workers import Workers
 from uninas.scores.objectives import Recipe
-from uninas.search.tasks import Begin, Result, ScoreFunction, Task, evaluated, lost, score_functions
+from uninas.search.candidate import Candidate
+from uninas.search.tasks import Begin, ScoreFunction, evaluated, lost, score_functions
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ class Executor(Protocol):
     def room(self) -> int:
         """How many more tasks it would take now without letting anybody wait."""
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: Candidate) -> None:
         """Take a task."""
 
-    def wait(self) -> Sequence[Result]:
+    def wait(self) -> Sequence[Candidate]:
         """Results that have come, at least one, in any order; blocks until then."""
 
     def close(self) -> None:
@@ -55,16 +56,16 @@ class Inline:
     def __init__(self, *functions: ScoreFunction, required: Sequence[Sequence[str]] = ()):
         self.functions, self.required = functions, required or [()] * len(functions)
         self.directions: Mapping[str, str] = {}
-        self._queue: deque[Task] = deque()
+        self._queue: deque[Candidate] = deque()
 
     @property
     def room(self) -> int:
         return 1 - len(self._queue)
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: Candidate) -> None:
         self._queue.append(task)
 
-    def wait(self) -> list[Result]:
+    def wait(self) -> list[Candidate]:
         task = self._queue.popleft()
         return [evaluated(task, self.functions[task.rung], "main", self.required[task.rung])]
 
@@ -78,7 +79,7 @@ class Processes:
     def __init__(
         self, recipe: Recipe, jobs: int, *, time_limit: float | None = None, memory_limit: float | None = None
     ):
-        self.workers: Workers[Task, Result] = Workers(
+        self.workers: Workers[Candidate, Candidate] = Workers(
             Begin(recipe), lost, jobs, time_limit=time_limit, memory_limit=memory_limit
         )
         self.directions: Mapping[str, str] = self.workers.greeting
@@ -87,10 +88,10 @@ class Processes:
     def room(self) -> int:
         return self.workers.room
 
-    def submit(self, task: Task) -> None:
-        self.workers.submit(task.lean())
+    def submit(self, task: Candidate) -> None:
+        self.workers.submit(task.to_send())
 
-    def wait(self) -> list[Result]:
+    def wait(self) -> list[Candidate]:
         return self.workers.wait()
 
     def close(self) -> None:

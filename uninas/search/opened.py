@@ -16,7 +16,8 @@ from typing import Any, Self
 from uninas.errors import UninasError, error
 from uninas.graph import Graph
 from uninas.mutate.choices import ChoiceWalk, Choose
-from uninas.search.store import Candidate, Store
+from uninas.search.candidate import Candidate
+from uninas.search.store import Store
 from uninas.search.texts import architecture, found_again
 from uninas.space import Budget, Space
 

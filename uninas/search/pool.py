@@ -5,27 +5,15 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from uninas.errors import error
 from uninas.graph import Graph
 from uninas.mutate import ChoiceWalk, Edit, Proposal
+from uninas.search.candidate import Candidate
 from uninas.search.plan import Plan
 
 KEPT = 2048  # graphs kept ready; the others are made again from their edits
 CHANGED = "the database, or this software, has changed since; begin a new run in another folder"
-
-
-@dataclass(frozen=True)
-class Birth:
-    """A new architecture and where it came from; without an edit, it is its parent's at a higher rung."""
-
-    graph: Graph
-    parent: int | None = None
-    edit: Edit | None = None
-    mate: int | None = None
-    rung: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
 
 
 Origin = tuple[int | None, Edit | None, int | None]
@@ -97,26 +85,26 @@ class Pool:
         self._keep(number, graph)
         return graph
 
-    def child(self, parent: int, rng: random.Random, rung: int = 0) -> Birth:
+    def child(self, parent: int, rng: random.Random, rung: int = 0) -> Candidate:
         """A new architecture, one move away from `parent`. Raises UNI080 when there seems to be none."""
         found = self.plan.walk.propose(self.graph(parent), rng, self.seen)
-        return _birth(found, parent, rung)
+        return _born(found, parent, rung)
 
-    def cross(self, parent: int, mate: int, rng: random.Random, rung: int = 0) -> Birth:
+    def cross(self, parent: int, mate: int, rng: random.Random, rung: int = 0) -> Candidate:
         """A new architecture from two. Raises UNI080 when there seems to be none."""
         found = self.plan.walk.crossover(self.graph(parent), self.graph(mate), rng, self.seen)
-        return _birth(found, parent, rung, mate)
+        return _born(found, parent, rung, mate)
 
-    def fresh(self, rng: random.Random, rung: int = 0) -> Birth:
+    def fresh(self, rng: random.Random, rung: int = 0) -> Candidate:
         """A new architecture that owes nothing to any score: a member drawn, or a move from the start."""
         walk = self.plan.walk
         if isinstance(walk, ChoiceWalk):
-            return _birth(walk.draw(rng, self.seen), None, rung)
+            return _born(walk.draw(rng, self.seen), None, rung)
         return self.child(0, rng, rung)
 
-    def promoted(self, number: int, rung: int) -> Birth:
+    def promoted(self, number: int, rung: int) -> Candidate:
         """The same architecture at a higher rung."""
-        return Birth(self.graph(number), number, rung=rung)
+        return Candidate(parent=number, rung=rung, graph=self.graph(number))
 
     def _origin(self, number: int) -> Origin:
         """Where a number came from. Raises UNI070 when the run does not say it."""
@@ -133,5 +121,6 @@ class Pool:
             self._graphs.popitem(last=False)
 
 
-def _birth(found: Proposal, parent: int | None, rung: int, mate: int | None = None) -> Birth:
-    return Birth(found.graph, parent, found.edit, mate, rung, dict(found.refused))
+def _born(found: Proposal, parent: int | None, rung: int, mate: int | None = None) -> Candidate:
+    refused = dict(found.refused)
+    return Candidate(parent=parent, edit=found.edit, mate=mate, rung=rung, refused=refused, graph=found.graph)

@@ -17,7 +17,8 @@ from typing import Any
 from uninas.errors import UninasError, error, shown
 from uninas.runs.process import manage_memory
 from uninas.scores.objectives import Recipe
-from uninas.search.tasks import Result, ScoreFunction, Task, evaluated, failed, score_functions, warm_up
+from uninas.search.candidate import Candidate
+from uninas.search.tasks import ScoreFunction, evaluated, score_functions, warm_up
 
 RETRIES = 3  # times that Ray gives out a task whose worker or node died
 SPARE = 2
@@ -63,18 +64,18 @@ class RayExecutor:
             raise error("UNI071", f"cannot use the Ray cluster: {shown(problem, 300)}", None, "see --address") from None
         total = ray.cluster_resources()
         self.jobs = jobs or max(1, int(total.get("GPU" if gpus else "CPU", 1)))
-        self._flying: dict[Any, tuple[Task, float, float]] = {}
+        self._flying: dict[Any, tuple[Candidate, float, float]] = {}
 
     @property
     def room(self) -> int:
         return self.jobs + (0 if self.time_limit else SPARE) - len(self._flying)
 
-    def submit(self, task: Task) -> None:
-        reference = self._score.remote(self.recipe, task.lean(), self.memory_limit)
+    def submit(self, task: Candidate) -> None:
+        reference = self._score.remote(self.recipe, task.to_send(), self.memory_limit)
         self._flying[reference] = task, time.monotonic(), time.time()
 
-    def wait(self) -> list[Result]:
-        found: list[Result] = []
+    def wait(self) -> list[Candidate]:
+        found: list[Candidate] = []
         patience = min(POLL, self.time_limit) if self.time_limit else None
         while not found:
             ready, _ = self.ray.wait(list(self._flying), timeout=patience)
@@ -95,17 +96,17 @@ class RayExecutor:
         except self.ray.exceptions.RayTaskError as problem:
             raise problem.cause from None
 
-    def _result(self, reference: Any) -> Result:
+    def _result(self, reference: Any) -> Candidate:
         task, began, started = self._flying.pop(reference)
         try:
-            result: Result = self.ray.get(reference)
+            result: Candidate = self.ray.get(reference)
             return result
         except self.ray.exceptions.RayError as problem:
             reason = "memory" if isinstance(problem, self.ray.exceptions.OutOfMemoryError) else "crash"
             why = f"{type(problem).__name__}: {str(problem).strip().splitlines()[0]}"[:500]
-            return failed(task, reason, why, "ray", started, time.monotonic() - began)
+            return task.failed(reason, why, "ray", started, time.monotonic() - began)
 
-    def _late(self) -> list[Result]:
+    def _late(self) -> list[Candidate]:
         """Tasks that took too long."""
         found = []
         for reference, (task, began, started) in list(self._flying.items()):
@@ -114,7 +115,7 @@ class RayExecutor:
                 self.ray.cancel(reference, force=True)
                 del self._flying[reference]
                 why = f"it took longer than {self.time_limit:g} s"
-                found.append(failed(task, "time", why, "ray", started, seconds))
+                found.append(task.failed("time", why, "ray", started, seconds))
         return found
 
 
@@ -125,7 +126,7 @@ def _directions(recipe: Recipe) -> dict[str, str]:
     return score_functions(recipe)[1]
 
 
-def _score(recipe: Recipe, task: Task, memory_limit: float | None) -> Result:
+def _score(recipe: Recipe, task: Candidate, memory_limit: float | None) -> Candidate:
     functions = _FUNCTIONS.get(repr(recipe))
     if functions is None:
         manage_memory(memory_limit)  # Ray takes the limit for a promise, by which it chooses nodes

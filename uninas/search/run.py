@@ -19,11 +19,11 @@ from uninas.errors import error, shown
 from uninas.graph import Graph
 from uninas.language.printer import dumps
 from uninas.scores.objectives import PROTOCOL
-from uninas.search.ask import Draft, Search
+from uninas.search.ask import Search
+from uninas.search.candidate import Candidate
 from uninas.search.executor import Executor
 from uninas.search.plan import Plan, Settings
-from uninas.search.store import Candidate, Store
-from uninas.search.tasks import Result, Task
+from uninas.search.store import Store
 from uninas.search.texts import architecture
 from uninas.version import __version__
 
@@ -52,7 +52,7 @@ class Run:
             self.store.close()
             raise
         self.done = self.resumed = len(self.search) - len(self._lost)
-        self._flying: dict[int, tuple[Draft, str]] = {}
+        self._flying: dict[int, Candidate] = {}
 
     def __len__(self) -> int:
         """How many candidates have been scored, the start included."""
@@ -75,11 +75,9 @@ class Run:
         """Go on until there are `iterations` candidates besides the start; yields each when it is safely stored."""
         while True:
             while self.executor.room > 0 and (draft := self._next(iterations)):
-                text = dumps(draft.graph, explicit=True)
-                self._flying[draft.number] = draft, text
-                self.executor.submit(
-                    Task(draft.number, draft.graph.name, text, draft.seed, draft.rung, graph=draft.graph)
-                )
+                asked = replace(draft, text=dumps(draft.graph, explicit=True))
+                self._flying[asked.number] = asked
+                self.executor.submit(asked)
             if not self._flying:
                 return
             for result in self.executor.wait():
@@ -101,25 +99,20 @@ class Run:
         """The architecture of a candidate as its text has it."""
         return architecture(self.store.text(number))
 
-    def _next(self, iterations: int) -> Draft | None:
+    def _next(self, iterations: int) -> Candidate | None:
         """The next candidate to be scored: first those that were lost in flight."""
         if self._lost and self._lost[0].number <= iterations:
             return self._lost.pop(0)
         return None if len(self.search) > iterations else self.search.ask()
 
-    def _finished(self, result: Result) -> Candidate:
-        draft, text = self._flying.pop(result.number)
-        graph, birth = draft.graph, draft.birth
-        candidate = Candidate(
-            draft.number, birth.parent, birth.edit, graph.key, graph.cost.params, graph.cost.macs, graph.operations,
-            seed=draft.seed, refused=birth.refused, mate=birth.mate, rung=birth.rung,
-            activations=graph.activations, peak=graph.peak, **_measured(result),
-        )  # fmt: skip
-        if draft.number == 0 and result.failure and not self.search.pool.draws:
-            raise error("UNI070", f"the start cannot be scored: {result.failure}", None, "try it alone: uninas score")
-        self.store.add(candidate, None if candidate.promoted else text)
-        score = result.score
-        self.search.tell(draft, None if score is None else {**result.components, "score": score})
+    def _finished(self, found: Candidate) -> Candidate:
+        asked = self._flying.pop(found.number)
+        candidate = asked.to_store().as_found(found)
+        if candidate.number == 0 and candidate.failure and not self.search.pool.draws:
+            why = candidate.failure
+            raise error("UNI070", f"the start cannot be scored: {why}", None, "try it alone: uninas score")
+        self.store.add(candidate, None if candidate.promoted else asked.text)
+        self.search.tell(candidate, candidate.numbers)
         self.done += 1
         return self._counted(candidate)
 
@@ -138,14 +131,12 @@ class Run:
         while waiting or flying:
             while waiting and self.executor.room > 0:
                 one = waiting.pop(0)
-                text = self.store.text(one.number)
-                name = architecture(text).name
-                self.executor.submit(Task(one.number, name, text, one.seed, one.rung))
+                self.executor.submit(replace(one, text=self.store.text(one.number)))
                 flying[one.number] = one
-            for result in self.executor.wait():
-                found = replace(flying.pop(result.number), **_measured(result))
-                self.store.replace(found)
-                yield found
+            for found in self.executor.wait():
+                again = flying.pop(found.number).as_found(found)
+                self.store.replace(again)
+                yield again
 
     def _compare(self, stored: Mapping[str, Any], any_version: bool) -> None:
         """A new run writes its settings; an old one must have been begun with the same ones."""
@@ -189,11 +180,3 @@ class Run:
                 "other versions may go on in other ways: use that one, or accept it with --any-version",
             )
         self.store.put({"version": __version__})
-
-
-def _measured(result: Result) -> dict[str, Any]:
-    """What came of scoring, as fields of a candidate."""
-    return {
-        "score": result.score, "components": result.components, "failure": result.failure, "reason": result.reason,
-        "worker": result.worker, "started": result.started, "seconds": result.seconds,
-    }  # fmt: skip

@@ -37,13 +37,14 @@ import math
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from uninas.errors import UninasError, error, shown
 from uninas.mutate import Edit, read_edit, record
 from uninas.runs.database import WAIT, Database, Form
+from uninas.search.candidate import Candidate
 from uninas.search.front import beats
 
 FILE = "run.sqlite"
@@ -93,45 +94,6 @@ INSERT INTO totals VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET
 """
 _DISCOUNT = "UPDATE totals SET candidates = candidates - 1, seconds = seconds - ? WHERE rung = ? AND reason = ?"
 _REFUSE = "INSERT INTO refusals VALUES (?, ?) ON CONFLICT DO UPDATE SET draws = draws + excluded.draws"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One architecture of a run: where it came from, what it costs, and its score or why it has none.
-
-    The fields are the columns of the table above.
-    """
-
-    number: int
-    parent: int | None
-    edit: Edit | None
-    key: str
-    params: int
-    macs: int
-    operations: int
-    score: float | None = None
-    components: Mapping[str, float] = field(default_factory=dict)
-    failure: str | None = None
-    seed: int = 0
-    seconds: float = 0.0
-    refused: Mapping[str, int] = field(default_factory=dict)
-    mate: int | None = None
-    rung: int = 0
-    activations: int = 0
-    peak: int = 0
-    reason: str | None = None
-    worker: str = ""
-    started: float = 0.0
-
-    @property
-    def flops(self) -> int:
-        """2 x multiply-accumulates, for one sample."""
-        return 2 * self.macs
-
-    @property
-    def promoted(self) -> bool:
-        """The architecture of its parent, scored at a higher rung."""
-        return self.rung > 0 and self.edit is None and self.parent is not None
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,10 @@ from uninas.graph import Graph
 from uninas.ops.op import Op
 from uninas.plugins import Registry
 from uninas.scores.aggregate import log_rank_sum
+from uninas.search.candidate import Candidate
 from uninas.search.front import pareto_order
-from uninas.search.pool import Birth, Pool
-from uninas.search.strategy import Option, Outcome, Strategy, checked_options
+from uninas.search.pool import Pool
+from uninas.search.strategy import Option, Strategy, checked_options
 
 CROSSOVER = {"crossover": Option(0.0, 0.0, 1.0)}
 """How often a child has two parents, both chosen alike."""
@@ -50,11 +51,11 @@ class RandomWalk(Strategy):
     def parent(self, rng: random.Random) -> int:
         return self.at
 
-    def begun(self, number: int, birth: Birth) -> None:
-        self._parents[number] = birth.parent or 0
+    def begun(self, number: int, candidate: Candidate) -> None:
+        self._parents[number] = candidate.parent or 0
         self.at = number
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: Candidate) -> None:
         if outcome.merits is None:
             self._failed.add(outcome.number)
             self.at = outcome.number
@@ -70,12 +71,12 @@ class RandomSearch(Strategy):
     def parent(self, rng: random.Random) -> int | None:
         return None
 
-    def born(self, parent: int | None, rng: random.Random) -> Birth:
+    def born(self, parent: int | None, rng: random.Random) -> Candidate:
         if self.pool.draws:
             return super().born(parent, rng)
         return self.pool.child(rng.choice(self.pool.numbers), rng, self.top)
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: Candidate) -> None:
         """Scores do not matter."""
 
 
@@ -84,12 +85,12 @@ class HillClimb(Strategy):
 
     def __init__(self, pool: Pool, rungs: int = 1):
         super().__init__(pool, rungs)
-        self.best = Outcome(0, None)
+        self.best = Candidate(0)
 
     def parent(self, rng: random.Random) -> int:
         return self.best.number
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: Candidate) -> None:
         if outcome.merit is not None and (self.best.merit is None or outcome.merit >= self.best.merit):
             self.best = outcome
 
@@ -107,13 +108,13 @@ class Annealing(Strategy):
 
     def __init__(self, pool: Pool, rungs: int = 1, **options: float):
         super().__init__(pool, rungs, **options)
-        self.at = Outcome(0, None)
+        self.at = Candidate(0)
         self._count, self._mean, self._squares = 0, 0.0, 0.0
 
     def parent(self, rng: random.Random) -> int:
         return self.at.number
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: Candidate) -> None:
         merit = outcome.merit
         if merit is None:
             return
@@ -146,7 +147,7 @@ class AgeingEvolution(Strategy):
         _, number = max(self.alive[index] for index in drawn)
         return -number
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: Candidate) -> None:
         if outcome.merit is not None:
             self.alive.append((outcome.merit, -outcome.number))  # among equals, the earlier
 
@@ -177,7 +178,7 @@ class RankEvolution(Strategy):
             self._best = [self._numbers[index] for index in order[: self.population]]
         return rng.choice(self._best)
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: Candidate) -> None:
         if outcome.merits is not None:
             self._numbers.append(outcome.number)
             self._merits.append(outcome.merits)
@@ -197,16 +198,16 @@ class NSGA2(Strategy):
 
     def __init__(self, pool: Pool, rungs: int = 1, **options: float):
         super().__init__(pool, rungs, **options)
-        self.elders: list[Outcome] = []
+        self.elders: list[Candidate] = []
         """The survivors of the last generation, the best first."""
-        self.young: list[Outcome] = []
+        self.young: list[Candidate] = []
 
     def parent(self, rng: random.Random) -> int | None:
         if not self.elders:
             return None
         return self.elders[min(rng.randrange(len(self.elders)) for _ in range(2))].number
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: Candidate) -> None:
         if outcome.merits is None:
             return
         self.young.append(outcome)
@@ -236,7 +237,7 @@ class SuccessiveHalving(Strategy):
         self._told: list[list[tuple[float, int]]] = [[] for _ in range(rungs)]
         self._climbed: set[int] = set()
 
-    def ask(self, rng: random.Random) -> Birth:
+    def ask(self, rng: random.Random) -> Candidate:
         for rung in reversed(range(self.top)):
             told = sorted(self._told[rung], reverse=True)
             for _, number in told[: len(told) // self.eta]:
@@ -244,12 +245,12 @@ class SuccessiveHalving(Strategy):
                     return self.pool.promoted(-number, rung + 1)
         return super().ask(rng)
 
-    def born(self, parent: int | None, rng: random.Random) -> Birth:
+    def born(self, parent: int | None, rng: random.Random) -> Candidate:
         return self.pool.fresh(rng) if parent is None else self.pool.child(parent, rng)
 
-    def begun(self, number: int, birth: Birth) -> None:
-        if birth.rung and birth.parent is not None:
-            self._climbed.add(birth.parent)
+    def begun(self, number: int, candidate: Candidate) -> None:
+        if candidate.rung and candidate.parent is not None:
+            self._climbed.add(candidate.parent)
 
     def parent(self, rng: random.Random) -> int | None:
         known = next((told for told in reversed(self._told) if len(told) > 1), None)
@@ -257,7 +258,7 @@ class SuccessiveHalving(Strategy):
             return None
         return -rng.choice(sorted(known, reverse=True)[: self.parents])[1]
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: Candidate) -> None:
         if outcome.merit is not None:
             self._told[outcome.rung].append((outcome.merit, -outcome.number))
 
@@ -281,7 +282,7 @@ class Illumination(Strategy):
 
     def __init__(self, pool: Pool, rungs: int = 1, **options: float):
         super().__init__(pool, rungs, **options)
-        self.maps: list[dict[tuple[int, ...], Outcome]] = [{} for _ in range(self.islands)]
+        self.maps: list[dict[tuple[int, ...], Candidate]] = [{} for _ in range(self.islands)]
         self.places: dict[int, tuple[int, tuple[int, ...]]] = {}
         """Island and cell of every candidate."""
 
@@ -294,17 +295,17 @@ class Illumination(Strategy):
             return None
         return rng.choice([elites[cell].number for cell in sorted(elites)])
 
-    def begun(self, number: int, birth: Birth) -> None:
-        self.places[number] = number % self.islands, self.cell(birth)
+    def begun(self, number: int, candidate: Candidate) -> None:
+        graph = candidate.graph or self.pool.graph(number)  # which it is made again from where a run is resumed
+        self.places[number] = number % self.islands, self.cell(graph)
 
-    def cell(self, birth: Birth) -> tuple[int, ...]:
+    def cell(self, graph: Graph) -> tuple[int, ...]:
         """Where an architecture lies on the map."""
-        graph = birth.graph
         sizes = [round(self.fineness * math.log2(max(1, cost))) for cost in (graph.cost.params, graph.cost.flops)]
         share = attention_share(graph)
         return *sizes, min(self.shares - 1, int(share * self.shares))
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: Candidate) -> None:
         if outcome.merit is None or outcome.number not in self.places:
             return
         island, cell = self.places[outcome.number]

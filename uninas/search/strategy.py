@@ -1,9 +1,9 @@
 """What a strategy is: it proposes the next candidate (`ask`) and learns what came of earlier ones (`tell`).
 
     strategy = make_strategy("climb", pool)
-    birth = strategy.ask(random.Random(1))
-    strategy.begun(1, birth)
-    strategy.tell(Outcome(1, (2.1,)))
+    candidate = strategy.ask(random.Random(1))
+    strategy.begun(1, candidate)
+    strategy.tell(Candidate(1, merits=(2.1,)))
 
 A strategy is a small class that mostly says from whom to go on (`parent`). It knows numbers and merits only; the pool
 keeps the architectures and makes the moves. What it does follows from what it was told and from the generator it is
@@ -16,30 +16,14 @@ import inspect
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from uninas.errors import NoLegalEdit, did_you_mean, error, shown
-from uninas.search.pool import Birth, Pool
+from uninas.search.candidate import Candidate
+from uninas.search.pool import Pool
 
 TRIES = 8  # parents asked for a legal move, before the search gives up
 MOST_AHEAD = 8192
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a candidate fared: numbers where more is better, one for each objective, or None when it failed."""
-
-    number: int
-    merits: tuple[float, ...] | None
-    rung: int = 0
-    seed: int = 0
-    """For whatever must be drawn while learning."""
-
-    @property
-    def merit(self) -> float | None:
-        """The first objective, the score."""
-        return self.merits[0] if self.merits else None
 
 
 class Option(NamedTuple):
@@ -69,7 +53,7 @@ class Strategy(ABC):
         for name, option in self.options.items():
             setattr(self, name, options.get(name, option.default))
 
-    def ask(self, rng: random.Random) -> Birth:
+    def ask(self, rng: random.Random) -> Candidate:
         """The next candidate. Raises UNI080 when there is no legal move from several parents in a row."""
         parent = self.parent(rng)
         stuck: NoLegalEdit | None = None
@@ -82,7 +66,7 @@ class Strategy(ABC):
         assert stuck is not None
         raise stuck
 
-    def born(self, parent: int | None, rng: random.Random) -> Birth:
+    def born(self, parent: int | None, rng: random.Random) -> Candidate:
         """A candidate from this parent; from nobody, when there is none."""
         if parent is None:
             return self.pool.fresh(rng, self.top)
@@ -94,7 +78,7 @@ class Strategy(ABC):
                 return self.pool.cross(parent, mate, rng, self.top)
         return self.pool.child(parent, rng, self.top)
 
-    def begun(self, number: int, birth: Birth) -> None:  # noqa: B027  # most strategies need not know
+    def begun(self, number: int, candidate: Candidate) -> None:  # noqa: B027  # most strategies need not know
         """A candidate got its number and is being scored."""
 
     @abstractmethod
@@ -102,7 +86,7 @@ class Strategy(ABC):
         """The candidate to go on from; None for one that owes nothing to any other."""
 
     @abstractmethod
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: Candidate) -> None:
         """Learn how a candidate fared."""
 
     @classmethod

@@ -1,6 +1,6 @@
-"""Tasks go out, results come back; and what happens in between, wherever that is.
+"""How a candidate is scored, wherever that is.
 
-A task is text and numbers, so it can go anywhere; a worker keeps nothing from one task to the next.
+What goes there is text and numbers (`Candidate.to_send`); a worker keeps nothing from one to the next.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from uninas.errors import error, in_a_line, out_of_memory, shown
@@ -19,6 +19,8 @@ from uninas.language.library import load_text
 from uninas.runs.process import own_device, settle
 from uninas.runs.workers import Loss, Ready
 from uninas.scores.objectives import Recipe
+from uninas.search.candidate import Candidate
+from uninas.search.texts import architecture
 from uninas.space import METRICS
 
 ScoreFunction = Callable[[Graph, int], Mapping[str, float]]
@@ -26,37 +28,6 @@ ScoreFunction = Callable[[Graph, int], Mapping[str, float]]
 candidate's failure."""
 
 REASONS = ("error", "nan", "memory", "time", "crash")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One candidate to score: its number, the canonical text and the name of its network, and the seed."""
-
-    number: int
-    network: str
-    text: str
-    seed: int
-    rung: int = 0
-    graph: Graph | None = field(default=None, compare=False, repr=False)
-    """The same as the text, where it need not travel."""
-
-    def lean(self) -> Task:
-        """Only what has to travel."""
-        return Task(self.number, self.network, self.text, self.seed, self.rung)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a task: a score, or a reason (one of REASONS) and a sentence why there is none."""
-
-    number: int
-    score: float | None
-    components: Mapping[str, float]
-    reason: str | None
-    failure: str | None
-    worker: str
-    started: float
-    seconds: float
 
 
 def score_functions(recipe: Recipe) -> tuple[list[ScoreFunction], dict[str, str]]:
@@ -102,21 +73,19 @@ def warm_up(functions: Iterable[ScoreFunction]) -> None:
 _TINY = "network Tiny { input 3 x 32 x 32 stem conv(8, 3) -> batch_norm -> relu head global_avg_pool -> linear(10) }"
 
 
-def evaluated(task: Task, score: ScoreFunction, worker: str, required: Sequence[str] = ()) -> Result:
-    """Score a task, whatever happens. `required` are further objectives that must be finite, too."""
+def evaluated(task: Candidate, score: ScoreFunction, worker: str, required: Sequence[str] = ()) -> Candidate:
+    """Score a candidate, whatever happens. `required` are further objectives that must be finite, too."""
     started, began = time.time(), time.perf_counter()
     value, components, reason, failure = _measured(task, score, required)
-    return Result(task.number, value, components, reason, failure, worker, started, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    found = Candidate(score=value, components=components, reason=reason, failure=failure, worker=worker,
+                      started=started, seconds=seconds)  # fmt: skip
+    return Candidate(task.number, rung=task.rung, seed=task.seed).as_found(found)
 
 
-def failed(task: Task, reason: str, failure: str, worker: str, started: float, seconds: float) -> Result:
-    """A result without a score."""
-    return Result(task.number, None, {}, reason, failure, worker, started, seconds)
-
-
-def lost(task: Task, loss: Loss) -> Result:
-    """The result of a task whose worker died or took too long."""
-    return failed(task, loss.reason, loss.failure, loss.worker, loss.started, loss.seconds)
+def lost(task: Candidate, loss: Loss) -> Candidate:
+    """A candidate whose worker died or took too long."""
+    return task.failed(loss.reason, loss.failure, loss.worker, loss.started, loss.seconds)
 
 
 @dataclass(frozen=True)
@@ -125,11 +94,11 @@ class Begin:
 
     recipe: Recipe
 
-    def __call__(self, index: int) -> Ready[Task, Result]:
+    def __call__(self, index: int) -> Ready[Candidate, Candidate]:
         """Load what the recipe needs; the greeting says which direction measures have."""
         functions, directions = score_functions(replace(self.recipe, device=own_device(self.recipe.device, index)))
 
-        def work(task: Task) -> Result:
+        def work(task: Candidate) -> Candidate:
             return evaluated(task, functions[task.rung], f"worker {index}", self.recipe.rungs[task.rung][1:])
 
         return Ready(work, directions, lambda: warm_up(functions))
@@ -138,9 +107,9 @@ class Begin:
 _Measured = tuple[float | None, Mapping[str, float], str | None, str | None]
 
 
-def _measured(task: Task, score: ScoreFunction, required: Sequence[str]) -> _Measured:
+def _measured(task: Candidate, score: ScoreFunction, required: Sequence[str]) -> _Measured:
     try:
-        graph = task.graph or build(load_text(task.text), task.network)
+        graph = task.graph or architecture(task.text)
         found: dict[str, Any] = dict(score(graph, task.seed))
         value = float(found.pop("score"))
         numbers = {name: float(number) for name, number in found.items()}

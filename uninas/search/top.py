@@ -8,7 +8,8 @@ import numpy as np
 
 from uninas.scores.aggregate import log_rank_sum
 from uninas.scores.objectives import weights
-from uninas.search.store import Candidate, Store
+from uninas.search.candidate import Candidate
+from uninas.search.store import Store
 
 
 def top(store: Store, count: int) -> list[tuple[Candidate, float]]:
