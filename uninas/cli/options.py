@@ -13,6 +13,7 @@ import click
 from uninas import plugins
 from uninas.errors import UninasError, error, shown
 from uninas.scores.images import read
+from uninas.scores.options import REASONS
 from uninas.scores.options import read as read_options
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -28,9 +29,6 @@ def options_of_proxies(context: click.Context, parameter: click.Parameter, given
         return read_options(given)
     except UninasError as problem:
         raise click.BadParameter(problem.diagnostics[0].message) from None
-
-
-REASONS = ("memory", "time", "crash", "error", "nan")
 
 
 def reasons(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:

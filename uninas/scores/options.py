@@ -16,6 +16,9 @@ from typing import Any
 
 from uninas.errors import error, shown
 
+REASONS = ("memory", "time", "crash", "error", "nan")
+"""Why there may be no score, in a word; what `--retry` takes."""
+
 
 def read(texts: Iterable[str]) -> dict[str, Any]:
     """The values by name; the last one counts. Raises UNI071 for what is none, or is an object of JSON."""

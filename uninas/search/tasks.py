@@ -27,8 +27,6 @@ ScoreFunction = Callable[[Graph, int], Mapping[str, float]]
 """Takes an architecture and a seed; gives 'score', further objectives by name, and perhaps more. What it raises is the
 candidate's failure."""
 
-REASONS = ("error", "nan", "memory", "time", "crash")
-
 
 def score_functions(recipe: Recipe) -> tuple[list[ScoreFunction], dict[str, str]]:
     """A score function for every rung, and the directions of their measures. Loads torch if it has to."""
