@@ -216,3 +216,23 @@ def test_paired_differences_have_students_interval():
     interval = stats.ttest_rel([1.0, 2.5, 3.0], [0.5, 1.0, 2.9]).confidence_interval(0.95)
     assert (middle - half, middle + half) == (pytest.approx(interval.low), pytest.approx(interval.high))
     assert paired({0: 1.0}, {0: 2.0}) is None
+
+
+def test_a_short_training_is_the_last_rung_of_a_search(archive, tmp_path, monkeypatch):
+    """Halving sorts out by a cheap score; what is left is trained, stored, and not trained again."""
+    space = tmp_path / "tiny.uni"
+    space.write_text(NET + "space Tiny { start tiny moves insert 1 {gelu, conv(C, 1), batch_norm}, remove 0.3 }")
+    recipe = tmp_path / "short.yaml"
+    values = {name: value for name, value in RECIPE.but(epochs=1).as_dict().items() if name != "task"}
+    recipe.write_text(json.dumps({"classification": values}))
+    monkeypatch.chdir(tmp_path)
+    succeed("search", str(space), "--strategy", "halving", "--cheap", "params", "--proxy", "train:short.yaml",
+            "--input", f"train:short.yaml={archive}", "--iterations", "6", "--tune", "eta=2", "-j", "0",
+            "-o", str(tmp_path / "run"))  # fmt: skip
+    from uninas.search.store import Store
+
+    with Store(tmp_path / "run", read_only=True) as store:
+        trained = [c for c in store if c.rung == 1]
+    assert trained and all(c.score is not None and 0 <= c.score <= 100 and "top5" in c.components for c in trained)
+    refused = fail("search", str(space), "--proxy", "train:short.yaml", "-j", "0", "-o", str(tmp_path / "other"))
+    assert "expected images to train on for train:short.yaml" in refused

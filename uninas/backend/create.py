@@ -12,7 +12,7 @@ import torch
 
 from uninas.backend.emit import compile
 from uninas.backend.model import Model
-from uninas.backend.weights import load_weights, plain, stacked_again, weights_file
+from uninas.backend.weights import load_weights, plain, prefix_of, stacked_again, weights_file
 from uninas.errors import error, shown
 from uninas.graph import Graph
 from uninas.graph.resolve import at_size
@@ -91,8 +91,10 @@ def _trained(
     if fresh is not None:
         raise error("UNI060", "expected no init for trained weights")
     weights, about = load_weights(path)
-    prefix = "backbone.body."
-    inner = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+    prefix = prefix_of(weights)
+    inner = {
+        name.removeprefix(prefix): tensor for name, tensor in weights.items() if prefix and name.startswith(prefix)
+    }
     graph = simplified(sized(*find(about.get("text", "")), None))
     if "classes" in about and not inner:
         graph = with_classes(graph, len(json.loads(about["classes"])))

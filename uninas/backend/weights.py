@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ def _folded(module: nn.Module) -> dict[str, int]:
         if about:
             found |= {f"{path}.{name}" if path else name: count for name, count in about.get("folded", {}).items()}
     return found
+
+
+def prefix_of(names: Iterable[str]) -> str:
+    """What stands before the names of the network in a model that has it as its backbone; '' where it is the model."""
+    for name in names:
+        before, mark, _ = name.partition(_BODY)
+        if mark:
+            return before + mark
+    return ""
+
+
+_BODY = "backbone.body."
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:

@@ -322,8 +322,9 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 def known_measure(name: str) -> bool:
     """Whether a measure with a colon in its name is registered under it."""
     from uninas.proxies.base import PROXIES
+    from uninas.scores.objectives import TRAINED
 
-    return name in PROXIES or name.rpartition(":")[0] in PROXIES
+    return name in PROXIES or name.rpartition(":")[0] in PROXIES or name.startswith(TRAINED)
 
 
 @contextmanager

@@ -74,12 +74,13 @@ def _with(options: Sequence[Any]) -> Callable[[Any], Any]:
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of products.  [default: bf16 on GPUs]")
 @click.option("--per-step", type=click.IntRange(1), help="Images of a forward pass; the rest of a batch accumulates.")
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that read images.")
+@click.option("--skip-bad", is_flag=True, help="Leave out boxes without an area, instead of refusing the data.")
 @click.option("--memory-limit", type=float, metavar="GB", help="Refuse a training that would need more.")
 @_with(_watching)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the training.")
 def train(
     net: str, task: str, data: str, recipe: str, changes: dict[str, Any], seed: int, weights: str, device: str,
-    precision: str | None, per_step: int | None, workers: int, memory_limit: float | None, output: Path,
+    precision: str | None, per_step: int | None, workers: int, skip_bad: bool, memory_limit: float | None, output: Path,
     **watching: Any,
 ) -> None:  # fmt: skip
     """Train NET, and keep everything in the folder given by -o.
@@ -92,7 +93,7 @@ def train(
     chosen = Recipe.load(recipe, task)
     asked = Asked(
         net, task, data, chosen.but(**changes) if changes else chosen, seed=seed, device=device,
-        precision=precision or "", per_step=per_step, weights=weights, workers=workers,
+        precision=precision or "", per_step=per_step, weights=weights, workers=workers, skip_bad=skip_bad,
         memory_limit=memory_limit * 1e9 if memory_limit else None,
     )  # fmt: skip
     _train(asked, output, watching)

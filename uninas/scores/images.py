@@ -26,7 +26,7 @@ def read(texts: Iterable[str]) -> dict[str, str]:
     """SOURCE, for all proxies, or PROXY=SOURCE, by the name of the proxy or under ''; the last one counts."""
     found = {}
     for text in texts:
-        proxy, source = re.fullmatch(r"(?:(\w*)=)?(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+        proxy, source = re.fullmatch(r"(?:(train:[^=]*|\w*)=)?(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
         if source.startswith('"'):  # as a configuration's file has it
             with suppress(ValueError):
                 source = str(json.loads(source))

@@ -20,6 +20,8 @@ from uninas.scores.aggregate import AGGREGATES
 from uninas.space import METRICS
 
 LATENCY = "latency"
+TRAINED = "train:"
+"""What begins the name of a short training as a score, by its recipe: train:brief."""
 DIRECTIONS = ("higher", "lower")
 MAX_OBJECTIVES = 16
 PROTOCOL = 2  # of the random numbers of scores, see runs.scorer; before it was written down it was 1
@@ -39,7 +41,12 @@ class Objective:
         `costs` is the direction of a cost that names none.
         """
         name, _, direction = text.rpartition(":") if ":" in text else (text, "", "")
-        if direction not in ("", *DIRECTIONS) and direction.isidentifier() and name not in (*METRICS, LATENCY):
+        trained = text.startswith(TRAINED)
+        if (
+            direction not in ("", *DIRECTIONS)
+            and (trained or direction.isidentifier())
+            and name not in (*METRICS, LATENCY)
+        ):
             name, direction = text, ""
         if direction not in ("", *DIRECTIONS):
             hint = did_you_mean(direction, DIRECTIONS) or "write NAME, NAME:higher or NAME:lower"

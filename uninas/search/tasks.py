@@ -18,7 +18,8 @@ from uninas.language.elaborate import build
 from uninas.language.library import load_text
 from uninas.runs.process import own_device, settle
 from uninas.runs.workers import Loss, Ready
-from uninas.scores.objectives import Recipe
+from uninas.scores.images import NOISES, NORMAL
+from uninas.scores.objectives import TRAINED, Recipe
 from uninas.search.candidate import Candidate
 from uninas.search.texts import architecture
 from uninas.space import METRICS
@@ -37,13 +38,47 @@ def score_functions(recipe: Recipe) -> tuple[list[ScoreFunction], dict[str, str]
         return [cost_score(*names) for names in recipe.rungs], {}
     from uninas.runs.scorer import Scorer, check_options
 
-    check_options([name for names in recipe.rungs for name in names], recipe.options)
-    scores = [
-        Scorer(names, recipe.batch_size, images=recipe.images, options=recipe.options, init=recipe.init,
-               fold=recipe.fold, device=recipe.device, threads=recipe.threads)
-        for names in recipe.rungs
-    ]  # fmt: skip
-    return list(scores), {name: direction for score in scores for name, direction in score.directions.items()}
+    others = [name for names in recipe.rungs for name in names if not name.startswith(TRAINED)]
+    check_options(others, recipe.options)
+    functions: list[ScoreFunction] = []
+    directions: dict[str, str] = {}
+    for names in recipe.rungs:
+        if any(name.startswith(TRAINED) for name in names):
+            functions.append(trained_score(names, recipe))
+            directions[names[0]] = "higher"
+            continue
+        scorer = Scorer(names, recipe.batch_size, images=recipe.images, options=recipe.options, init=recipe.init,
+                        fold=recipe.fold, device=recipe.device, threads=recipe.threads)  # fmt: skip
+        functions.append(scorer)
+        directions |= scorer.directions
+    return functions, directions
+
+
+def trained_score(names: Sequence[str], recipe: Recipe) -> ScoreFunction:
+    """Scores by a short training (train:RECIPE) on images of a file, beside which costs may be asked for.
+
+    What counts is the part of held-out training images that is classified right, in percent. Raises UNI071.
+    """
+    from uninas.training.recipe import Recipe as Training
+    from uninas.training.score import TrainedScore
+
+    first, *rest = names
+    data = recipe.images.get(first, NORMAL)
+    if not first.startswith(TRAINED) or any(name not in METRICS for name in rest):
+        raise error("UNI071", f"expected {shown(next(name for name in names if name.startswith(TRAINED)))} to be the "
+                    "score, and beside it costs alone", None, "--proxy train:brief --objective params")  # fmt: skip
+    if data in NOISES:
+        raise error("UNI071", f"expected images to train on for {first}", None, f"--input {first}=cifar.npz")
+    score = TrainedScore(data, Training.load(first.removeprefix(TRAINED), "classification"), device=recipe.device)
+
+    def trained(graph: Graph, seed: int) -> dict[str, float]:
+        import torch
+
+        torch.set_num_threads(recipe.threads)
+        found = score(graph, seed)
+        return {"score": found.pop("top1"), **found, **{name: float(METRICS[name](graph)) for name in rest}}
+
+    return trained
 
 
 def cost_score(*metrics: str) -> ScoreFunction:
@@ -63,8 +98,9 @@ def warm_up(functions: Iterable[ScoreFunction]) -> None:
     """
     graph = build(load_text(_TINY), "Tiny")
     for score in functions:
-        with suppress(Exception):
-            score(graph, 0)
+        if getattr(score, "__name__", "") != "trained":  # which takes as long as it takes
+            with suppress(Exception):
+                score(graph, 0)
     settle()
 
 

@@ -95,6 +95,8 @@ class Trainer:
             raise error("UNI130", f"expected the {self.group} images of an update in equal parts for "
                         f"{world.size} processes, but got {parts} parts", None,
                         "choose --per-step so that batch / (processes x per-step) is a whole number")  # fmt: skip
+        if recipe.batch_norm == "sync" and world.size > 1 and world.device.type == "cuda":
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
         self.module = _channels_last(module.to(world.device))
         self.optimizer = _optimizer(recipe, self.module)
         self.update = 0
@@ -152,6 +154,8 @@ class Trainer:
             while self.update < self.updates:
                 epoch, clock = self.epoch, Clock()
                 self.whole.train()
+                if self.recipe.batch_norm == "frozen":
+                    _freeze(self.module)
                 for loss, rate in self.steps(epoch, clock):
                     if watch:
                         watch(Step(epoch, self.update, self.updates, loss, rate, *clock.speed()))
@@ -172,7 +176,8 @@ class Trainer:
 
     def steps(self, epoch: int, clock: Clock) -> Iterator[tuple[float, float]]:
         """The updates of an epoch that are still to come, each with its loss and learning rate."""
-        order = torch.randperm(len(self.task), generator=generator(self.seed, "order", epoch))
+        drawn = torch.randperm(len(self.task), generator=generator(self.seed, "order", epoch))
+        order = self.task.ordered(drawn, self.group)
         groups = order[: self.per_epoch * self.group].reshape(self.per_epoch, self.group)
         todo = groups[self.update % self.per_epoch :]
         cut = [[part.tolist() for part in group.tensor_split(self.parts)] for group in todo]
@@ -261,6 +266,13 @@ def _channels_last(module: nn.Module) -> nn.Module:
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return module
+
+
+def _freeze(module: nn.Module) -> None:
+    """Let batch norms use the statistics that they have, and leave those alone."""
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.eval()
 
 
 def _optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:

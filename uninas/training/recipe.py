@@ -35,7 +35,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 """The words that a field may hold."""
 
-LOW: Mapping[str, float] = {"epochs": 1, "batch": 1, "lr": 0, "evaluate_every": 0}
+LOW: Mapping[str, float] = {"epochs": 1, "batch": 1, "lr": 0, "evaluate_every": 0, "samples": 1, "head_width": 8}
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,12 @@ class Recipe:
     """Side of the middle that is evaluated, as a part of the image, for image files."""
     pad: int = 0
     """Pixels by which images may be shifted, for images in memory."""
+
+    # -- detection and segmentation
+    head_width: int | None = None
+    """Channels of the heads, if not those of the papers: 256 of Mask R-CNN, 512 of UperNet."""
+    samples: int = 512
+    """Proposals of each picture that the heads of a detector learn from; four times as many are made."""
 
     # -- segmentation
     photometric: bool = False

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from uninas.backend.backbone import resized
-from uninas.backend.weights import FILE, load_weights, save_weights
+from uninas.backend.weights import FILE, load_weights, prefix_of, save_weights
 from uninas.errors import UninasError, error, shown
 from uninas.graph import Graph
 from uninas.graph.simplify import redundant, simplified
@@ -65,6 +65,8 @@ class Asked:
     """A run, or a safetensors file, to begin from instead of fresh weights."""
     workers: int = 0
     """Processes that read images."""
+    skip_bad: bool = False
+    """Leave out objects without an area, instead of refusing the data."""
     memory_limit: float | None = None
     """Bytes; a training that would need more is refused."""
 
@@ -320,7 +322,13 @@ def make_task(asked: Asked, place: World) -> Task:
 
         size = (recipe.height, recipe.width) if recipe.height and recipe.width else None
         return Classification(recipe, read_images(asked.data, size), device=place.device)
-    raise error("UNI130", f"there is no task {shown(asked.task)}")
+    if asked.task == "segmentation":
+        from uninas.training.segmentation import Segmentation
+
+        return Segmentation(recipe, Path(asked.data), place, asked.workers)
+    from uninas.training.detection import Detection
+
+    return Detection(recipe, Path(asked.data), place, asked.workers, asked.skip_bad)
 
 
 def _network(asked: Asked) -> Graph:
@@ -357,9 +365,9 @@ def begin_from(task: Task, module: torch.nn.Module, source: Path) -> None:
     path = source / FILE if source.is_dir() else source
     found, about = load_weights(path)
     own = task.weights(module)
-    prefix = "backbone.body." if any(name.startswith("backbone.body.") for name in own) else ""
-    if prefix and not any(name.startswith(prefix) for name in found):
-        found = {prefix + name: tensor for name, tensor in found.items()}
+    prefix, before = prefix_of(own), prefix_of(found)
+    if prefix != before:  # of another task: the network alone
+        found = {prefix + name.removeprefix(before): t for name, t in found.items() if name.startswith(before)}
     missing = [name for name in own if name not in found and (not prefix or name.startswith(prefix))]
     if missing:
         raise error("UNI070", f"expected weights of {module.__class__.__name__} in {shown(path)}, but they have no "

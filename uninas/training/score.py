@@ -40,7 +40,9 @@ class TrainedScore:
 
     def __call__(self, graph: Graph, seed: int) -> dict[str, float]:
         """top1 and top5 in percent on held-out images, and the loss of the last epoch. Raises Diverged."""
-        images = _read(str(Path(self.data).absolute())).held_out(self.fit, self.validation)
+        whole = _read(str(Path(self.data).absolute()))
+        share = min(1.0, len(whole.train) / (self.fit + self.validation))
+        images = whole.held_out(int(self.fit * share), int(self.validation * share))
         place = World(device=torch.device(self.device))
         task = Classification(self.recipe, images, device=place.device)
         network = task.network(simplified(graph))

@@ -48,6 +48,10 @@ class Task(ABC):
     def __len__(self) -> int:
         """Number of training images."""
 
+    def ordered(self, order: Tensor, group: int) -> Tensor:
+        """The images of an epoch in the order in which they are cut into groups: as drawn, unless some must meet."""
+        return order
+
     @abstractmethod
     def batches(self, parts: Sequence[Chosen], epoch: int, seed: int, world: World) -> Iterator[Any]:
         """A batch on the device of this process for each of these parts of an epoch, in their order.
