@@ -20,8 +20,8 @@ This is this toolkit's own; how well it ranks is told in docs/scores.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Set
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -32,6 +32,7 @@ from uninas.proxies.engine.program import Program, differentiable_kernels, lower
 from uninas.proxies.engine.torch_private import adaptive_avg_pool2d, adaptive_avg_pool3d, pytree
 from uninas.proxies.guard import of_structure
 from uninas.proxies.types import Inputs, Measured, ProxyError
+from uninas.scores.paths import MEASURES, Region, Step, between, regions_of_graph
 
 aten = torch.ops.aten
 
@@ -42,62 +43,17 @@ _POOLINGS = {
 }  # fmt: skip
 
 
-class Paths(NamedTuple):
-    """Counts of the paths from the start of a region to one of its values."""
-
-    total: int
-    free: int
-    """Those without a weighted operation."""
-    plain: int
-    """Those without a weighted operation or a pooling."""
-    unpooled: int
-    """Those without a pooling."""
-    weighted: int
-    """The weighted operations on all of them together, each as often as paths pass it."""
-
-    def through(self, weighted: bool, pooling: bool) -> Paths:
-        """The same paths, one operation longer."""
-        return Paths(
-            self.total,
-            self.free * (not weighted),
-            self.plain * (not weighted and not pooling),
-            self.unpooled * (not pooling),
-            self.weighted + self.total * weighted,
-        )
-
-
-_START = Paths(1, 1, 1, 1, 0)
-
-
-class Region(NamedTuple):
-    """All paths between two values through which everything passes, and how many weighted operations lie on them."""
-
-    paths: Paths
-    operations: int
-
-    @property
-    def has_shortcut(self) -> bool:
-        """Whether beside weights there is one path without, and that one does not pool."""
-        return self.operations > 0 and self.paths.free == self.paths.plain == 1
-
-    @property
-    def surplus(self) -> int:
-        """Paths without weights, beyond the first."""
-        return max(0, self.paths.free - 1)
-
-    @property
-    def in_a_row(self) -> int:
-        """Weighted operations that have nothing beside them."""
-        return self.operations if self.paths.total == 1 else 0
-
-
 @of_structure
 def regions(module: nn.Module, inputs: Inputs) -> list[Region]:
     """The regions of a network, from the input on. Nothing is computed.
 
+    Of a network compiled by UniNAS they are those of its graph, where heads written one by one are one path together.
     Raises ProxyError for a network whose operations cannot be recorded, and for one whose output does not depend on
     its input.
     """
+    graph = _graph_of(module)
+    if graph is not None:
+        return regions_of_graph(graph)
     module.eval()
     parameters = dict(module.named_parameters())
     with differentiable_kernels():  # fused attention hides its weights
@@ -107,31 +63,36 @@ def regions(module: nn.Module, inputs: Inputs) -> list[Region]:
             "the network's operations cannot be recorded",
             "it fails on this input, asks for values, or computes complex numbers",
         )
-    found = list(_regions(program, len(parameters)))
-    if not found:
+    steps = _steps(program, len(parameters))
+    if not steps:
         raise ProxyError("the network's output does not depend on its input")
-    return found
+    return [region for region in between(*steps) if region.counts]
 
 
-def _regions(program: Program, parameters: int) -> Iterator[Region]:
+def _graph_of(module: nn.Module) -> Any:
+    """The graph that a module was compiled from, where it has one output and the module still says so."""
+    known = module.meta.get("uninas") if isinstance(module, fx.GraphModule) else None
+    graph = known.get("graph") if isinstance(known, dict) else None
+    return graph if graph is not None and len(graph.outputs) == 1 else None
+
+
+def _steps(program: Program, parameters: int) -> tuple[list[Step], list[int]] | None:
+    """The operations that depend on the input and lead to the output, and the inputs; None if there are none."""
     learned = _reached(program, program.placeholders[:parameters])
     inputs = program.placeholders[parameters:]
     passed = _leading_out(program, _reached(program, inputs))
-    steps = [node for node in program.steps if node in passed]
-    last = {leaf: node for node in steps for leaf in program.leaves[node] if leaf in passed}
-    known = dict.fromkeys((node for node in inputs if node in passed), _START)
-    operations = 0
-    for node in steps:
-        leaves = program.leaves[node]
-        weighted = _packet(node) in _PRODUCTS and any(leaf in learned and leaf not in passed for leaf in leaves)
-        arriving = Paths(*map(sum, zip(*(known[leaf] for leaf in leaves if leaf in known), strict=True)))
-        known[node] = arriving.through(weighted, _is_pooling(node))
-        operations += weighted
-        for leaf in {leaf for leaf in leaves if leaf in known and last[leaf] is node}:
-            del known[leaf]
-        if len(known) == 1:
-            yield Region(known[node], operations)
-            known, operations = {node: _START}, 0
+    nodes = [node for node in program.steps if node in passed]
+    number = {node: place for place, node in enumerate([*inputs, *nodes])}
+    steps = [
+        Step(
+            number[node],
+            tuple(number[leaf] for leaf in program.leaves[node] if leaf in passed),
+            _packet(node) in _PRODUCTS and any(leaf in learned and leaf not in passed for leaf in program.leaves[node]),
+            _is_pooling(node),
+        )
+        for node in nodes
+    ]
+    return (steps, [number[node] for node in inputs if node in passed]) if steps else None
 
 
 def _reached(program: Program, sources: Iterable[fx.Node]) -> set[fx.Node]:
@@ -170,8 +131,7 @@ def path_depth(module: nn.Module, inputs: Inputs, generator: torch.Generator) ->
     recorded, not run. Components: `regions`, into which it falls where everything passes through one value. Raises
     ProxyError for a network that cannot be recorded.
     """
-    found = regions(module, inputs)
-    return sum(region.paths.weighted / region.paths.total for region in found), {"regions": len(found)}
+    return MEASURES["path_depth"](regions(module, inputs))
 
 
 @proxy("pooled_paths", "lower")
@@ -182,8 +142,7 @@ def pooled_paths(module: nn.Module, inputs: Inputs, generator: torch.Generator) 
     network is recorded, not run. Components: `regions`, their number. Raises ProxyError for a network that cannot be
     recorded.
     """
-    found = regions(module, inputs)
-    return sum(1 - region.paths.unpooled / region.paths.total for region in found), {"regions": len(found)}
+    return MEASURES["pooled_paths"](regions(module, inputs))
 
 
 @proxy("shortcuts")
@@ -196,10 +155,4 @@ def shortcuts(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> 
     that are a single path. The network is recorded, not run. Components: the three terms `with_shortcut`, `surplus` and
     `in_a_row`, and the number of `regions`. Raises ProxyError for a network that cannot be recorded.
     """
-    found = regions(module, inputs)
-    terms = {
-        "with_shortcut": sum(region.has_shortcut for region in found),
-        "surplus": sum(region.surplus for region in found),
-        "in_a_row": sum(region.in_a_row for region in found),
-    }
-    return terms["with_shortcut"] - terms["surplus"] - terms["in_a_row"], {**terms, "regions": len(found)}
+    return MEASURES["shortcuts"](regions(module, inputs))

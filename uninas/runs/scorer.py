@@ -22,6 +22,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from statistics import median
 from types import MappingProxyType
 from typing import Any
@@ -40,6 +41,7 @@ from uninas.language.library import find
 from uninas.scores.aggregate import AGGREGATES
 from uninas.scores.images import NORMAL, sources
 from uninas.scores.objectives import LATENCY
+from uninas.scores.paths import MEASURES, Region, regions_of_graph
 from uninas.space import METRICS
 
 KEPT = 16  # batches kept ready: rankings meet the same ones again and again
@@ -84,7 +86,7 @@ class Scorer:
             try:
                 yield network
             finally:
-                del network.model
+                network.__dict__.pop("model", None)
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
 
@@ -116,14 +118,22 @@ class Network:
 
     def __init__(self, scorer: Scorer, graph: Graph, seed: int):
         self.scorer, self.graph = scorer, graph
-        self.model: Model = compile(graph, fold=scorer.fold, generator=proxies.stream(seed, "own weights")).eval()
+        self._first = seed
         self._seed: int | None = None
-        self._finish(seed)
+
+    @cached_property
+    def model(self) -> Model:
+        """The module, which is built when a measure needs it: costs and counts of paths do not."""
+        return compile(self.graph, fold=self.scorer.fold, generator=proxies.stream(self._first, "own weights")).eval()
 
     def score(self, name: str, seed: int) -> proxies.Score:
         """The score by one of the names of the scorer. Raises whatever goes wrong."""
         if name in METRICS:
             return proxies.Score(name, float(METRICS[name](self.graph)), "higher", {}, 0.0)
+        if name in MEASURES and (found := self._regions):
+            began = time.perf_counter()
+            value, components = MEASURES[name](found)
+            return proxies.Score(name, value, self.scorer.directions[name], components, time.perf_counter() - began)
         self._initialise(seed)
         batch = self.scorer.batch(name, self.graph, seed)
         if name == LATENCY:
@@ -131,9 +141,17 @@ class Network:
             return proxies.Score(name, value, "lower", {}, value)
         return proxies.score(name, self.model, batch, proxies.stream(seed, name), **self.scorer.options[name])
 
+    @cached_property
+    def _regions(self) -> list[Region]:
+        """The regions of the graph; none where no path leads through it, or it has several outputs."""
+        return regions_of_graph(self.graph) if len(self.graph.outputs) == 1 else []
+
     def _initialise(self, seed: int) -> None:
         """The weights of a seed, on the device."""
         if self._seed == seed:
+            return
+        if "model" not in self.__dict__ and seed == self._first:
+            self._finish(seed)  # it is made with these weights
             return
         self._seed = None  # half of them may be another's, should it fail
         layers.initialise(self.model.to("cpu"), self.graph.init, proxies.stream(seed, "own weights"))

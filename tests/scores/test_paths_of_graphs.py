@@ -1,0 +1,64 @@
+"""Paths counted on a graph are those counted on its module, and on the published module of the same network."""
+
+import random
+
+import pytest
+import torch
+
+import uninas
+from uninas.proxies import ProxyError, score
+from uninas.proxies.paths import regions
+from uninas.scores.paths import MEASURES, regions_of_graph
+
+# Without attention: its heads, written one by one, are one path together in a graph and several in a foreign module.
+SHIPPED = ("resnet18", "mobilenetv2_100", "efficientnet_b0", "convnext_tiny", "ghostnet_100", "mixer_s16_224")
+
+
+def recorded(graph):
+    """The regions of the compiled module as if it had come from elsewhere."""
+    model = uninas.compile(graph)
+    del model.meta["uninas"]
+    return regions(model, tuple(torch.zeros(1, *shape) for shape in graph.inputs))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_network_has_the_regions_of_its_module(name):
+    graph = uninas.load(name)
+    assert regions_of_graph(graph) == recorded(graph)
+
+
+def test_cells_of_nasbench201_have_the_regions_of_their_modules():
+    space, rng = uninas.space("nasbench201"), random.Random(0)
+    alive = 0
+    for _ in range(8):
+        graph, _ = space.sample(rng)
+        if found := regions_of_graph(graph):
+            assert found == recorded(graph)
+            alive += 1
+        else:
+            with pytest.raises(ProxyError, match="does not depend on its input"):
+                recorded(graph)
+    assert alive >= 5
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch16_224", "swin_tiny_patch4_window7_224", "coatnet_0_rw_224"])
+def test_attention_has_the_same_paths_as_the_published_module(name):
+    timm = pytest.importorskip("timm")
+    graph, images = uninas.load(name), torch.zeros(1, 3, 224, 224)
+    theirs = regions(timm.create_model(name).eval(), (images,))
+    assert [measure(regions_of_graph(graph)) for measure in MEASURES.values()] == [
+        measure(theirs) for measure in MEASURES.values()
+    ]
+
+
+@pytest.mark.parametrize("proxy", MEASURES)
+def test_the_number_is_the_same_from_the_graph_and_from_its_module(proxy):
+    graph = uninas.load("coatnet_lean", img_size=32)
+    model = uninas.create_model("coatnet_lean", img_size=32, fold=True)
+    assert uninas.score(graph, proxy).value == score(proxy, model, torch.zeros(1, 3, 32, 32)).value
+
+
+def test_a_path_that_zero_interrupts_is_none():
+    alive = uninas.load("block A { out = (in -> conv(C, 1)) + (in -> zero) }")
+    dead = uninas.load("block A { out = in -> conv(C, 1) -> zero -> relu }")
+    assert [region.paths.total for region in regions_of_graph(alive)] == [1] and regions_of_graph(dead) == []

@@ -1,0 +1,243 @@
+"""The paths of a network, counted on its graph; no torch, and equal blocks once.
+
+A network narrows to a single value again and again: between its blocks, and inside a block where there is nothing
+beside it. What lies between two such values is a region, a bundle of paths. What counts about a path is how many
+weighted operations (convolutions and matrix products with parameters) it passes, and whether it passes a pooling.
+`proxies.paths` says what is made of it, and counts the same on modules that come from elsewhere.
+
+The parts of an `each`, such as the heads of attention, are one path together, however they are written or run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from typing import NamedTuple
+
+from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
+from uninas.ops.op import Op, Shape
+
+POOLINGS = ("max_pool", "avg_pool")
+"""Operations that pool neighbours; over all positions they take no detail away that a head would not."""
+
+
+BARRIER = "zero"
+"""The operation that no path passes."""
+
+
+class Paths(NamedTuple):
+    """Counts of the paths from the start of a region to one of its values."""
+
+    total: int
+    free: int
+    """Those without a weighted operation."""
+    plain: int
+    """Those without a weighted operation or a pooling."""
+    unpooled: int
+    """Those without a pooling."""
+    weighted: int
+    """The weighted operations on all of them together, each as often as paths pass it."""
+
+    def through(self, weighted: bool, pooling: bool) -> Paths:
+        """The same paths, one operation longer."""
+        return Paths(
+            self.total,
+            self.free * (not weighted),
+            self.plain * (not weighted and not pooling),
+            self.unpooled * (not pooling),
+            self.weighted + self.total * weighted,
+        )
+
+
+START = Paths(1, 1, 1, 1, 0)
+
+
+class Region(NamedTuple):
+    """All paths between two values through which everything passes, and how many weighted operations lie on them."""
+
+    paths: Paths
+    operations: int
+
+    @property
+    def has_shortcut(self) -> bool:
+        """Whether beside weights there is one path without, and that one does not pool."""
+        return self.operations > 0 and self.paths.free == self.paths.plain == 1
+
+    @property
+    def surplus(self) -> int:
+        """Paths without weights, beyond the first."""
+        return max(0, self.paths.free - 1)
+
+    @property
+    def in_a_row(self) -> int:
+        """Weighted operations that have nothing beside them."""
+        return self.operations if self.paths.total == 1 else 0
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is anything in it: a weighted operation, a pooling, or more than one path."""
+        return self.operations > 0 or self.paths.total > 1 or self.paths.unpooled == 0
+
+
+class Step(NamedTuple):
+    """An operation that a path may pass: its value, the values it takes, and what it is."""
+
+    value: int
+    takes: tuple[int, ...]
+    weighted: bool
+    pooling: bool
+
+
+def regions_of_graph(graph: Graph) -> list[Region]:
+    """The regions of a network from its input to its one output, those left out through which a path just passes.
+
+    There is none where no path leads to the output.
+    """
+    return _regions(graph, {}) or []
+
+
+def _regions(graph: Graph, known: dict[int, list[Region] | None]) -> list[Region] | None:
+    """The same, or None where no path leads through; `known` are those of blocks met before, by identity."""
+    if id(graph) not in known:
+        if _is_chain(graph):
+            parts = [_inside(node, graph, known) for node in graph.nodes]
+            found = None if None in parts else [region for part in parts for region in part or ()]
+        else:
+            every = list(between(_steps(graph), [0]))
+            found = [region for region in every if region.counts] if every else None
+        known[id(graph)] = found
+    return known[id(graph)]
+
+
+def _is_chain(graph: Graph) -> bool:
+    """Whether each node takes nothing but what the one before makes, from the input to the output."""
+    previous = INPUT
+    for node in graph.nodes:
+        if {wire.node for wire in node.inputs} != {previous}:
+            return False
+        previous = node.name
+    return {wire.node for wire in graph.outputs} == {previous}
+
+
+def _inside(node: Node, graph: Graph, known: dict[int, list[Region] | None]) -> list[Region] | None:
+    """The regions of a node that has nothing beside it; None where it lets nothing pass."""
+    if isinstance(node.op, Block):
+        return _regions(node.op.graph, known)
+    if isinstance(node.op, Each):
+        return _regions(node.op.body, known)
+    if node.op.name == BARRIER:
+        return None
+    region = Region(START.through(*_kind(node.op, graph.shapes(node.name))), int(_is_weighted(node.op)))
+    return [region] if region.counts else []
+
+
+def _steps(graph: Graph) -> list[Step]:
+    """Every operation of a graph and of what is inside it, in order; the inputs are one value, 0."""
+    steps: list[Step] = []
+
+    def add(graph: Graph, inputs: Sequence[int]) -> list[int]:
+        values = {Wire(INPUT, port): value for port, value in enumerate(inputs)}
+        for node in graph.nodes:
+            takes = [values[wire] for wire in node.inputs]
+            count = len(graph.shapes(node.name))
+            made = add(node.op.graph, takes) if isinstance(node.op, Block) else [one(node, graph, takes)] * count
+            values |= {Wire(node.name, port): value for port, value in enumerate(made)}
+        return [values[wire] for wire in graph.outputs]
+
+    def one(node: Node, graph: Graph, takes: Sequence[int]) -> int:
+        if isinstance(node.op, Each):
+            whole = joined(tuple(dict.fromkeys(takes)))
+            return add(node.op.body, [whole])[0]
+        assert isinstance(node.op, Op)
+        if node.op.name == BARRIER:
+            takes = ()
+        elif node.op.name == "concat":  # parts of one value, put together again, are that value
+            takes = tuple(dict.fromkeys(takes))
+        return joined(tuple(takes), *_kind(node.op, graph.shapes(node.name)))
+
+    def joined(takes: tuple[int, ...], weighted: bool = False, pooling: bool = False) -> int:
+        steps.append(Step(len(steps) + 1, takes, weighted, pooling))
+        return len(steps)
+
+    ends = add(graph, [0] * len(graph.inputs))
+    joined(tuple(dict.fromkeys(ends)))
+    return steps
+
+
+def _kind(op: Op, made: Sequence[Shape]) -> tuple[bool, bool]:
+    """Whether it is weighted, and whether it pools neighbours."""
+    positions = made[0][1:] if made else ()
+    return _is_weighted(op), op.name in POOLINGS and any(extent > 1 for extent in positions)
+
+
+def _is_weighted(op: Op) -> bool:
+    return op.family in ("conv", "linear")
+
+
+def between(steps: Sequence[Step], inputs: Iterable[int]) -> Iterator[Region]:
+    """The regions of a program that ends in the value of its last step. Steps that do not lead there do not count."""
+    inputs = set(inputs)
+    leading = _leading_out(steps) & _reached(steps, inputs)
+    kept = [step for step in steps if step.value in leading]
+    if steps and steps[-1].value not in leading:
+        return
+    last = {value: step.value for step in kept for value in step.takes}
+    known = {value: START for value in inputs if value in last}
+    operations = 0
+    for step in kept:
+        arriving = Paths(*map(sum, zip(*(known[value] for value in step.takes if value in known), strict=True)))
+        known[step.value] = arriving.through(step.weighted, step.pooling)
+        operations += step.weighted
+        for value in {value for value in step.takes if value in known and last[value] == step.value}:
+            del known[value]
+        if len(known) == 1:
+            yield Region(known[step.value], operations)
+            known, operations = {step.value: START}, 0
+
+
+def _reached(steps: Sequence[Step], inputs: Set[int]) -> set[int]:
+    """The values that depend on the inputs, these among them."""
+    reached = set(inputs)
+    for step in steps:
+        if not reached.isdisjoint(step.takes):
+            reached.add(step.value)
+    return reached
+
+
+def _leading_out(steps: Sequence[Step]) -> set[int]:
+    """The values on which the last one depends, itself among them."""
+    leading = {steps[-1].value} if steps else set()
+    for step in reversed(steps):
+        if step.value in leading:
+            leading.update(step.takes)
+    return leading
+
+
+# ---- what is made of the regions -------------------------------------------------------------------------------------
+
+
+def path_depth(found: Sequence[Region]) -> tuple[float, dict[str, float]]:
+    """The number of weighted operations on the mean path, and the number of regions."""
+    return sum(region.paths.weighted / region.paths.total for region in found), {"regions": len(found)}
+
+
+def pooled_paths(found: Sequence[Region]) -> tuple[float, dict[str, float]]:
+    """The share of paths that pass a pooling, summed over regions, and the number of these."""
+    return sum(1 - region.paths.unpooled / region.paths.total for region in found), {"regions": len(found)}
+
+
+def shortcuts(found: Sequence[Region]) -> tuple[float, dict[str, float]]:
+    """Regions with one shortcut, less further shortcuts, less weights in a row; its terms, and how many regions."""
+    terms: dict[str, float] = {
+        "with_shortcut": sum(region.has_shortcut for region in found),
+        "surplus": sum(region.surplus for region in found),
+        "in_a_row": sum(region.in_a_row for region in found),
+    }
+    return terms["with_shortcut"] - terms["surplus"] - terms["in_a_row"], {**terms, "regions": len(found)}
+
+
+MEASURES: dict[str, Callable[[Sequence[Region]], tuple[float, dict[str, float]]]] = {
+    "path_depth": path_depth,
+    "pooled_paths": pooled_paths,
+    "shortcuts": shortcuts,
+}
+"""The scores that follow from the regions alone, by the names of their proxies."""
