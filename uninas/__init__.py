@@ -30,6 +30,7 @@ from uninas.version import __version__
 if TYPE_CHECKING:
     from uninas.backend.create import create_model
     from uninas.backend.emit import compile
+    from uninas.backend.trace import from_module
     from uninas.proxies import Score, proxy
     from uninas.ranking.report import Result
     from uninas.render import render
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Block", "Cost", "Each", "Graph", "Node", "Op", "Search", "Space", "UninasError", "Wire", "__version__", "compile",
-    "create_model", "dumps", "evaluate", "list_models", "load", "open_run", "operations", "proxies", "proxy", "rank",
-    "render", "score", "space", "train",
+    "create_model", "dumps", "evaluate", "from_module", "list_models", "load", "open_run", "operations", "proxies",
+    "proxy", "rank", "render", "score", "space", "train",
 ]  # fmt: skip
 
 _LATE = {
@@ -48,6 +49,7 @@ _LATE = {
     "compile": "uninas.backend.emit:compile",
     "create_model": "uninas.backend.create:create_model",
     "evaluate": "uninas.training.run:evaluate",
+    "from_module": "uninas.backend.trace:from_module",
     "open_run": "uninas.search.opened:open_run",
     "proxies": "uninas.proxies",
     "proxy": "uninas.proxies:proxy",

@@ -42,6 +42,8 @@ CODES = {
     "UNI042": "a choice does not fit the space",
     "UNI050": "a model JSON of the published UniNAS toolkit is malformed",
     "UNI051": "an architecture has no equivalent in the published UniNAS toolkit",
+    "UNI054": "a network from elsewhere cannot be imported",
+    "UNI055": "weights do not fit the network",
     "UNI060": "a model cannot be built as asked",
     "UNI070": "a run folder cannot be used",
     "UNI071": "a search cannot be run as asked",

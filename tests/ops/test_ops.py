@@ -21,27 +21,32 @@ from torch import nn
 from uninas import initial, ops, testing
 from uninas.backend import layers
 from uninas.errors import UninasError
-from uninas.ops.activation import Gelu, LeakyRelu, Softmax
+from uninas.ops.activation import Clamp, Gelu, LeakyRelu, PRelu, Root, Scale, Softmax
 from uninas.ops.attention import Mask, Matmul1, Matmul2, RelPosBias, WindowMask
 from uninas.ops.conv import Conv, DepthwiseConv, window_steps
 from uninas.ops.linear import Linear
-from uninas.ops.merge import Add, Maximum, Multiply, Subtract
-from uninas.ops.norm import BatchNorm, GroupNorm, LayerNorm
+from uninas.ops.merge import Add, Divide, Maximum, Multiply, Subtract
+from uninas.ops.norm import BatchNorm, GroupNorm, L2Norm, LayerNorm, RmsNorm
 from uninas.ops.op import FAMILIES, MAX_PORTS, MAX_SIZE, REGISTRY, Op, Shape, ShapeError
-from uninas.ops.pool import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool, Upsample
+from uninas.ops.pool import AvgPool, GlobalAvgPool, GlobalMaxPool, Length, MaxPool, Mean, Upsample
 from uninas.ops.regulariser import Dropout, DropPath, LayerScale
 from uninas.ops.shape import (
     ChannelShuffle,
     ClassToken,
     Crop,
+    Heads,
+    Learned,
     Pad,
+    Permute,
     PixelShuffle,
     PixelUnshuffle,
     PosEmbed,
+    Reshape,
     Roll,
     Token,
     Tokens,
     Transpose,
+    Unheads,
     Untokens,
     WindowMerge,
     WindowPartition,
@@ -78,6 +83,16 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (LayerNorm(eps=1e-3), (TOKENS,)),
     (LayerNorm(), (VECTOR,)),
     (LayerNorm(affine=False), (MAP,)),
+    (LayerNorm(bias=False), (MAP,)),
+    (RmsNorm(), (MAP,)),
+    (RmsNorm(affine=False), (VECTOR,)),
+    (L2Norm(), (MAP,)),
+    (L2Norm("width"), (MAP,)),
+    (Clamp(-0.5, 2.0), (MAP,)),
+    (PRelu(shared=True), (MAP,)),
+    (Scale(0.5, -1.0), (MAP,)),
+    (Root(eps=1e-3), (MAP,)),
+    (Root(inverse=True, eps=1e-3), (MAP,)),
     (GroupNorm(4), (MAP,)),
     *(
         plain(name, shape)
@@ -99,6 +114,12 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (GlobalAvgPool(), (MAP,)),
     (GlobalMaxPool(), (MAP,)),
     (Upsample(12, 7), (MAP,)),
+    (Upsample(12, 7, "bilinear"), (MAP,)),
+    (Upsample(12, 7, "bicubic", align=True), (MAP,)),
+    *((Mean(axis), (MAP,)) for axis in ("positions", "height", "width", "channels")),
+    (Length(), (MAP,)),
+    (Length("channels"), (MAP,)),
+    (Divide(), (MAP, (8, 1, 1))),
     (Add(), (MAP,)),
     (Add(), (MAP, MAP, (8, 1, 1))),
     (Add(), (VECTOR, VECTOR)),
@@ -132,10 +153,21 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (RelPosBias(2, 6), ((1, 12, 12),)),
     (RelPosBias(height=2), ((3, 6, 6),)),
     (RelPosBias(width=6), ((1, 12, 12),)),
+    (RelPosBias(heads=2), ((4, 9, 9),)),
+    (WindowMask(6, 4, 2, 1, heads=2), ((12, 4, 4),)),
+    (Matmul1(row_wise=True, scale=0.3), (MAP, (8, 6, 3))),
     (Mask(), ((1, 9, 9),)),
     (Mask(1), ((2, 5, 7),)),
     (WindowMask(6, 4, 2, 1), ((6, 4, 4),)),
     plain("identity", MAP),
+    (Reshape(4, 10, 6), (MAP,)),
+    (Reshape(2, 4), (VECTOR,)),
+    (Reshape(2), (MAP,)),
+    *((Permute(order), (MAP,)) for order in ("cwh", "hcw", "hwc", "wch", "whc")),
+    (Heads(4), (MAP,)),
+    (Unheads(3), (MAP,)),
+    (Learned(4, 2, 3), (MAP,)),
+    (Learned(4, trainable=False), (VECTOR,)),
     (Zero(), (MAP,)),
     (Zero(2), (MAP,)),
     plain("flatten", MAP),
@@ -183,8 +215,8 @@ def test_a_card_fits_a_screen():
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.ClassDef)
     }
-    # A convolution has many dials; every other operation is a card.
-    assert {name for name, lines in cards.items() if lines > 40} <= {"Conv"}
+    # A convolution and a table of offsets have many dials; every other operation is a card.
+    assert {name for name, lines in cards.items() if lines > 40} <= {"Conv", "RelPosBias"}
 
 
 SLOW = (testing.exports, testing.differentiates_forwards)  # one example of each operation is enough

@@ -20,6 +20,8 @@ from uninas.backend import layers
 from uninas.backend.emit import attributes, compile
 from uninas.errors import UninasError, error
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire, subgraphs
+from uninas.interop.python import comments
+from uninas.language.printer import dumps
 from uninas.ops.op import Op, show_shape
 
 
@@ -42,7 +44,13 @@ _CONSTRUCTORS: dict[type, Callable[[Any, Any], str]] = {
     layers.LayerScale: lambda module, op: f"LayerScale({tuple(module.weight.shape)}, {module.init})",
     layers.PosEmbed: lambda module, op: f"PosEmbed({', '.join(map(str, _shapes(module)))})",
     layers.ClassToken: lambda module, op: f"ClassToken({len(module.weight)})",
-    layers.WindowMask: lambda module, op: f"WindowMask({op.height}, {op.width}, {op.window}, {op.shift})",
+    layers.LearnedTensor: lambda module, op: f"LearnedTensor({tuple(module.weight.shape)}, {op.trainable})",
+    layers.HeadsBias: lambda module, op: "HeadsBias({}, {})".format(
+        module.heads, ", ".join(map(str, _grids(module.bias)))
+    ),
+    layers.WindowMask: lambda module, op: "WindowMask({}, {}, {}, {}{})".format(
+        op.height, op.width, op.window, op.shift, f", {op.heads}" if op.heads else ""
+    ),
 }
 # Outside, a linear layer draws its own weights.
 _TEXT = inspect.getsource(layers).replace("class FlatLinear(_RawLinear)", "class FlatLinear(nn.Linear)")
@@ -64,7 +72,8 @@ def to_python(graph: Graph) -> str:
     )
     library = "\n\n\n".join(_library(writer.used))
     imports = [*_imports(writer.used), *writer.imports()]
-    return "\n".join([head, *imports, "\n", library, "\n", "\n\n\n".join(writer.classes), ""])
+    text = f"# The same in the language of UniNAS toolkit, which reads it back.\n{comments(dumps(graph))}"
+    return "\n".join([head, *imports, "\n", library, "\n", "\n\n\n".join(writer.classes), "\n", text])
 
 
 def to_onnx(graph: Graph, *, generator: torch.Generator | None = None) -> bytes:

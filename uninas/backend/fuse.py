@@ -32,7 +32,8 @@ def fuse_attention(model: Model) -> Model:
             bias = model.graph.call_module(f"{biased.target}.bias") if biased else None
             queries, keys = scores.args[:2]
             inputs = (queries, keys, node.args[1], bias)
-            fused = model.graph.call_function(layers.attention, inputs, dict(node.kwargs))
+            chosen = {"scale": scores.kwargs["scale"]} if "scale" in scores.kwargs else {}
+            fused = model.graph.call_function(layers.attention, inputs, {**node.kwargs, **chosen})
         node.replace_all_uses_with(fused)
         for dead in filter(None, (node, soft, biased, scores)):
             model.graph.erase_node(dead)

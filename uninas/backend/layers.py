@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, amax, narrow, nn, roll, split, subtract, transpose, unflatten
+from torch import Generator, Tensor, amax, clamp, mean, narrow, nn, permute, roll, split, subtract, transpose, unflatten
 from torch.nn import (
     ELU,
     GELU,
@@ -36,16 +36,18 @@ from torch.nn import (
     Parameter,
     PixelShuffle,
     PixelUnshuffle,
+    PReLU,
     ReLU,
     ReLU6,
     Sigmoid,
     SiLU,
     Softmax,
+    Softplus,
     Tanh,
     Upsample,
 )
 from torch.nn import functional as F
-from torch.nn.functional import pad
+from torch.nn.functional import normalize, pad
 
 from uninas.errors import did_you_mean, error, shown
 from uninas.initial import NAMES, Fans, fill
@@ -57,6 +59,8 @@ __all__ = [  # noqa: RUF022
     "Hardsigmoid", "Hardswish", "Identity", "LeakyReLU", "MaxPool2d", "Mish", "PixelShuffle", "PixelUnshuffle", "ReLU",
     "ReLU6", "SiLU", "Sigmoid", "Softmax", "Tanh", "Upsample", "amax", "narrow", "pad", "roll", "split", "subtract",
     "transpose",
+    "PReLU", "Softplus", "clamp", "mean", "normalize", "permute",
+    "HeadsBias", "LearnedTensor", "RMSNorm", "divide", "heads", "length", "root", "scale", "unheads",
     "Call", "ClassToken", "Conv2d", "DropPath", "FlatLinear", "LayerNorm", "LayerScale", "Linear", "OffsetTable",
     "PosEmbed", "RelPosBias", "WindowMask", "add", "attention", "band", "call", "channel_shuffle", "concat",
     "concat_tokens", "copies", "crop", "matmul1", "matmul2", "maximum", "multiply", "reshape", "window_merge",
@@ -125,6 +129,38 @@ def reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return x.reshape(x.shape[0], *shape)
 
 
+def heads(x: Tensor, n: int) -> Tensor:
+    """B x C x H x W -> B x C / n x (n H) x W."""
+    return unflatten(x, 1, (n, -1)).transpose(1, 2).flatten(2, 3)
+
+
+def unheads(x: Tensor, n: int) -> Tensor:
+    """The inverse of `heads`."""
+    return unflatten(x, 2, (n, -1)).transpose(1, 2).flatten(1, 2)
+
+
+def scale(x: Tensor, factor: float, offset: float) -> Tensor:
+    """factor * x + offset."""
+    return x * factor + offset
+
+
+def root(x: Tensor, inverse: bool, eps: float) -> Tensor:
+    """The square root of max(x, eps), or one divided by it."""
+    inside = x.clamp(min=eps)
+    return inside.rsqrt() if inverse else inside.sqrt()
+
+
+def divide(x: Tensor, y: Tensor, eps: float) -> Tensor:
+    """x / y, where y counts as eps, with its sign, below that."""
+    return x / torch.where(y.abs() < eps, torch.where(y < 0, -eps, eps), y)
+
+
+def length(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Euclidean length along some axes, which stay with size 1."""
+    found: Tensor = torch.linalg.vector_norm(x, dim=axes, keepdim=True)
+    return found
+
+
 def crop(x: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
     """The rectangle of that size whose first row and column are `top` and `left`."""
     return x[:, :, top : top + height, left : left + width]
@@ -164,10 +200,10 @@ def _sequences(x: Tensor, row_wise: bool) -> Tensor:
     return x.transpose(1, 2) if row_wise else x.flatten(2).unsqueeze(1)
 
 
-def matmul1(x: Tensor, y: Tensor, row_wise: bool = False) -> Tensor:
-    """Scores of all pairs of positions: out[b, r, p, q] = C^(-1/2) sum_c x[b, c, r, p] y[b, c, r, q]."""
-    scale: float = x.shape[1] ** -0.5
-    return (_sequences(x, row_wise) * scale).transpose(-2, -1) @ _sequences(y, row_wise)
+def matmul1(x: Tensor, y: Tensor, row_wise: bool = False, scale: float = 0.0) -> Tensor:
+    """Scores of all pairs of positions: out[b, r, p, q] = scale sum_c x[b, c, r, p] y[b, c, r, q]; 0: C^(-1/2)."""
+    factor: float = scale or x.shape[1] ** -0.5
+    return (_sequences(x, row_wise) * factor).transpose(-2, -1) @ _sequences(y, row_wise)
 
 
 def matmul2(a: Tensor, y: Tensor, row_wise: bool, shape: tuple[int, ...]) -> Tensor:
@@ -176,20 +212,29 @@ def matmul2(a: Tensor, y: Tensor, row_wise: bool, shape: tuple[int, ...]) -> Ten
     return reshape(summed.transpose(1, 2), shape)
 
 
-def attention(x: Tensor, y: Tensor, v: Tensor, bias: Tensor | None, row_wise: bool, shape: tuple[int, ...]) -> Tensor:
-    """matmul2(softmax(matmul1(x, y) + bias), v) in one kernel of torch.
+def attention(
+    x: Tensor,
+    y: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    row_wise: bool,
+    shape: tuple[int, ...],
+    scale: float | None = None,
+) -> Tensor:
+    """matmul2(softmax(matmul1(x, y) + bias), v) in one kernel of torch, with a scale of scores, or C^(-1/2).
 
     A bias P x Q belongs to every sample. One of n x 1 x P x Q belongs to a batch in which n parts alternate.
     """
     q, k, v = (_sequences(part, row_wise).transpose(-2, -1) for part in (x, y, v))
     if bias is None or bias.ndim == 2:
-        summed = F.scaled_dot_product_attention(q, k, v, bias)
+        summed = F.scaled_dot_product_attention(q, k, v, bias, scale=scale)
     elif row_wise:
         q, k, v = (unflatten(part, 0, (-1, len(bias))) for part in (q, k, v))
-        summed = F.scaled_dot_product_attention(q, k, v, bias).flatten(0, 1)
+        summed = F.scaled_dot_product_attention(q, k, v, bias, scale=scale).flatten(0, 1)
     else:  # fused kernels want four axes: here the parts are heads, in place of the one sequence
         q, k, v = (unflatten(part.squeeze(1), 0, (-1, len(bias))) for part in (q, k, v))
-        summed = F.scaled_dot_product_attention(q, k, v, bias.squeeze(1)).flatten(0, 1).unsqueeze(1)
+        fused = F.scaled_dot_product_attention(q, k, v, bias.squeeze(1), scale=scale)
+        summed = fused.flatten(0, 1).unsqueeze(1)
     return reshape(summed.permute(0, 3, 1, 2), shape)
 
 
@@ -232,6 +277,14 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class RMSNorm(nn.RMSNorm):
+    """Root mean square norm over the channels of B x C or B x C x H x W."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed: Tensor = super().forward(x.movedim(1, -1))
+        return normed.movedim(-1, 1)
 
 
 class DropPath(Module):
@@ -308,6 +361,30 @@ class PosEmbed(Learned):
         return found if self.parts else found[0]
 
 
+class LearnedTensor(Learned):
+    """A learned tensor for every sample; or, not `trainable`, a fixed one, which begins as zeros."""
+
+    weight: Tensor
+
+    def __init__(self, shape: tuple[int, ...], trainable: bool = True):
+        super().__init__()
+        if trainable:
+            self.weight = Parameter(torch.empty(shape))
+        else:
+            self.register_buffer("weight", torch.zeros(shape))
+
+    def reset(self, generator: Generator) -> None:
+        if self.weight.requires_grad:
+            self.weight.normal_(std=0.02, generator=generator)
+        else:
+            self.weight.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Times zero instead of a mere size, so that every input has a gradient.
+        none = self.apart(x.flatten(1)[:, 0] * 0)
+        return self.together(self.weight + none.reshape(*none.shape, 1, 1, 1))
+
+
 class ClassToken(Learned):
     """Puts a learned token before the others."""
 
@@ -360,9 +437,9 @@ class OffsetTable(Learned):
         grid = unflatten(self.table, -1, made)
         if made == wanted:
             return grid
-        planes = grid.unsqueeze(-3) if self.parts else grid[None, None]
+        planes = grid.unsqueeze(-3) if grid.ndim == 3 else grid[None, None]
         resized = F.interpolate(planes, wanted, mode="bilinear", align_corners=False)
-        return resized.squeeze(-3) if self.parts else resized[0, 0]
+        return resized.squeeze(-3) if grid.ndim == 3 else resized[0, 0]
 
     def extra_repr(self) -> str:
         made = f", made for {self.made_for[0]} x {self.made_for[1]}"
@@ -383,13 +460,31 @@ class RelPosBias(Learned):
         return self.together(self.apart(x) + self.bias())
 
 
+class HeadsBias(Learned):
+    """A bias by offset for each of several heads, which are the outermost part of a map's rows."""
+
+    def __init__(self, heads: int, height: int, width: int, table_height: int = 0, table_width: int = 0):
+        super().__init__()
+        self.heads = heads
+        self.bias = OffsetTable(height, width, table_height, table_width)
+        self.bias.table = Parameter(torch.empty(heads, len(self.bias.table)))
+
+    def reset(self, generator: Generator) -> None:
+        pass  # the table resets itself
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias: Tensor = self.bias()
+        return (unflatten(x, 1, (self.heads, -1)) + bias.unsqueeze(1)).flatten(1, 2)
+
+
 class WindowMask(Module):
     """Adds -100 between positions of a window that the shift brought together from different parts of the image."""
 
     mask: Tensor
 
-    def __init__(self, height: int, width: int, window: int, shift: int):
+    def __init__(self, height: int, width: int, window: int, shift: int, heads: int = 1):
         super().__init__()
+        self.heads = heads
         rows, columns = (self._regions(length, window, shift) for length in (height, width))
         region = window_partition((3 * rows[:, None] + columns)[None, None], window)[0, 0]
         self.register_buffer("mask", -100.0 * (region[:, :, None] != region[:, None, :]), persistent=False)
@@ -401,7 +496,7 @@ class WindowMask(Module):
         return (place >= length - window).long() + (place >= length - shift).long()
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.mask
+        return x + (self.mask if self.heads == 1 else self.mask.repeat(self.heads, 1, 1))
 
 
 # ---- initial weights -----------------------------------------------------------------------------------------------
@@ -424,7 +519,7 @@ def initialise(module: Module, scheme: str, generator: Generator) -> None:
             _draw(layer, scheme, generator)
         elif isinstance(layer, Learned):
             layer.reset(generator)
-        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm | nn.PReLU):
             layer.reset_parameters()
 
 

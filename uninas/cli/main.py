@@ -240,14 +240,35 @@ def plugins(as_json: bool) -> None:
 
 
 @cli.command(name="import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("source")
+@click.option("--input", "shape", help="Shape of one input, C x H x W, instead of the model's own: 3x224x224.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Safetensors file for the weights as they are now.")
 @output_option
-def import_(file: Path, output: Path | None) -> None:
-    """Turn a model JSON of the published UniNAS into text."""
-    from uninas import dumps
-    from uninas.interop import read_json
+def import_(source: str, shape: str | None, weights: Path | None, output: Path | None) -> None:
+    """Turn a network from elsewhere into text.
 
-    write(dumps(read_json(file)), output)
+    SOURCE is timm:NAME, torchvision:NAME, MODULE:CALLABLE (which is called), the file of
+    `uninas export --to py`, or a model JSON of the published UniNAS. Beside -o NET.uni, NET.names.json says under which
+    name the original keeps each weight.
+    """
+    from uninas.backend.sources import read
+    from uninas.backend.trace import names_json, saved
+
+    sizes = _sizes(shape) if shape else None
+    found = read(source, sizes, run=True)
+    if weights is not None:
+        saved(found.imported, found.module, weights)
+    write(found.text, output)
+    if found.imported and output is not None:
+        write(names_json(found.imported), output.with_suffix(".names.json"))
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """3x224x224 -> (3, 224, 224)"""
+    parts = text.replace(" ", "").split("x")
+    if not all(part.isdigit() and 0 < int(part) < 2**20 for part in parts) or len(parts) not in (1, 2, 3):
+        raise click.BadParameter(f"expected C x H x W, but got {text!r}", param_hint="--input")
+    return tuple(map(int, parts))
 
 
 @cli.command()

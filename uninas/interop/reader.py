@@ -197,7 +197,7 @@ class _Reader:
             return g.add(Conv(shape[0], 1), self.modules(g, module.inner, x))
         if isinstance(module, Pooled):
             x = self.modules(g, module.inner, g.add(GlobalAvgPool(), x))
-            return g.add(Upsample(*shape[1:]), x)
+            return g.add(Upsample(shape[1], shape[2]), x)
         assert isinstance(module, Fork)
         return self.fork(g, module, x)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from uninas.language.parser import MAX_FILE_BYTES, MAX_NAME, familiar, parse, re
 from uninas.language.resources import library_root
 from uninas.language.tree import Definition, File, Import, Network, Word
 from uninas.plugins import LIBRARIES
+
+FOREIGN = re.compile(r"^(timm|torchvision):|\.(py|json)$")
+"""Sources that are networks of other programs, which become text first."""
 
 MAX_IMPORT_DEPTH = 64
 MAX_CHARACTERS = 4 * MAX_FILE_BYTES
@@ -213,12 +217,16 @@ def shipped_file(name: str, span: Span | None = None) -> Path:
 def find(source: str | Path) -> tuple[Module, str]:
     """The module and the name of the definition that a user means.
 
-    `source` is a path to a `.uni` file (`file.uni:NAME` picks one of its definitions), a text, or the name of something
-    shipped. Without a name, the last network or space of a file is meant, or else its last block.
+    `source` is a path to a `.uni` file (`file.uni:NAME` picks one of its definitions), a text, the name of something
+    shipped, or a network of another program (timm:NAME, torchvision:NAME, a file .py or .json). Without a name,
+    the last network or space of a file is meant, or else its last block.
     """
     text = str(source)
     if "{" in text:
         module, name = load_text(text), ""
+    elif FOREIGN.search(text):
+        read = import_module("uninas.backend.sources").text_of  # late: it loads torch
+        module, name = load_text(read(text), text), ""
     elif re.search(r"\.uni(:\w+)?$", text) or isinstance(source, Path):
         path, _, name = text.rpartition(":") if re.search(r"\.uni:\w+$", text) else (text, "", "")
         module = load_file(Path(path))

@@ -28,7 +28,7 @@ def dumps(graph: Graph, name: str = "", *, explicit: bool = False) -> str:
     `explicit` writes every attribute in numbers, so that the text keeps its meaning even if a default changes.
     """
     title = name or graph.name or "model"
-    printer = _Printer(explicit, _identifier(title))
+    printer = _Printer(explicit, identifier(title))
     body = printer.network(graph, title) if is_network(graph) else printer.standalone(graph, title)
     return "\n".join([*printer.texts, body])
 
@@ -106,7 +106,7 @@ class _Printer:
     def standalone(self, graph: Graph, title: str) -> str:
         lines = [f"input {show_shape(graph.inputs[0])}"] if len(graph.inputs) == 1 else []
         lines += self.statements(graph, _Frame(graph.inputs[0], symbolic=not self.explicit), "in")
-        return f"block {_identifier(title)} {{\n" + _indented(lines) + "\n}\n"
+        return f"block {identifier(title)} {{\n" + _indented(lines) + "\n}\n"
 
     def definition(self, graph: Graph, title: str) -> tuple[str, bool]:
         """The name under which a block is defined, written on first use; and whether it has a width parameter."""
@@ -121,10 +121,10 @@ class _Printer:
             wide = bool(width and re.search(r"\bwidth\b(?! *=)", body))
             self.bodies[id(graph)] = (graph, body, wide)  # the graph is kept, so its id stays its own
         if body not in self.names:
-            name = _identifier(title)
+            name = identifier(title)
             taken, number = {self.title, *self.names.values()}, 2
             while name in taken or name in REGISTRY:
-                name, number = f"{_identifier(title)}{number}", number + 1
+                name, number = f"{identifier(title)}{number}", number + 1
             self.names[body] = name
             # Where it was met first, so that the definition also checks alone.
             given = f"    input {show_shape(graph.inputs[0])}\n" if len(graph.inputs) == 1 else ""
@@ -144,7 +144,7 @@ class _Printer:
             else:
                 word = node.name if node.name in (STEM, HEAD) else f"section {node.name}"
                 lines.append(f"{word} {self.section(node.op.graph, node.name)}")
-        return f"network {_identifier(title)} {{\n" + _indented(lines) + "\n}\n"
+        return f"network {identifier(title)} {{\n" + _indented(lines) + "\n}\n"
 
     def section(self, graph: Graph, title: str) -> str:
         """A chain written in place, or the name of a block."""
@@ -180,10 +180,10 @@ class _Printer:
 
     def is_chain(self, graph: Graph) -> bool:
         """Whether a chain of steps elaborates to this graph (a chain of a single block would be that block)."""
-        segments = _segments(graph)
+        found = segments(graph)
         alone = len(graph.nodes) == 1 and isinstance(graph.nodes[0].op, Block)
-        whole = len(segments) == 1 and segments[0][0].inputs == tuple(Wire(INPUT, n) for n in range(len(graph.inputs)))
-        return whole and not alone and graph.outputs == _outputs(graph, segments[0][-1])
+        whole = len(found) == 1 and found[0][0].inputs == tuple(Wire(INPUT, n) for n in range(len(graph.inputs)))
+        return whole and not alone and graph.outputs == outputs_of(graph, found[0][-1])
 
     def chain(self, graph: Graph, frame: _Frame) -> str:
         steps = [self.step(node, graph, frame) for node in graph.nodes]
@@ -194,15 +194,15 @@ class _Printer:
 
     def statements(self, graph: Graph, frame: _Frame, source: str) -> list[str]:
         """The body of a definition. `source` is what its input is called."""
-        segments = _segments(graph)
+        found = segments(graph)
         number = {node.name: n for n, node in enumerate(graph.nodes)}
         last = graph.nodes[-1] if graph.nodes else None
-        ends_in_out = last is not None and graph.outputs == _outputs(graph, last)
-        named = {number[s[-1].name]: s[-1].name for s in segments if not (ends_in_out and s[-1] is last)}
+        ends_in_out = last is not None and graph.outputs == outputs_of(graph, last)
+        named = {number[s[-1].name]: s[-1].name for s in found if not (ends_in_out and s[-1] is last)}
         steps = {node.name: self.step(node, graph, frame) for node in graph.nodes}
         labels = _labels(graph, [self.base(node) for node in graph.nodes], named)
         lines: list[str] = []
-        for segment in segments:
+        for segment in found:
             end = segment[-1]
             name = named.get(number[end.name], "out")
             infix = self.infix(segment[0], graph, source)
@@ -275,23 +275,24 @@ class _Printer:
         return "parts" if isinstance(node.op, Each) else node.op.name
 
 
-def _segments(graph: Graph) -> list[list[Node]]:
+def segments(graph: Graph) -> list[list[Node]]:
     """Runs of nodes in which each takes all that the one before it makes, and nothing else uses that."""
     uses: dict[str, int] = {}
     for wires in [*(node.inputs for node in graph.nodes), graph.outputs]:
         for wire in wires:
             uses[wire.node] = uses.get(wire.node, 0) + 1
-    segments: list[list[Node]] = []
+    found: list[list[Node]] = []
     for node in graph.nodes:
-        previous = segments[-1][-1] if segments else None
-        if previous and node.inputs == _outputs(graph, previous) and uses[previous.name] == len(node.inputs):
-            segments[-1].append(node)
+        previous = found[-1][-1] if found else None
+        if previous and node.inputs == outputs_of(graph, previous) and uses[previous.name] == len(node.inputs):
+            found[-1].append(node)
         else:
-            segments.append([node])
-    return segments
+            found.append([node])
+    return found
 
 
-def _outputs(graph: Graph, node: Node) -> tuple[Wire, ...]:
+def outputs_of(graph: Graph, node: Node) -> tuple[Wire, ...]:
+    """All that a node makes."""
     return tuple(Wire(node.name, port) for port in range(len(graph.shapes(node.name))))
 
 
@@ -331,6 +332,7 @@ def _indented(lines: Sequence[str]) -> str:
     return "\n".join("    " + part for line in lines for part in line.split("\n"))
 
 
-def _identifier(text: str) -> str:
+def identifier(text: str) -> str:
+    """A text with what is no letter or number made underscores, so that it can name a definition."""
     cleaned = re.sub(r"\W+", "_", text).strip("_") or "model"
     return f"_{cleaned}" if cleaned[0].isdigit() else cleaned

@@ -110,6 +110,61 @@ class Tanh(Pointwise, Op, name="tanh", family="activation"):
         return nn.Tanh()
 
 
+class Softplus(Pointwise, Op, name="softplus", family="activation"):
+    """log(1 + exp(x)) (Dugas et al. 2001)."""
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.Softplus()
+
+
+class Clamp(Pointwise, Op, name="clamp", family="activation"):
+    """x, but at least low and at most high."""
+
+    low: float = attr("smallest result", default=-1.0)
+    high: float = attr("largest result", default=1.0)
+
+    def degree(self, x: int) -> int:
+        return 0
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.clamp, float(self.low), float(self.high))
+
+
+class PRelu(Pointwise, Op, name="prelu", family="activation"):
+    """x where positive, a learned slope times x elsewhere (He et al. 2015)."""
+
+    shared: bool = attr("one slope for all channels instead of one for each", default=False)
+
+    def params(self, x: Shape) -> int:
+        return 1 if self.shared else x[0]
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.PReLU(1 if self.shared else x[0])
+
+    def stackable(self, x: Shape) -> bool:
+        return False
+
+
+class Root(Pointwise, Op, name="root", family="activation"):
+    """The square root of x, or of eps where x is smaller; or one divided by it."""
+
+    inverse: bool = attr("one divided by the root", default=False)
+    eps: float = attr("smallest number whose root is taken", default=1e-30, low=0)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.root, self.inverse, float(self.eps))
+
+
+class Scale(Pointwise, Op, name="scale", family="activation"):
+    """factor * x + offset, with numbers that are not learned."""
+
+    factor: float = attr("what x is multiplied by", default=1.0)
+    offset: float = attr("what is added then", default=0.0)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.scale, float(self.factor), float(self.offset))
+
+
 class Softmax(Op, name="softmax", family="activation"):
     """exp(x) divided by its sum along one axis."""
 

@@ -23,6 +23,7 @@ class Matmul1(Op, name="matmul1", family="attention", arity=(2, 2)):
     """Scaled scores of all pairs of positions: out[p, q] = C^(-1/2) sum_c x[c, p] y[c, q] (Vaswani et al. 2017)."""
 
     row_wise: bool = attr("take every row of the inputs for a sequence of its own", default=False)
+    scale: float = attr("factor of the scores; 0: C^(-1/2)", default=0.0, later=True)
 
     def shape(self, x: Shape, y: Shape) -> Shape:
         (c, rows, p), (d, others, q) = sequences(x, self.row_wise), sequences(y, self.row_wise)
@@ -41,7 +42,8 @@ class Matmul1(Op, name="matmul1", family="attention", arity=(2, 2)):
         return x + y
 
     def emit(self, nn: Any, x: Shape, y: Shape) -> Any:
-        return nn.call(nn.matmul1, row_wise=self.row_wise)
+        chosen = {"scale": float(self.scale)} if self.scale else {}
+        return nn.call(nn.matmul1, row_wise=self.row_wise, **chosen)
 
 
 class Matmul2(Op, name="matmul2", family="attention", arity=(2, 2)):
@@ -80,6 +82,7 @@ class RelPosBias(Op, name="rel_pos_bias", family="attention"):
     width: int = attr("width of the grid; 0: as the map and the height say, a square if both are 0", default=0, low=0)
     table_height: int = attr("height of the grid of the table; 0: as the grid", default=0, low=0, later=True)
     table_width: int = attr("width of the grid of the table; 0: as the grid", default=0, low=0, later=True)
+    heads: int = attr("tables, one for each group of rows; 0: one for all rows", default=0, low=0, later=True)
 
     def grid(self, x: Shape) -> tuple[int, int]:
         """Height and width of the grid of positions; raises ShapeError when the map has other positions."""
@@ -97,17 +100,24 @@ class RelPosBias(Op, name="rel_pos_bias", family="attention"):
 
     def shape(self, x: Shape) -> Shape:
         self.grid(x)
+        if self.heads and x[0] % self.heads:
+            raise ShapeError(f"expected a map of rows that {self.heads} heads divide, but got {show_shape(x)}")
         return x
 
     def params(self, x: Shape) -> int:
         h, w = self.table(x)
-        return (2 * h - 1) * (2 * w - 1)
+        return max(1, self.heads) * (2 * h - 1) * (2 * w - 1)
 
     def elementwise(self, x: Shape) -> int:
         return size(x)
 
     def emit(self, nn: Any, x: Shape) -> Any:
+        if self.heads:
+            return nn.HeadsBias(self.heads, *self.grid(x), *self.table(x))
         return nn.RelPosBias(*self.grid(x), *self.table(x))
+
+    def stackable(self, x: Shape) -> bool:
+        return not self.heads
 
 
 class Mask(Op, name="mask", family="attention"):
@@ -135,6 +145,7 @@ class WindowMask(Op, name="window_mask", family="attention"):
     width: int = attr("width of the image that was cut into windows", low=1)
     window: int = attr("height and width of a window", low=1)
     shift: int = attr("by how much the image was rolled up and to the left", low=0)
+    heads: int = attr("groups of rows that the mask holds for; 0: one", default=0, low=0, later=True)
 
     def shape(self, x: Shape) -> Shape:
         if self.height % self.window or self.width % self.window or self.shift >= self.window:
@@ -142,7 +153,8 @@ class WindowMask(Op, name="window_mask", family="attention"):
                 f"expected an image that windows of {self.window} tile, and a smaller shift, "
                 f"but got {self.height} x {self.width} and {self.shift}"
             )
-        windows, positions = self.height * self.width // self.window**2, self.window**2
+        windows = max(1, self.heads) * self.height * self.width // self.window**2
+        positions = self.window**2
         if x != (windows, positions, positions):
             raise ShapeError(f"expected a map {windows} x {positions} x {positions}, but got {show_shape(x)}")
         return x
@@ -151,4 +163,5 @@ class WindowMask(Op, name="window_mask", family="attention"):
         return size(x)
 
     def emit(self, nn: Any, x: Shape) -> Any:
-        return nn.WindowMask(self.height, self.width, self.window, self.shift)
+        groups = (self.heads,) if self.heads else ()
+        return nn.WindowMask(self.height, self.width, self.window, self.shift, *groups)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from uninas.ops.op import MAX_PORTS, Op, Shape, ShapeError, image, show_shape, size
+from uninas.ops.op import MAX_PORTS, Op, Shape, ShapeError, attr, image, show_shape, size
 
 
 def broadcast(*x: Shape) -> Shape:
@@ -45,6 +45,24 @@ class Subtract(Op, name="subtract", family="merge", arity=(2, 2)):
 
     def emit(self, nn: Any, x: Shape, y: Shape) -> Any:
         return nn.subtract
+
+
+class Divide(Op, name="divide", family="merge", arity=(2, 2)):
+    """First input divided by the second, whose absolute value counts as eps where it is smaller."""
+
+    eps: float = attr("smallest divisor", default=1e-12, low=0)
+
+    def shape(self, x: Shape, y: Shape) -> Shape:
+        return broadcast(x, y)
+
+    def elementwise(self, x: Shape, y: Shape) -> int:
+        return size(broadcast(x, y))
+
+    def degree(self, x: int, y: int) -> int:
+        return x
+
+    def emit(self, nn: Any, x: Shape, y: Shape) -> Any:
+        return nn.call(nn.divide, float(self.eps))
 
 
 class Multiply(Op, name="multiply", family="merge", arity=(1, MAX_PORTS), commutative=True):

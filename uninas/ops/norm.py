@@ -40,12 +40,13 @@ class LayerNorm(Op, name="layer_norm", family="norm"):
 
     eps: float = attr("added to the variance", default=1e-6, low=0)
     affine: bool = attr("learn a scale and a shift per channel", default=True)
+    bias: bool = attr("whether the shift is learned, too", default=True, later=True)
 
     def shape(self, x: Shape) -> Shape:
         return x
 
     def params(self, x: Shape) -> int:
-        return 2 * x[0] * self.affine
+        return (1 + self.bias) * x[0] * self.affine
 
     def elementwise(self, x: Shape) -> int:
         return 2 * size(x)
@@ -54,7 +55,54 @@ class LayerNorm(Op, name="layer_norm", family="norm"):
         return 1
 
     def emit(self, nn: Any, x: Shape) -> Any:
-        return nn.LayerNorm(x[0], self.eps, self.affine)
+        return nn.LayerNorm(x[0], self.eps, self.affine, *(() if self.bias else (False,)))
+
+    def stackable(self, x: Shape) -> bool:
+        return self.bias
+
+
+class RmsNorm(Op, name="rms_norm", family="norm"):
+    """Divides by the root of the mean square of the channels at each position (Zhang & Sennrich 2019)."""
+
+    eps: float = attr("added to the mean square", default=1e-6, low=0)
+    affine: bool = attr("learn a scale per channel", default=True)
+
+    def shape(self, x: Shape) -> Shape:
+        return x
+
+    def params(self, x: Shape) -> int:
+        return x[0] * self.affine
+
+    def elementwise(self, x: Shape) -> int:
+        return 2 * size(x)
+
+    def degree(self, x: int) -> int:
+        return 1
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.RMSNorm(x[0], self.eps, self.affine)
+
+    def stackable(self, x: Shape) -> bool:
+        return not self.affine
+
+
+class L2Norm(Op, name="l2_norm", family="norm"):
+    """Divides by the Euclidean length along one axis, or by eps where that is larger."""
+
+    axis: str = attr("the axis whose length becomes 1", default="channels", choices=("channels", "height", "width"))
+    eps: float = attr("smallest divisor", default=1e-12, low=0)
+
+    def shape(self, x: Shape) -> Shape:
+        return image(x)
+
+    def elementwise(self, x: Shape) -> int:
+        return 2 * size(x)
+
+    def degree(self, x: int) -> int:
+        return 0
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.normalize, 2.0, ("channels", "height", "width").index(self.axis) + 1, float(self.eps))
 
 
 class GroupNorm(Op, name="group_norm", family="norm"):

@@ -83,14 +83,57 @@ class GlobalMaxPool(Op, name="global_max_pool", family="pool"):
         return nn.call(nn.amax, (2, 3), True)
 
 
+AXES = {"positions": (2, 3), "height": (2,), "width": (3,), "channels": (1,)}
+"""Axes of a batch of maps, by the words of `mean` and `length`."""
+
+
+def _reduced(x: Shape, axis: str) -> Shape:
+    c, h, w = (1 if n + 1 in AXES[axis] else length for n, length in enumerate(image(x)))
+    return (c, h, w)
+
+
+class Mean(Op, name="mean", family="pool"):
+    """Mean along one axis, or over all positions; the axis stays, with size 1."""
+
+    axis: str = attr("what the mean is taken over", default="positions", choices=tuple(AXES))
+
+    def shape(self, x: Shape) -> Shape:
+        return _reduced(x, self.axis)
+
+    def elementwise(self, x: Shape) -> int:
+        return size(x)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.mean, AXES[self.axis], True)
+
+
+class Length(Op, name="length", family="pool"):
+    """Euclidean length along one axis, or over all positions (Woo et al. 2023, ConvNeXt V2); the axis stays."""
+
+    axis: str = attr("what the length is taken of", default="positions", choices=tuple(AXES))
+
+    def shape(self, x: Shape) -> Shape:
+        return _reduced(x, self.axis)
+
+    def elementwise(self, x: Shape) -> int:
+        return 2 * size(x)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.length, AXES[self.axis])
+
+
 class Upsample(Op, name="upsample", family="pool"):
-    """Resizes a map; every new position takes the value of the nearest old one."""
+    """Resizes a map: every new position takes the value of the nearest old one, or a mixture of those around it."""
 
     height: int = attr("height of the result", low=1)
     width: int = attr("width of the result", low=1)
+    mode: str = attr("how values are found", default="nearest", choices=("nearest", "bilinear", "bicubic"), later=True)
+    align: bool = attr("let the corners of both maps meet; not for nearest", default=False, later=True)
 
     def shape(self, x: Shape) -> Shape:
         return (image(x)[0], self.height, self.width)
 
     def emit(self, nn: Any, x: Shape) -> Any:
-        return nn.Upsample((self.height, self.width))
+        if self.mode == "nearest":
+            return nn.Upsample((self.height, self.width))
+        return nn.Upsample((self.height, self.width), mode=self.mode, align_corners=self.align)

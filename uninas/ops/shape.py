@@ -14,6 +14,101 @@ def tokens(x: Shape) -> Shape:
     return x
 
 
+class Reshape(Op, name="reshape", family="shape"):
+    """The same numbers, channel by channel and row by row, as a tensor of other sizes."""
+
+    channels: int = attr("channels of the result", low=1)
+    height: int = attr("height of the result; 0: as many rows as there are numbers for", default=0, low=0)
+    width: int = attr("width of the result", default=1, low=1)
+
+    def shape(self, x: Shape) -> Shape:
+        height = self.height or max(1, size(x) // (self.channels * self.width))
+        wanted = (self.channels, height, self.width)
+        if size(wanted) != size(x):
+            raise ShapeError(f"expected {size(wanted)} numbers for {show_shape(wanted)}, but got {show_shape(x)}")
+        return wanted
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.reshape, self.shape(x))
+
+
+class Permute(Op, name="permute", family="shape"):
+    """Gives the axes other places: order hwc makes the height the channels, the width the height, and so on."""
+
+    order: str = attr(
+        "which axes become channels, height and width", default="cwh", choices=("cwh", "hcw", "hwc", "wch", "whc")
+    )
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Where the channels, the height and the width of the result come from."""
+        return tuple("chw".index(letter) for letter in self.order)
+
+    def shape(self, x: Shape) -> Shape:
+        sizes = image(x)
+        return (sizes[self.axes[0]], sizes[self.axes[1]], sizes[self.axes[2]])
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.permute, (0, *(axis + 1 for axis in self.axes)))
+
+
+class Heads(Op, name="heads", family="shape"):
+    """Deals channels out to rows: the n parts of the channels one below the other, C x H x W -> C / n x (n * H) x W.
+
+    With row-wise products each head is a sequence of its own. `unheads` is the inverse.
+    """
+
+    n: int = attr("number of heads", low=1)
+
+    def shape(self, x: Shape) -> Shape:
+        c, h, w = image(x)
+        if c % self.n:
+            raise ShapeError(f"expected channels that {self.n} heads divide, but got {c}")
+        return (c // self.n, self.n * h, w)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.heads, self.n)
+
+
+class Unheads(Op, name="unheads", family="shape"):
+    """Gathers the rows of n heads in the channels: C x (n * H) x W -> (n * C) x H x W."""
+
+    n: int = attr("number of heads", low=1)
+
+    def shape(self, x: Shape) -> Shape:
+        c, h, w = image(x)
+        if h % self.n:
+            raise ShapeError(f"expected rows that {self.n} heads divide, but got {h}")
+        return (self.n * c, h // self.n, w)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.unheads, self.n)
+
+
+class Learned(Op, name="learned", family="shape"):
+    """A learned tensor, the same for every sample; of what flows in it takes the size of the batch alone.
+
+    With trainable=false it is a table that comes with the weights and stays as it is, as for fixed position codes.
+    """
+
+    channels: int = attr("channels of the tensor", low=1, channels=True)
+    height: int = attr("height of the tensor", default=1, low=1)
+    width: int = attr("width of the tensor", default=1, low=1)
+    trainable: bool = attr("whether training changes it", default=True)
+
+    def shape(self, x: Shape) -> Shape:
+        return (self.channels, self.height, self.width)
+
+    def params(self, x: Shape) -> int:
+        return size(self.shape(x)) * self.trainable
+
+    def degree(self, x: int) -> int:
+        return 0
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.LearnedTensor(self.shape(x), self.trainable)
+
+
 class Identity(Op, name="identity", family="shape"):
     """The input itself."""
 

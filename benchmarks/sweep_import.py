@@ -1,0 +1,163 @@
+"""Networks of timm and torchvision as text: do they come in, are they the same, and how long is the text?
+
+python benchmarks/sweep_import.py LOG [NAME ...]
+
+One model of every file of timm (the one with the fewest parameters) and ten of torchvision, without pretrained weights.
+Each is imported; the text is read again and compiled, the weights are carried over, and parameters, FLOPs (against
+torch's FlopCounterMode on the meta device) and logits are compared. Results go to LOG, a line of JSON each; what stands
+there already is not done again. In the end the table of all is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from torch.utils.flop_counter import FlopCounterMode
+
+import uninas
+from uninas.backend.trace import carried, import_module
+from uninas.errors import UninasError
+
+TORCHVISION = [
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "maxvit_t", "mobilenet_v3_small",
+    "shufflenet_v2_x0_5", "swin_t", "vit_b_16",
+]  # fmt: skip
+MOST = 15_000_000_000  # multiply-accumulates of a forward pass that is still compared by its logits
+
+
+def smallest(family: str) -> str | None:
+    """The network of a file of timm with the fewest parameters."""
+    found: list[tuple[int, str]] = []
+    for name in timm.list_models(module=family):
+        with suppress(Exception), torch.device("meta"):  # some compute with their weights while they are made
+            found.append((sum(p.numel() for p in timm.create_model(name).parameters()), name))
+    return min(found)[1] if found else None
+
+
+def made(name: str, device: str = "cpu") -> tuple[torch.nn.Module, tuple[int, ...]]:
+    """A model by its name, and the shape of its input."""
+    torch.manual_seed(0)
+    package, _, model = name.partition(":")
+    with torch.device(device):
+        if package == "torchvision":
+            extra = {"init_weights": False, "aux_logits": False} if model == "googlenet" else {}
+            return torchvision.models.get_model(model, **extra).eval(), (3, 224, 224)
+        network = timm.create_model(model).eval()
+    return network, tuple(network.default_cfg["input_size"])
+
+
+def measured(name: str) -> dict[str, Any]:
+    """What became of one model."""
+    model, shape = made(name)
+    start = time.process_time()
+    found = import_module(model, shape, name.partition(":")[2].replace(".", "_"))
+    seconds = time.process_time() - start
+    text = found.text
+    graph = uninas.load(text)
+    params = sum(p.numel() for p in model.parameters())
+    row: dict[str, Any] = {
+        "seconds": round(seconds, 1),
+        "lines": len(text.splitlines()),
+        "rekeyed": graph.key == found.graph.key
+        and uninas.dumps(uninas.load(uninas.dumps(graph))) == uninas.dumps(graph),
+        "params": graph.cost.params == params,
+        "missing": graph.cost.params - params,
+        "folded": len(found.values),
+    }
+    try:
+        twin, _ = made(name, "meta")
+        with FlopCounterMode(display=False) as counter:
+            twin(torch.empty(1, *shape, device="meta"))
+        flops = counter.get_total_flops()
+    except Exception:  # some cannot be made on the meta device
+        with FlopCounterMode(display=False) as counter:
+            model(torch.zeros(1, *shape))
+        flops = counter.get_total_flops()
+    row |= {"flops": graph.cost.flops == flops, "flops_ratio": graph.cost.flops / max(1, flops)}
+    if graph.cost.macs <= MOST:
+        copy = uninas.compile(graph).eval()
+        carried(found, model.state_dict(), copy)
+        x = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            wanted, got = model(x), copy(x)
+        row["error"] = float((wanted - got).abs().max() / wanted.abs().max().clamp(min=1e-12))
+    return row
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """The table of all rows, and sentences about them."""
+    lines = ["| model | parameters | FLOPs | logits off by | same key | lines | |", "|---|---|---|---|---|---|---|"]
+    fine = []
+    for name, row in sorted(rows.items()):
+        if "obstacle" in row:
+            lines.append(f"| {name} | | | | | | {row['obstacle']} |")
+            continue
+        same = row["params"] and row["flops"] and row["rekeyed"] and row.get("error", 0) <= 1e-4
+        fine += [row["lines"]] if same else []
+        notes = [] if row["params"] else [f"parameters off by {row['missing']:,}"]
+        notes += [] if row["flops"] else [f"FLOPs times {row['flops_ratio']:.4f}"]
+        error = f"{row['error']:.0e}" if "error" in row else "-"
+        words = ["yes" if row[key] else "no" for key in ("params", "flops", "rekeyed")]
+        lines.append(
+            f"| {name} | {words[0]} | {words[1]} | {error} | {words[2]} | {row['lines']} | {'; '.join(notes)} |"
+        )
+    total = len(rows)
+    summary = f"{len(fine)} of {total} come in as they are ({len(fine) / max(1, total):.0%})"
+    if fine:
+        summary += f"; {median(fine):.0f} lines of text in the middle, {max(fine)} at most"
+    return "\n".join([summary + ".", "", *lines])
+
+
+def main() -> None:
+    """Go through all that is not in the log, and print the table."""
+    log = Path(sys.argv[1])
+    rows: dict[str, dict[str, Any]] = {}
+    names: dict[str, str | None] = {}
+    if log.exists():
+        for line in log.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            if "family" in record:
+                names[record["family"]] = record["name"]
+            else:
+                rows[record.pop("model")] = record
+    with log.open("a", encoding="utf-8") as file:
+
+        def note(record: dict[str, Any]) -> None:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+
+        asked = sys.argv[2:]
+        for family in [] if asked else timm.list_modules():
+            if family not in names:
+                names[family] = smallest(family)
+                note({"family": family, "name": names[family]})
+        every = asked or [f"timm:{name}" for name in names.values() if name] + [f"torchvision:{n}" for n in TORCHVISION]
+        for name in dict.fromkeys(every):
+            if name in rows and not asked:
+                continue
+            try:
+                row = measured(name)
+            except UninasError as problem:
+                row = {"obstacle": problem.diagnostics[0].message}
+            except Exception as problem:
+                row = {"obstacle": f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"}
+            rows[name] = row
+            note({"model": name, **row})
+            print(name, row, file=sys.stderr, flush=True)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    main()

@@ -1,0 +1,166 @@
+"""Torch modules come in as text: the same parameters, FLOPs and numbers, in as few lines as a person would write."""
+
+import random
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import uninas
+from uninas.backend import layers
+from uninas.backend.trace import carried, import_module
+from uninas.errors import UninasError
+from uninas.graph import Wire
+from uninas.interop.imported import Imported
+from uninas.interop.views import Batch, Factor, Foreign, View, made, route, shape_of
+
+
+def imported(module: nn.Module, shape: tuple[int, ...], name: str = "net") -> Imported:
+    """The import of a module, held to it: parameters, FLOPs, logits, key."""
+    found = import_module(module, shape, name)
+    graph = uninas.load(found.text)
+    assert graph.key == found.graph.key and graph == found.graph
+    assert uninas.load(uninas.dumps(graph)).key == graph.key
+    assert graph.cost.params == sum(p.numel() for p in module.parameters())
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    with FlopCounterMode(display=False) as counter:
+        module(x[:1])
+    assert counter.get_total_flops() <= graph.cost.flops  # on the CPU fused attention is not counted
+    copy = carried(found, module.state_dict(), uninas.compile(graph)).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(copy(x), module(x), rtol=1e-4, atol=1e-5)
+    return found
+
+
+class Gate(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Conv2d(channels, channels // 4, 1), nn.Conv2d(channels // 4, channels, 1)
+
+    def forward(self, x):
+        return x * self.fc2(torch.relu(self.fc1(x.mean((2, 3), keepdim=True)))).sigmoid()
+
+
+class Residual(nn.Module):
+    def __init__(self, width: int, out: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Sequential(nn.Conv2d(width, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU())
+        self.gate = Gate(out)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
+        self.skip = nn.Conv2d(width, out, 1, stride) if stride > 1 else nn.Identity()
+
+    def forward(self, x):
+        return torch.relu(self.conv2(self.gate(self.conv1(x))) + self.skip(x))
+
+
+class Attention(nn.Module):
+    """Attention as most people write it: fused qkv, heads by a reshape, the product of torch."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm, self.qkv, self.proj = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x):
+        b, n, c = x.shape
+        q, k, v = self.qkv(self.norm(x)).reshape(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        found = nn.functional.scaled_dot_product_attention(q, k, v)
+        return x + self.proj(found.transpose(1, 2).reshape(b, n, c))
+
+
+class Hybrid(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, 2, 1)
+        self.layer1 = nn.Sequential(Residual(16, 16, 1), Residual(16, 16, 1))
+        self.layer2 = nn.Sequential(Residual(16, 32, 2), Residual(32, 32, 1))
+        self.cls = nn.Parameter(torch.randn(1, 1, 32))
+        self.pos = nn.Parameter(torch.randn(1, 65, 32))
+        self.blocks = nn.Sequential(Attention(32, 4), Attention(32, 4), Attention(32, 4))
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x):
+        x = self.layer2(self.layer1(self.stem(x))).flatten(2).transpose(1, 2)
+        x = torch.cat((self.cls.expand(len(x), -1, -1), x), 1) + self.pos
+        return self.head(self.blocks(x)[:, 0])
+
+
+def seeded(make):
+    torch.manual_seed(0)
+    module = make().eval()
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.5, 2)
+    return module
+
+
+def test_a_module_becomes_readable_text():
+    found = imported(seeded(Hybrid), (3, 32, 32), "hybrid")
+    assert len(found.text.splitlines()) <= 45
+    assert "stage 16 x 2 { Residual" in found.text and "stage 32 x 3 { Attention }" in found.text
+    assert found.text.count("block Attention") == 1 and not found.left
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "test_convnext", "test_resnet"])
+def test_models_of_timm_come_in(name):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    imported(timm.create_model(name, img_size=64).eval() if name == "test_vit" else timm.create_model(name).eval(),
+             (3, 64, 64), name)  # fmt: skip
+
+
+def test_what_is_missing_is_listed_with_its_place():
+    class Chirp(nn.Module):
+        def forward(self, x):
+            return torch.fft.fft2(x).real
+
+    with pytest.raises(UninasError, match=r"error\[UNI054\].*fft.*at 1") as caught:
+        uninas.from_module(nn.Sequential(nn.Conv2d(3, 4, 3), Chirp(), nn.ReLU(), Chirp()), (3, 8, 8))
+    assert "calls came in before the first of them" in str(caught.value)
+
+
+def test_an_import_leaves_the_module_as_it_was():
+    module = seeded(Hybrid).train()
+    module.stem.eval()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    uninas.from_module(module, torch.zeros(1, 3, 32, 32))
+    assert module.training and not module.stem.training
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+# -- views ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_route_moves_numbers_where_the_layout_says(seed):
+    """Every route, on a tensor that counts: what torch's permute of the factors gives."""
+    draw = random.Random(seed)
+    factors = [Factor(draw.choice((2, 2, 3, 5))) for _ in range(draw.randint(3, 5))]
+
+    def layout():
+        order = draw.sample(factors, len(factors))
+        a, b = sorted((draw.randint(0, len(order)), draw.randint(0, len(order))))
+        return tuple(order[:a]), tuple(order[a:b]), tuple(order[b:])
+
+    own, wanted = layout(), layout()
+    x = torch.arange(float(torch.tensor([f.size for f in factors]).prod())).reshape(1, *shape_of(own))
+    y = x
+    for op in route(own, wanted):
+        y = op.emit(layers, tuple(y.shape[1:]))(y)
+    flat_own, flat_wanted = [f for axis in own for f in axis], [f for axis in wanted for f in axis]
+    cut = x.reshape([f.size for f in flat_own]).permute([flat_own.index(f) for f in flat_wanted])
+    assert torch.equal(y, cut.reshape(1, *shape_of(wanted)))
+
+
+def test_a_view_follows_reshapes_without_operations():
+    batch = Batch(2)
+    view = View(Wire("in"), (made(96), made(14), made(14)), ((batch,), made(96), made(14), made(14)))
+    view = View(view.wire, view.own, ((batch,), view.own[0], view.own[1], view.own[2]))
+    windows = (
+        view.permuted([0, 2, 3, 1]).reshaped([2, 2, 7, 2, 7, 96]).permuted([0, 1, 3, 2, 4, 5]).reshaped([8, 49, 96])
+    )
+    assert windows.shape == (8, 49, 96) and shape_of(windows.own) == (96, 14, 14)
+    with pytest.raises(Foreign, match="reshape"):
+        windows.reshaped([8, 50, 96])

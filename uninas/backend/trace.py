@@ -1,0 +1,235 @@
+"""Torch modules -> traces that `uninas.interop` turns into graphs.
+
+A module is run once by `torch.export` on fake tensors, with a batch of two, in evaluation mode. What does not depend on
+the input stays lazy: it is computed only where its numbers matter.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from uninas.backend.emit import attributes, compile
+from uninas.backend.weights import save_weights
+from uninas.errors import error, shown
+from uninas.graph import Graph, subgraphs
+from uninas.interop.imported import Imported, imported
+from uninas.interop.trace import Call, Place, Static, Trace, Value
+
+BATCH = 2  # a number that tells the batch from axes of size 1
+KEEPS = ("expand", "expand_as", "alias", "detach", "contiguous", "clone", "lift_fresh_copy", "to", "dropout")
+"""Functions after which a parameter still is the same; an expanded one broadcasts by itself."""
+
+
+def from_module(module: nn.Module, example_input: Tensor | tuple[int, ...], name: str = "") -> Graph:
+    """The graph of any module, with its classes as blocks.
+
+    Args:
+        module: a module that takes one tensor and gives one. It is not changed.
+        example_input: a batch of inputs, or the shape of one input (C x H x W); its values do not matter.
+        name: what the network is called; by default as its class.
+
+    Raises UninasError (UNI054) with everything that has no counterpart here, or when torch cannot trace the module.
+    `import_module` gives the names of the weights, too.
+    """
+    return import_module(module, example_input, name).graph
+
+
+def import_module(module: nn.Module, example_input: Tensor | tuple[int, ...], name: str = "") -> Imported:
+    """The graph of any module, its text, and where each of its weights comes from; see `from_module`."""
+    return imported(traced(module, example_input, name))
+
+
+def carried(found: Imported, original: Mapping[str, Tensor], model: nn.Module) -> nn.Module:
+    """The compiled module of an imported graph, with the weights of the original loaded; returns it."""
+    with torch.no_grad():
+        model.load_state_dict(found.state(original, model.state_dict(), _places(found)))
+    return model
+
+
+def names_json(found: Imported) -> str:
+    """Where each weight comes from, as JSON: its name in the original, and how its axes are cut and ordered."""
+    cuts = {name: {"sizes": list(sizes), "order": list(order)} for name, (sizes, order) in found.cuts.items()}
+    record = {"format": 1, "names": dict(found.names), "cuts": cuts, "computed": sorted(found.values)}
+    return json.dumps(record, indent=1) + "\n"
+
+
+def saved(found: Imported | None, module: nn.Module | None, path: Path) -> None:
+    """Write the weights of a module, under our names, to a file that `create_model` reads."""
+    if found is None:
+        raise error("UNI060", "expected a source that has weights, to write them")
+    copy = compile(found.graph)
+    original = module.state_dict() if module is not None else found.weights
+    save_weights(path, carried(found, original, copy).state_dict(), {"text": found.text})
+
+
+def _places(found: Imported) -> dict[str, str]:
+    """Weights whose name in a compiled module differs from the path of their node (`class` is `class_`)."""
+    paths: dict[str, str] = {}
+
+    def walk(graph: Graph, prefix: str, ours: str) -> None:
+        named = attributes(graph, top=not prefix)
+        for node in graph.nodes:
+            paths[f"{prefix}{node.name}"] = f"{ours}{named[node.name]}"
+            for inner, _ in subgraphs(node):
+                walk(inner, f"{prefix}{node.name}.", f"{ours}{named[node.name]}.")
+
+    walk(found.graph, "", "")
+    renamed: dict[str, str] = {}
+    for path in (*found.names, *found.values):
+        node, _, weight = path.rpartition(".")
+        while node not in paths:
+            node, _, middle = node.rpartition(".")
+            weight = f"{middle}.{weight}"
+        renamed[path] = f"{paths[node]}.{weight}"
+    return renamed
+
+
+def traced(module: nn.Module, example_input: Tensor | tuple[int, ...], name: str = "") -> Trace:
+    """What a module calls in evaluation mode."""
+    if not isinstance(module, nn.Module):
+        raise error("UNI060", f"expected an nn.Module, but got {shown(module)}")
+    shape = tuple(example_input.shape[1:]) if isinstance(example_input, Tensor) else tuple(example_input)
+    kind = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    training = {each: each.training for each in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            x = torch.zeros(BATCH, *shape, dtype=kind, device=device)
+            program = torch.export.export(module, (x,), strict=False)
+    except Exception as problem:  # whatever the module of somebody else raises is theirs
+        reason = " ".join(str(problem).split())[:300]
+        raise error(
+            "UNI054", f"torch cannot trace {type(module).__name__}: {type(problem).__name__}: {reason}"
+        ) from None
+    finally:
+        for each, mode in training.items():
+            each.training = mode
+    return _Reader(program, type(module).__name__).trace(name or type(module).__name__)
+
+
+class _Reader:
+    """An exported program as a trace."""
+
+    def __init__(self, program: torch.export.ExportedProgram, top: str):
+        self.program = program
+        self.top = top
+        self.state: dict[str, Tensor] = {**program.state_dict, **program.constants}
+        self.values: dict[fx.Node, Any] = {}
+        self.inputs: list[Value] = []
+        self.calls: list[Call] = []
+        self.known: dict[tuple[fx.Node, bool], Any] = {}
+        self.targets: dict[fx.Node, str] = {}
+        self.parameters = {
+            spec.target: tuple(self.state[spec.target].shape)
+            for spec in program.graph_signature.input_specs
+            if spec.kind is torch.export.graph_signature.InputKind.PARAMETER and spec.target
+        }
+
+    def trace(self, name: str) -> Trace:
+        signature = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
+        outputs: Sequence[Any] = ()
+        for node in self.program.graph.nodes:
+            if node.op == "placeholder":
+                self.placeholder(node, signature[node.name])
+            elif node.op == "call_function":
+                self.function(node)
+            elif node.op == "output":
+                outputs = [self.values[each] for each in node.args[0] if isinstance(each, fx.Node)]
+        if not outputs or not all(isinstance(value, Value) for value in outputs):
+            raise error("UNI054", "expected a module whose output depends on its input")
+        return Trace(self.inputs, self.calls, outputs, self.parameters, name)
+
+    def placeholder(self, node: fx.Node, spec: Any) -> None:
+        value = node.meta.get("val")
+        shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+        if spec.kind is torch.export.graph_signature.InputKind.USER_INPUT:
+            found = self.values[node] = Value(shape)
+            self.inputs.append(found)
+            return
+        self.targets[node] = spec.target
+        name = spec.target if spec.target in self.program.state_dict else ""
+        sources = (spec.target,) if spec.target in self.parameters else ()
+        self.values[node] = Static(shape, self.reader(node), self.reader(node, probe=True), sources, name)
+
+    def reader(self, node: fx.Node, probe: bool = False) -> Callable[[], Any]:
+        return lambda: self.compute(node, probe).detach().cpu().numpy()
+
+    def compute(self, node: fx.Node, probe: bool) -> Any:
+        """The value of something that does not depend on the input."""
+        if (node, probe) not in self.known:
+            if node in self.targets:
+                target = self.targets[node]
+                value = self.state[target]
+                if probe and target in self.parameters:
+                    generator = torch.Generator().manual_seed(len(self.targets) + sum(map(ord, target)))
+                    value = torch.rand(value.shape, generator=generator, dtype=torch.float64).to(value.dtype)
+                self.known[node, probe] = value
+            else:
+                arguments, keywords = fx.map_arg((node.args, dict(node.kwargs)), lambda n: self.compute(n, probe))
+                with torch.no_grad():
+                    self.known[node, probe] = node.target(*arguments, **keywords)  # type: ignore[operator]
+        return copy.copy(self.known[node, probe])
+
+    def function(self, node: fx.Node) -> None:
+        function = _named(node.target)
+        above = [self.values[each] for each in node.all_input_nodes if each in self.values]
+        value = node.meta.get("val")
+        if function == "getitem":
+            source, place = node.args
+            several = self.values[source]  # type: ignore[index]
+            self.values[node] = several[place] if isinstance(several, list) else self.static(node, function, above)  # type: ignore[index]
+        elif not any(_depends(each) for each in above) and isinstance(value, Tensor | list | tuple):
+            self.values[node] = self.static(node, function, above)
+        elif isinstance(value, Tensor):
+            result = self.values[node] = Value(tuple(value.shape))
+            self.append(node, function, [result])
+        elif isinstance(value, list | tuple):
+            results = [Value(tuple(each.shape)) for each in value]
+            self.values[node] = results
+            self.append(node, function, results)
+
+    def static(self, node: fx.Node, function: str, above: Sequence[Any]) -> Static:
+        first = above[0] if above else None
+        if function in KEEPS and isinstance(first, Static):
+            return first
+        value = node.meta.get("val")
+        shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+        sources = tuple(dict.fromkeys(name for each in above for name in getattr(each, "sources", ())))
+        return Static(shape, self.reader(node), self.reader(node, probe=True), sources)
+
+    def append(self, node: fx.Node, function: str, outputs: list[Value]) -> None:
+        arguments = fx.map_arg(node.args, lambda each: self.values[each])
+        keywords = fx.map_arg(dict(node.kwargs), lambda each: self.values[each])
+        if function == "conv2d" and isinstance(keywords.get("padding"), str):
+            keywords = dict(keywords)
+        self.calls.append(Call(function, arguments, keywords, outputs, self.place(node)))
+
+    def place(self, node: fx.Node) -> Place:
+        stack = (node.meta.get("nn_module_stack") or {}).values()
+        classes = tuple((_cleaned(path), str(kind).rpartition(".")[2]) for path, kind in stack)
+        classes = tuple((path, kind) for path, kind in classes if path) or ()
+        return Place(classes[-1][0] if classes else "", (("", self.top), *classes))
+
+
+def _cleaned(path: str) -> str:
+    """A module's path; a second call of the same module is marked by torch with @1."""
+    return path.removeprefix("L['self'].")
+
+
+def _named(target: Any) -> str:
+    """The name of a function without its overload and the underscore of what is done in place."""
+    name = getattr(target, "_schema", None)
+    text = str(name.name).partition("::")[2] if name is not None else getattr(target, "__name__", str(target))
+    return text if text.startswith("_") and text != "_to_copy" and text in ("_softmax",) else text.rstrip("_")
+
+
+def _depends(value: Any) -> bool:
+    return isinstance(value, Value) or (isinstance(value, list) and any(map(_depends, value)))

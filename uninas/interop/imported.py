@@ -1,0 +1,533 @@
+"""A trace -> a graph of readable blocks, and where its weights come from.
+
+Every module that takes one tensor and gives one becomes a block with the name of its class; modules that are a single
+operation, and containers, leave no trace. A row of blocks in one container becomes a stage, what stands before the
+first the stem, and what stands behind the last the head.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from uninas.errors import UninasError, error
+from uninas.graph import INPUT, Block, Graph, Node, Wire, subgraphs
+from uninas.graph.builder import node_names, snake_case
+from uninas.graph.graph import RESERVED
+from uninas.interop import rules as _rules  # noqa: F401  # registers them
+from uninas.interop.lower import Lowering, Missing, Step, Weight
+from uninas.interop.trace import Place, Static, Trace
+from uninas.interop.views import Batch, View, shape_of
+from uninas.language.compact import compact
+from uninas.language.elaborate import build
+from uninas.language.library import load_text
+from uninas.ops.conv import Conv
+from uninas.ops.linear import Linear
+from uninas.ops.merge import Add, Multiply
+from uninas.ops.op import Shape
+from uninas.ops.shape import Flatten
+from uninas.ops.split import Chunk, Slice
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A graph that came from elsewhere.
+
+    `names` says for every weight of `uninas.compile(graph)` under which name the original keeps it; the numbers of
+    those that are computed there from others are in `values`. Sizes and orders of axes are in `cuts` where they differ.
+    """
+
+    graph: Graph
+    text: str
+    names: Mapping[str, str]
+    cuts: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    values: Mapping[str, Any]
+    left: tuple[str, ...]
+    """Parameters of the original that nothing here uses."""
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    """The weights under their original names, where they came along (ONNX)."""
+
+    def state(self, original: Mapping[str, Any], ours: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
+        """The weights under our names, from a state dict of the original.
+
+        `ours` is the state dict of the module that they are for: it gives the shapes, and what the original has not.
+        `places` are the names in it of those weights whose node is called otherwise there.
+        """
+        found = dict(ours)
+        for path, theirs in self.names.items():
+            name = places.get(path, path)
+            if theirs not in original:
+                raise error("UNI055", f"expected a weight {theirs} for {name}, but there is none")
+            found[name] = _cut(original[theirs], self.cuts.get(path), tuple(ours[name].shape))
+        for path, value in self.values.items():
+            name = places.get(path, path)
+            found[name] = ours[name].new_tensor(value).reshape(ours[name].shape)
+        return found
+
+
+def _cut(value: Any, cut: tuple[tuple[int, ...], tuple[int, ...]] | None, shape: tuple[int, ...] | None) -> Any:
+    """An array or tensor with its axes cut and ordered anew."""
+    if cut:
+        value = value.reshape(cut[0])
+        value = value.permute(cut[1]) if hasattr(value, "permute") else value.transpose(cut[1])
+    return value if shape is None else value.reshape(shape)
+
+
+def imported(trace: Trace) -> Imported:
+    """The graph of a trace. Raises UninasError (UNI054) that lists everything without a counterpart here."""
+    lowering = Lowering(trace)
+    outputs = lowering.run()
+    if lowering.missing:
+        raise _refusal(trace, lowering)
+    outputs = [_finished(lowering, view) for view in outputs]
+    steps = _tidied(lowering.steps, [view.wire for view in outputs])
+    return _Assembly(trace, lowering.inputs, steps, [view.wire for view in outputs]).imported()
+
+
+def _refusal(trace: Trace, lowering: Lowering) -> UninasError:
+    """One error with everything that is missing, where it stands, and how far the import came."""
+    places: dict[str, list[Place]] = {}
+    for missing in lowering.missing:
+        places.setdefault(missing.what, []).append(missing.place)
+    lines = [
+        f"{what}, at {found[0]}" + (f" and {len(found) - 1} more places" if len(found) > 1 else "")
+        for what, found in places.items()
+    ]
+    done = f"{lowering.done} of {len(trace.calls)} calls came in before the first of them"
+    return error("UNI054", f"{trace.name} needs what there is no operation for: " + "; ".join(lines), None, done)
+
+
+def _finished(lowering: Lowering, view: View) -> View:
+    """An output as it leaves: a vector where theirs is one, and the classifier as a linear layer."""
+    others = [axis for axis in view.axes if axis and not isinstance(axis[0], Batch)]
+    if len(others) > 1 or len(view.own) == 1:
+        return view
+    step = lowering.step_of(view)
+    plain = step and isinstance(step.op, Conv) and step.op.kernels == (1, 1) and step.shapes[0][1:] == (1, 1)
+    uses = sum(view.wire in other.inputs for other in lowering.steps)
+    if step and plain and not uses and isinstance(step.op, Conv) and step.op.groups == 1 and step.op.stride == 1:
+        source = _shape(lowering, step.inputs[0])
+        if source[1:] == (1, 1):
+            step.op = Linear(step.op.out, step.op.bias)
+            step.shapes = ((step.op.out,),)
+            return replace(view, own=(view.own[0],))
+    if shape_of(view.own)[1:] == (1, 1):
+        (wire,) = lowering.emit(Flatten(), view)
+        return replace(view, wire=wire, own=(view.own[0],))
+    return view
+
+
+def _shape(lowering: Lowering, wire: Wire) -> Shape:
+    if wire.node == INPUT:
+        return lowering.inputs[wire.port]
+    return lowering.steps[int(wire.node[1:])].shapes[wire.port]
+
+
+def _tidied(steps: Sequence[Step], outputs: Sequence[Wire]) -> list[tuple[str, Step]]:
+    """The steps that reach an output, slices of one wire into equal parts as one chunk."""
+    named = {f"n{number}": step for number, step in enumerate(steps)}
+    _chunked(named)
+    _flattened(named, outputs)
+    needed = {wire.node for wire in outputs}
+    for name, step in reversed(named.items()):
+        if name in needed:
+            needed |= {wire.node for wire in step.inputs}
+    return [(name, step) for name, step in named.items() if name in needed]
+
+
+def _flattened(named: dict[str, Step], outputs: Sequence[Wire]) -> None:
+    """A sum that only goes into another sum, as its first part, becomes one with it; products, too."""
+    uses: dict[str, int] = {}
+    for wire in [*outputs, *(wire for step in named.values() for wire in step.inputs)]:
+        uses[wire.node] = uses.get(wire.node, 0) + 1
+    for step in named.values():
+        first = named.get(step.inputs[0].node) if step.inputs else None
+        if first is None or not isinstance(step.op, Add | Multiply) or type(first.op) is not type(step.op):
+            continue
+        if uses[step.inputs[0].node] == 1 and first.shapes == step.shapes and first.place.path == step.place.path:
+            step.inputs = (*first.inputs, *step.inputs[1:])
+
+
+def _chunked(named: dict[str, Step]) -> None:
+    """Slices that cut a wire into equal parts, all of them, become ports of one chunk; changes the steps."""
+    slices: dict[Wire, list[str]] = {}
+    for name, step in named.items():
+        if isinstance(step.op, Slice):
+            slices.setdefault(step.inputs[0], []).append(name)
+    moved: dict[Wire, Wire] = {}
+    for wire, names in slices.items():
+        cuts = {n: op for n in names if isinstance(op := named[n].op, Slice)}
+        spans = sorted({(op.start, op.stop) for op in cuts.values()})
+        total = named[wire.node].shapes[wire.port][0] if wire.node in named else 0
+        size = spans[0][1] - spans[0][0]
+        if len(spans) < 2 or spans != [(start, start + size) for start in range(0, total, size)]:
+            continue
+        first = named[names[0]]
+        part = first.shapes[0]
+        moved.update({Wire(n): Wire(names[0], op.start // size) for n, op in cuts.items()})
+        first.op, first.shapes = Chunk(len(spans)), (part,) * len(spans)
+    if moved:
+        for step in named.values():
+            step.inputs = tuple(moved.get(wire, wire) for wire in step.inputs)
+
+
+# ---- blocks ----------------------------------------------------------------------------------------------------------
+
+
+def _reread(graph: Graph) -> tuple[str, Graph, dict[str, str]]:
+    """The shortest text of a graph, what it elaborates to, and the new paths of nodes by the old ones."""
+    text = compact(graph)
+    module = load_text(text)
+    other = build(module, list(module.definitions)[-1])
+    places: dict[str, str] = {}
+    match(graph, other, "", "", places)
+    return text, other, places
+
+
+def match(one: Graph, other: Graph, prefix: str, ours: str, places: dict[str, str]) -> None:
+    """Note which node of the second graph each of the first is; both have them in the same order."""
+    assert len(one.nodes) == len(other.nodes), (one, other)
+    for a, b in zip(one.nodes, other.nodes, strict=True):
+        places[f"{prefix}{a.name}"] = f"{ours}{b.name}"
+        if isinstance(a.op, Block) and isinstance(b.op, Block):
+            match(a.op.graph, b.op.graph, f"{prefix}{a.name}.", f"{ours}{b.name}.", places)
+        else:
+            assert a.op == b.op, (a, b)
+
+
+def _renamed(name: str, places: Mapping[str, str]) -> str:
+    """The path of a weight by the new name of its node."""
+    node, _, weight = name.rpartition(".")
+    if node not in places:  # a weight inside a layer of ours: bias.table
+        node, _, middle = node.rpartition(".")
+        weight = f"{middle}.{weight}"
+    return f"{places[node]}.{weight}"
+
+
+@dataclass
+class _Part:
+    """A run of steps: one step, or a module with everything inside it."""
+
+    name: str  # of the step, or of the module
+    label: str
+    members: list[_Part]
+    step: Step | None = None
+    path: str = ""
+    kind: str = ""
+
+    @property
+    def steps(self) -> list[str]:
+        return [self.name] if self.step else [name for member in self.members for name in member.steps]
+
+
+class _Assembly:
+    """Steps in the tree of modules -> nested graphs."""
+
+    def __init__(self, trace: Trace, inputs: tuple[Shape, ...], steps: list[tuple[str, Step]], outputs: Sequence[Wire]):
+        self.trace, self.inputs, self.outputs = trace, inputs, list(outputs)
+        self.steps = dict(steps)
+        self.users: dict[str, set[str]] = {name: set() for name in self.steps}
+        for name, step in steps:
+            for wire in step.inputs:
+                self.users.setdefault(wire.node, set()).add(name)
+        self.weights: dict[str, Weight] = {}
+        self.graphs: dict[Any, Graph] = {}
+
+    def imported(self) -> Imported:
+        top = self.tree()
+        graph = self.network(top)
+        names: dict[str, str] = {}
+        cuts: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        values: dict[str, Any] = {}
+        text, graph, places = _reread(graph)
+        used: set[str] = set()
+        for written, weight in self.weights.items():
+            ours = _renamed(written, places)
+            used.update(weight.static.sources)
+            if weight.static.name:
+                names[ours] = weight.static.name
+                if weight.order:
+                    cuts[ours] = (weight.sizes, weight.order)
+            else:
+                values[ours] = _cut(
+                    np.array(weight.static.read()), (weight.sizes, weight.order) if weight.order else None, None
+                )
+        left = tuple(name for name in self.trace.parameters if name not in used)
+        return Imported(graph, text, names, cuts, values, left)
+
+    # ---- the tree of modules -------------------------------------------------------------------------------------
+
+    def tree(self) -> _Part:
+        """Steps under the modules that made them; a module that is left and entered again is two."""
+        top = _Part("", "", [], kind=self.trace.name)
+        stack: list[_Part] = [top]
+        for name, step in self.steps.items():
+            around = [(path, kind) for path, kind in step.place.classes if path]
+            depth = 0
+            while depth < len(around) and depth + 1 < len(stack) and stack[depth + 1].path == around[depth][0]:
+                depth += 1
+            del stack[depth + 1 :]
+            for path, kind in around[depth:]:
+                part = _Part(path, path.rpartition(".")[2], [], path=path, kind=kind)
+                stack[-1].members.append(part)
+                stack.append(part)
+            stack[-1].members.append(_Part(name, _label(step), [], step, path=step.place.path))
+        return self.grown(top)
+
+    def grown(self, part: _Part) -> _Part:
+        """The tree without modules that cannot be blocks, or that are one step or one module."""
+        members: list[_Part] = []
+        for member in part.members:
+            if member.step:
+                members.append(member)
+                continue
+            inner = self.grown(member)
+            if self.is_slight(inner) or not self.is_block(inner):
+                members += inner.members
+            else:
+                members.append(inner)
+        part.members = members
+        return part
+
+    def is_slight(self, part: _Part) -> bool:
+        """Whether a module is too little to be a block: one operation, or two in a row."""
+        doing = [each for each in part.members if not (each.step and each.step.moves)]
+        row = all(each.step for each in doing) and all(self.flows_on(part.members, n) for n in range(len(doing) - 1))
+        return len(doing) <= 1 or (len(part.members) <= 2 and row)
+
+    def is_block(self, part: _Part) -> bool:
+        """Whether a module takes one wire and gives one."""
+        return len(self.entering(part.steps)) == 1 and len(self.leaving(part.steps)) == 1
+
+    def entering(self, names: Sequence[str]) -> list[Wire]:
+        inside = set(names)
+        found = [wire for name in names for wire in self.steps[name].inputs if wire.node not in inside]
+        return list(dict.fromkeys(found))
+
+    def leaving(self, names: Sequence[str]) -> list[Wire]:
+        inside = set(names)
+        found = [wire for name in self.steps if name not in inside for wire in self.steps[name].inputs
+                 if wire.node in inside]  # fmt: skip
+        found += [wire for wire in self.outputs if wire.node in inside]
+        return list(dict.fromkeys(found))
+
+    # ---- graphs --------------------------------------------------------------------------------------------------
+
+    def graph(self, members: Sequence[_Part], name: str, prefix: str) -> Graph:
+        """The graph of some parts that take one wire, or the network's inputs, and give one."""
+        names = [step for member in members for step in member.steps]
+        entering = self.entering(names)
+        outputs = self.leaving(names)
+        label = self.labels(members, outputs)
+        place: dict[Wire, Wire] = {wire: Wire(INPUT, n) for n, wire in enumerate(entering)}
+        nodes: list[Node] = []
+        for member, own in zip(members, label, strict=True):
+            inside = member.steps
+            if member.step:
+                inputs = tuple(place[wire] for wire in member.step.inputs)
+                nodes.append(Node(own, member.step.op, inputs))
+                place.update({Wire(member.name, n): Wire(own, n) for n in range(len(member.step.shapes))})
+                self.weights.update({f"{prefix}{own}.{key}": weight for key, weight in member.step.weights.items()})
+            else:
+                inner = self.graph(member.members, member.kind, f"{prefix}{own}.")
+                nodes.append(Node(own, Block(inner), tuple(place[wire] for wire in self.entering(inside))))
+                place.update({wire: Wire(own, n) for n, wire in enumerate(self.leaving(inside))})
+        shapes = tuple(self.shape(wire) for wire in entering)
+        return Graph(shapes, tuple(nodes), tuple(place[wire] for wire in outputs), name)
+
+    def shape(self, wire: Wire) -> Shape:
+        return self.inputs[wire.port] if wire.node == INPUT else self.steps[wire.node].shapes[wire.port]
+
+    def labels(self, members: Sequence[_Part], outputs: Sequence[Wire]) -> list[str]:
+        """Names for parts: of their own where a text must name them, those of elaboration elsewhere."""
+        bases = [member.label if member.step else snake_case(member.kind) for member in members]
+        named: dict[int, str] = {}
+        taken = {*bases, *RESERVED}
+        for number, member in enumerate(members[:-1]):
+            if self.flows_on(members, number):
+                continue
+            word = _word(member)
+            label, count = word, 2
+            while label in taken:
+                label, count = f"{word}{count}", count + 1
+            taken.add(label)
+            named[number] = label
+        return node_names(bases, named)
+
+    def flows_on(self, members: Sequence[_Part], number: int) -> bool:
+        """Whether a part's result goes to the next part alone, which takes nothing else."""
+        made = self.leaving(members[number].steps)
+        after = members[number + 1]
+        wanted = self.entering(after.steps)
+        every = [wire for other in members for wire in self.entering(other.steps) if wire in made]
+        inside = self.steps[after.name].inputs if after.step else tuple(wanted)
+        ports = len(members[number].step.shapes) if members[number].step else 1  # type: ignore[union-attr]
+        return (
+            ports == len(inside)
+            and tuple(made) == tuple(inside)
+            and len(every) == len(made)
+            and not any(wire in self.outputs for wire in made)
+        )
+
+    # ---- the network ---------------------------------------------------------------------------------------------
+
+    def network(self, top: _Part) -> Graph:
+        """Sections in a row where the network is one, else one graph."""
+        segments = self.segments(top.members)
+        rows = self.rows(segments)
+        if len(self.inputs) != 1 or len(self.outputs) != 1:
+            return replace(self.graph(top.members, self.trace.name, ""), name=self.trace.name)
+        nodes: list[Node] = []
+        previous = INPUT
+        stages = 0
+        last = max((n for n, (kind, _) in enumerate(rows) if kind == "stage"), default=-1)
+        taken: set[str] = set()
+        for number, (kind, parts) in enumerate(rows):
+            if kind == "stage":
+                name = f"stages.{stages}"
+                stages += 1
+                graph = self.stage(parts, name)
+            else:
+                members = [member for part in parts for member in part]
+                name = "stem" if number == 0 and last > 0 else "head" if number > last else f"part{number}"
+                if number == 0 and last < 0:
+                    name = "head"
+                assert name not in taken
+                taken.add(name)
+                graph = self.section(members, name)
+            nodes.append(Node(name, Block(graph), (Wire(previous),)))
+            previous = name
+        return Graph(self.inputs, tuple(nodes), (Wire(previous),), self.trace.name)
+
+    def segments(self, members: Sequence[_Part]) -> list[list[_Part]]:
+        """The parts between places that a single wire crosses."""
+        found: list[list[_Part]] = [[]]
+        done: list[str] = []
+        every = [name for member in members for name in member.steps]
+        for member in members:
+            found[-1].append(member)
+            done += member.steps
+            rest = every[len(done) :]
+            if not rest or (len(wires := self.leaving(done)) == 1 and self.entering(rest) == wires):
+                found.append([])
+        return [segment for segment in found if segment]
+
+    def rows(self, segments: list[list[_Part]]) -> list[tuple[str, list[list[_Part]]]]:
+        """Segments as stages and as what lies between them."""
+        items: list[tuple[str, list[_Part]]] = []
+        for segment in segments:
+            items += self.opened(segment)
+        rows: list[tuple[str, list[list[_Part]]]] = []
+        key = ""
+        for container, parts in items:
+            kind = "stage" if container else "section"
+            if rows and rows[-1][0] == kind and (kind == "section" or container == key):
+                rows[-1][1].append(parts)
+            else:
+                rows.append((kind, [parts]))
+            key = container
+        return rows
+
+    def opened(self, segment: list[_Part]) -> list[tuple[str, list[_Part]]]:
+        """A segment as (container, parts): containers of a row of blocks are opened, other parts have none."""
+        if len(segment) == 1 and not segment[0].step:
+            part = segment[0]
+            inner = self.segments(part.members)
+            if _is_container(part, inner):
+                return _gathered(entry for piece in inner for entry in self.opened_inside(piece, part.path))
+            container = part.path.rpartition(".")[0]
+            if container or part.path.rpartition(".")[2].isdigit():
+                return [(container or "blocks", segment)]
+        return [("", segment)]
+
+    def opened_inside(self, piece: list[_Part], path: str) -> list[tuple[str, list[_Part]]]:
+        if len(piece) == 1 and not piece[0].step:
+            part = piece[0]
+            inner = self.segments(part.members)
+            if _is_container(part, inner):
+                key = path if part.path.rpartition(".")[0] == path and not _name(part.path).isdigit() else part.path
+                return _gathered(entry for each in inner for entry in self.opened_inside(each, key))
+        return [(path, piece)]
+
+    def stage(self, parts: list[list[_Part]], name: str) -> Graph:
+        """A row of blocks."""
+        nodes: list[Node] = []
+        previous = INPUT
+        for number, members in enumerate(parts):
+            inner = f"blocks.{number}"
+            graph = self.one(members, "block", f"{name}.{inner}.")
+            nodes.append(Node(inner, Block(graph), (Wire(previous),)))
+            previous = inner
+        shape = nodes[0].op.graph.inputs  # type: ignore[union-attr]
+        return Graph(shape, tuple(nodes), (Wire(previous),), name)
+
+    def section(self, members: list[_Part], name: str) -> Graph:
+        return self.one(members, name, f"{name}.")
+
+    def one(self, members: list[_Part], name: str, prefix: str) -> Graph:
+        """The graph of parts; a single module is that module."""
+        if len(members) == 1 and not members[0].step:
+            return self.graph(members[0].members, members[0].kind, prefix)
+        return self.graph(members, name, prefix)
+
+
+def _gathered(entries: Iterable[tuple[str, list[_Part]]]) -> list[tuple[str, list[_Part]]]:
+    """Entries of a container with single operations in a row as one."""
+    found: list[tuple[str, list[_Part]]] = []
+    for key, parts in entries:
+        single = all(part.step for part in parts)
+        if found and single and found[-1][0] == key and all(part.step for part in found[-1][1]):
+            found[-1][1].extend(parts)
+        else:
+            found.append((key, list(parts)))
+    return found
+
+
+CONTAINERS = ("Sequential", "ModuleList")
+
+
+def _is_container(part: _Part, inner: Sequence[Sequence[_Part]]) -> bool:
+    """Whether a module is a row of blocks rather than a block: a list of modules, or what is called a stage."""
+    blocks = [piece[0] for piece in inner if len(piece) == 1 and not piece[0].step]
+    others = sum(not piece[0].step for piece in inner) - len(blocks)
+    if len(inner) < 2 or not blocks or others > len(blocks):
+        return False
+    if part.kind in CONTAINERS:
+        return True
+    kinds = [block.kind for block in blocks]
+    named = bool(re.search(r"stage|layer|blocks", f"{part.kind} {part.path.rstrip('0123456789.')}", re.IGNORECASE))
+    rows = any(block.kind in CONTAINERS and len(block.members) > 1 for block in blocks)
+    return rows or (named and len(set(kinds)) < len(kinds))
+
+
+def _name(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _label(step: Step) -> str:
+    """The name that elaboration would start from."""
+    return step.op.name
+
+
+def _word(member: _Part) -> str:
+    """A short name for a wire: the module's own where it has a word for one, else what it is."""
+    word = member.path.rpartition(".")[2] if member.step else member.label
+    common = {"add": "y", "multiply": "y", "conv": "x", "chunk": "parts", "slice": "part"}
+    if member.step and not (word.isidentifier() and not word.isdigit()):
+        word = ""
+    if member.step and member.step.op.name in common and not any(c.isalpha() for c in word):
+        word = common[member.step.op.name]
+    word = word if word.isidentifier() and word not in RESERVED else member.label
+    return word if word.isidentifier() and word not in RESERVED else "x"
+
+
+def graphs_of(graph: Graph) -> list[Graph]:
+    """All graphs inside."""
+    return [graph, *(inner for node in graph.nodes for found, _ in subgraphs(node) for inner in graphs_of(found))]
+
+
+__all__ = ["Imported", "Missing", "Static", "imported"]

@@ -1,0 +1,259 @@
+"""Calls of somebody's functions -> operations of ours.
+
+`Lowering` goes through a trace once. For every value it keeps a `View`; a rule for each function (see `rules`) routes
+the views of its arguments to where an operation wants them, appends the operation, and says what the result looks like.
+What has no rule, or does not fit the one it has, is remembered with its place, and all of it is reported at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from uninas.graph import INPUT, Wire
+from uninas.interop.trace import Call, Place, Static, Trace, Value
+from uninas.interop.views import Batch, Factor, Foreign, Layout, View, flat, made, refined, route, shape_of
+from uninas.ops.op import Op, Shape, ShapeError
+from uninas.ops.shape import Learned
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Where a weight of ours comes from: a tensor, cut into axes of these sizes, in another order; then reshaped."""
+
+    static: Static
+    sizes: tuple[int, ...] = ()
+    order: tuple[int, ...] = ()
+
+
+@dataclass
+class Step:
+    """One operation of ours with what it takes, where it comes from and what its weights are."""
+
+    op: Op
+    inputs: tuple[Wire, ...]
+    shapes: tuple[Shape, ...]
+    place: Place
+    weights: dict[str, Weight] = field(default_factory=dict)
+    moves: bool = False
+    """It only brings numbers to other places, for the next operation."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that has no counterpart here, and where it stands."""
+
+    what: str
+    place: Place
+
+
+Rule = Callable[..., Any]
+R = TypeVar("R", bound=Rule)
+RULES: dict[str, Rule] = {}
+
+
+def rule(*functions: str) -> Callable[[R], R]:
+    """Register how these functions are lowered: `rule(lowering, *arguments, **keywords)` -> a view, or several."""
+
+    def register(found: R) -> R:
+        RULES.update(dict.fromkeys(functions, found))
+        return found
+
+    return register
+
+
+class Lowering:
+    """The operations made so far, and the views of all values."""
+
+    def __init__(self, trace: Trace):
+        self.trace = trace
+        self.batch = Batch(trace.inputs[0].shape[0])
+        self.steps: list[Step] = []
+        self.missing: list[Missing] = []
+        self.views: dict[Value, View] = {}
+        self.place = Place()
+        self.done = 0
+        self.notes: list[str] = []
+        for port, value in enumerate(trace.inputs):
+            axes = ((self.batch,), *map(made, value.shape[1:]))
+            self.views[value] = View(Wire(INPUT, port), natural(axes), axes)
+        self.inputs = tuple(shape_of(self.views[value].own) for value in trace.inputs)
+
+    def run(self) -> list[View]:
+        """Lower all calls; the views of the outputs."""
+        for call in self.trace.calls:
+            self.place = call.place
+            try:
+                results = self.call(call)
+            except (Foreign, ShapeError) as problem:
+                self.missing.append(Missing(str(problem), call.place))
+                results = [self.opaque(value) for value in call.outputs]
+            if not self.missing:
+                self.done += 1
+            self.views.update(zip(call.outputs, results, strict=True))
+        self.place = Place()
+        return [self.views[value] for value in self.trace.outputs]
+
+    def call(self, call: Call) -> list[View]:
+        found = RULES.get(call.function)
+        if found is None:
+            raise Foreign(f"the function {call.function}")
+        made_of = [self.argument(argument) for argument in call.arguments]
+        keywords = {name: self.argument(argument) for name, argument in call.keywords.items()}
+        try:
+            results = found(self, *made_of, **keywords)
+        except TypeError as problem:
+            if "argument" not in str(problem):
+                raise
+            raise Foreign(f"{call.function} with such arguments") from None
+        results = results if isinstance(results, list) else [results]
+        for value, view in zip(call.outputs, results, strict=True):
+            if view.shape != tuple(value.shape):
+                raise Foreign(f"{call.function} that gives {value.shape}, not {view.shape}")
+        return results
+
+    def argument(self, argument: Any) -> Any:
+        if isinstance(argument, Value):
+            return self.views[argument]
+        if isinstance(argument, list | tuple):
+            return [self.argument(each) for each in argument]
+        return argument
+
+    def opaque(self, value: Value) -> View:
+        """A view of something that is not there, so that the search for what is missing can go on."""
+        batched = value.shape and value.shape[0] == self.batch.size
+        axes = tuple((self.batch,) if n == 0 and batched else made(size) for n, size in enumerate(value.shape))
+        return View(Wire("foreign"), natural(axes), axes)
+
+    # ---- what rules call -----------------------------------------------------------------------------------------
+
+    def emit(self, op: Op, *views: View, weights: dict[str, Weight] | None = None) -> list[Wire]:
+        """Append an operation; its outputs. Raises ShapeError."""
+        shapes = op.outputs(*(shape_of(view.own) for view in views))
+        name = f"n{len(self.steps)}"
+        self.steps.append(Step(op, tuple(view.wire for view in views), shapes, self.place, weights or {}))
+        return [Wire(name, port) for port in range(len(shapes))]
+
+    def apply(self, op: Op, view: View, **weights: Static | Weight | None) -> View:
+        """An operation of one input that keeps the layout."""
+        (wire,) = self.emit(op, view, weights=weighed(weights))
+        return replace(view, wire=wire)
+
+    def laid(self, view: View, own: Layout) -> View:
+        """The view with its factors on those axes of ours."""
+        for op in route(view.own, own):
+            (wire,) = self.emit(op, view)
+            self.steps[-1].moves = True
+            # The layout in between is of no interest; its shape is what the next operation needs.
+            shape = self.steps[-1].shapes[0]
+            view = View(wire, tuple(made(size) for size in shape), view.axes)
+        return replace(view, own=own)
+
+    def mapped(self, view: View) -> View:
+        """The view with three axes."""
+        return view if len(view.own) == 3 else self.laid(view, (view.own[0], (), ()))
+
+    def learned(self, static: Static, like: View, own: Layout, axes: Layout) -> View:
+        """A tensor that does not depend on the input, laid out like `own`, which has the factors of `axes`."""
+        channels, height, width = shape_of(own)
+        trainable = bool(static.sources)
+        op = Learned(channels, height, width, trainable=trainable)
+        (wire,) = self.emit(op, like, weights={"weight": ordered(static, axes, own)})
+        return View(wire, own, axes)
+
+    def step_of(self, view: View) -> Step | None:
+        """The operation that makes a view."""
+        name = view.wire.node
+        return self.steps[int(name[1:])] if name[0] == "n" and name[1:].isdigit() else None
+
+
+def natural(axes: Layout) -> Layout:
+    """Where factors lie that nothing has moved: B x C x H x W, B x N x C, B x C."""
+    own = axes[1:]
+    if len(own) == 3:
+        return own
+    if len(own) == 2:
+        return (own[1], (), own[0])
+    if len(own) <= 1:
+        return own or ((),)
+    return (own[-1], own[0], sum(own[1:-1], ()))
+
+
+def weighed(weights: dict[str, Any]) -> dict[str, Weight]:
+    """Weights by name, without those that are not there; `bias__table` stands for bias.table."""
+    return {
+        name.replace("__", "."): static if isinstance(static, Weight) else Weight(static)
+        for name, static in weights.items()
+        if static is not None
+    }
+
+
+def ordered(static: Static, axes: Layout, own: Layout) -> Weight:
+    """How the numbers of a tensor with these axes are put into our order."""
+    theirs, ours = list(flat(axes)), flat(own)
+    order = tuple(theirs.index(factor) for factor in ours)
+    if order == tuple(range(len(order))):
+        return Weight(static)
+    return Weight(static, tuple(factor.size for factor in theirs), order)
+
+
+def best(layouts: Iterable[Layout], views: Sequence[View] = (), costs: Callable[[Layout], int] | None = None) -> Layout:
+    """The layout with the fewest operations on the way; the first of those."""
+    count = costs or (lambda layout: sum(len(route(view.own, layout)) for view in views))
+    return min(layouts, key=count)
+
+
+def aligned(lowering: Lowering, one: View, other: View) -> tuple[View, View]:
+    """Two views, routed so that one broadcasts over the other on our axes as it does on theirs."""
+    one, other = refined(one, other)
+    if len(one.own) != len(other.own):
+        one, other = lowering.mapped(one), lowering.mapped(other)
+    options: list[tuple[int, int, Layout, Layout, bool]] = []
+    for first, second, swap in ((one, other, False), (other, one, True)):
+        if set(flat(second.own)) <= set(flat(first.own)):
+            for own in dict.fromkeys((first.own, *spread(first, second))):
+                inner = restricted(own, second)
+                if inner is not None:
+                    cost = len(route(first.own, own)) + len(route(second.own, inner))
+                    options.append((cost, len(options), own, inner, swap))
+    if not options:
+        raise Foreign(f"tensors of {one.shape} and {other.shape} together")
+    _, _, own, inner, swap = min(options, key=lambda option: option[:2])
+    return (
+        (lowering.laid(one, inner), lowering.laid(other, own))
+        if swap
+        else (lowering.laid(one, own), lowering.laid(other, inner))
+    )
+
+
+def restricted(own: Layout, view: View) -> Layout | None:
+    """The layout without the axes that a view has not; None where it has a part of one."""
+    inside = set(flat(view.own))
+    parts = []
+    for axis in own:
+        count = sum(factor in inside for factor in axis)
+        if count not in (0, len(axis)):
+            return None
+        parts.append(axis if count else ())
+    return tuple(parts)
+
+
+def spread(first: View, second: View) -> list[Layout]:
+    """Other layouts of a view in which what the second has, and has not, lies on different axes."""
+    if len(first.own) != 3:
+        return []
+    inside = set(flat(second.own))
+    runs: list[list[Factor]] = []
+    for factor in flat(first.own):
+        if runs and (runs[-1][-1] in inside) == (factor in inside):
+            runs[-1].append(factor)
+        else:
+            runs.append([factor])
+    found: list[Layout] = []
+    if len(runs) <= 3:
+        found.append(tuple(map(tuple, runs)) + ((),) * (3 - len(runs)))
+    shared = tuple(f for f in flat(first.own) if f in inside)
+    rest = tuple(f for f in flat(first.own) if f not in inside)
+    found += [(shared, (), rest), (rest, (), shared), (*second.own[:1], (), rest)] if shared and rest else []
+    return [own for own in found if sorted(map(id, flat(own))) == sorted(map(id, flat(first.own)))]

@@ -1,0 +1,323 @@
+"""Which axes of somebody's tensor lie on which axes of ours.
+
+Elsewhere a tensor has as many axes as its author likes, the batch on one of them: B x N x heads x d, or (B windows) x
+P x C. Ours are C x H x W behind a silent batch, or C alone. Both are lists of *factors*: numbers greater than 1 whose
+product is the size of the axis. A `View` says for a wire of ours which factors lie on which of its axes, and on which
+axes of the tensor. Reshaping, permuting and flattening then only change the view, and no operation comes of them; one
+does where an operation needs its factors on other axes than they lie on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise, permutations
+from math import prod
+
+from uninas.graph import Wire
+from uninas.ops.op import Op, Shape
+from uninas.ops.shape import (
+    Flatten,
+    Heads,
+    Permute,
+    PixelShuffle,
+    PixelUnshuffle,
+    Reshape,
+    Tokens,
+    Transpose,
+    Unheads,
+    Untokens,
+    WindowMerge,
+    WindowPartition,
+)
+
+
+class Foreign(Exception):
+    """What has no counterpart here; the message says what it is."""
+
+
+class Factor:
+    """A part of the size of an axis, known by its identity."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def __repr__(self) -> str:
+        return f"{self.size}"
+
+
+class Batch(Factor):
+    """The batch, which our tensors do not mention."""
+
+
+Axis = tuple[Factor, ...]
+Layout = tuple[Axis, ...]
+
+
+def extent(axis: Iterable[Factor]) -> int:
+    """The size of an axis."""
+    return prod(factor.size for factor in axis)
+
+
+def shape_of(layout: Layout) -> Shape:
+    """The shape of a tensor of ours with that layout."""
+    return tuple(map(extent, layout))
+
+
+def flat(layout: Layout) -> Axis:
+    """All factors, outermost first."""
+    return tuple(factor for axis in layout for factor in axis)
+
+
+def made(size: int) -> Axis:
+    """A new axis of one factor; none for the size 1."""
+    return (Factor(size),) if size > 1 else ()
+
+
+@dataclass(frozen=True)
+class View:
+    """A wire of ours as somebody's tensor. `own` are our axes (C, H, W, or C alone), `axes` those of the tensor."""
+
+    wire: Wire
+    own: Layout
+    axes: Layout
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the tensor, with its batch."""
+        return shape_of(self.axes)
+
+    def swapped(self, factor: Factor, parts: Axis) -> View:
+        """The view with several factors in the place of one."""
+
+        def inside(layout: Layout) -> Layout:
+            return tuple(
+                tuple(part for old in axis for part in (parts if old is factor else (old,))) for axis in layout
+            )
+
+        return replace(self, own=inside(self.own), axes=inside(self.axes))
+
+    def fused(self) -> View:
+        """The view with neighbours that lie side by side on both sides as one factor."""
+        view = self
+        while True:
+            pair = next(
+                (
+                    (a, b)
+                    for axis in view.axes
+                    for a, b in pairwise(axis)
+                    if not isinstance(a, Batch) and any((a, b) in pairwise(own) for own in view.own)
+                ),
+                None,
+            )
+            if pair is None:
+                return view
+            one = Factor(pair[0].size * pair[1].size)
+
+            def joined(layout: Layout, pair: tuple[Factor, Factor] = pair, one: Factor = one) -> Layout:
+                return tuple(tuple(one if f is pair[0] else f for f in axis if f is not pair[1]) for axis in layout)
+
+            view = replace(view, own=joined(view.own), axes=joined(view.axes))
+
+    def reshaped(self, sizes: Sequence[int]) -> View:
+        """The tensor reshaped to other sizes."""
+        if -1 in sizes:
+            known = prod(size for size in sizes if size != -1)
+            sizes = [prod(self.shape) // max(1, known) if size == -1 else size for size in sizes]
+        view = self.fused()
+        queue = list(flat(view.axes))
+        axes: list[Axis] = []
+        for size in sizes:
+            axis: list[Factor] = []
+            need = size
+            while need > 1:
+                if not queue:
+                    raise Foreign(f"a reshape of {self.shape} to {tuple(sizes)}")
+                factor = queue.pop(0)
+                if need % factor.size == 0:
+                    axis.append(factor)
+                    need //= factor.size
+                elif factor.size % need == 0 and not isinstance(factor, Batch):
+                    first, rest = Factor(need), Factor(factor.size // need)
+                    view = view.swapped(factor, (first, rest))
+                    axes = [
+                        tuple(f for old in done for f in ((first, rest) if old is factor else (old,))) for done in axes
+                    ]
+                    axis.append(first)
+                    queue.insert(0, rest)
+                    need = 1
+                else:
+                    raise Foreign(f"a reshape of {self.shape} to {tuple(sizes)}, which cuts across axes")
+            axes.append(tuple(axis))
+        if queue:
+            raise Foreign(f"a reshape of {self.shape} to {tuple(sizes)}")
+        return replace(view, axes=tuple(axes))
+
+    def permuted(self, order: Sequence[int]) -> View:
+        """The tensor with its axes in another order."""
+        return replace(self, axes=tuple(self.axes[place] for place in order))
+
+    @property
+    def batch_axis(self) -> int:
+        """Which axis the batch is on, -1 without one."""
+        return next((n for n, axis in enumerate(self.axes) if any(isinstance(f, Batch) for f in axis)), -1)
+
+
+def without_batch(axis: Axis) -> Axis:
+    """The factors of an axis that are ours."""
+    return tuple(factor for factor in axis if not isinstance(factor, Batch))
+
+
+def renewed(view: View) -> View:
+    """The view with factors of its own, all but the batch."""
+    for factor in dict.fromkeys(flat(view.own)):
+        view = view.swapped(factor, (Factor(factor.size),))
+    return view
+
+
+def refined(one: View, other: View) -> tuple[View, View]:
+    """Both views with their factors cut so finely that axes of equal size have equal factors, which then are the same.
+
+    An axis of size 1 fits any. Where one has fewer axes, its first ones are missing.
+    """
+    count = max(len(one.axes), len(other.axes))
+    one, other = (
+        replace(v, axes=((),) * (count - len(v.axes)) + v.axes) for v in (one.fused(), renewed(other.fused()))
+    )
+    for place in range(count):
+        if not one.axes[place] or not other.axes[place]:
+            continue
+        step = 0
+        while step < len(one.axes[place]) or step < len(other.axes[place]):
+            if step >= len(one.axes[place]) or step >= len(other.axes[place]):
+                raise Foreign(f"tensors of {one.shape} and {other.shape} together")
+            a, b = one.axes[place][step], other.axes[place][step]
+            if a.size == b.size:
+                other = other.swapped(b, (a,))
+            elif a.size % b.size == 0 and not isinstance(a, Batch):
+                one = one.swapped(a, (b, Factor(a.size // b.size)))
+            elif b.size % a.size == 0 and not isinstance(b, Batch):
+                other = other.swapped(b, (a, Factor(b.size // a.size)))
+            else:
+                raise Foreign(f"tensors of {one.shape} and {other.shape} together")
+            step += 1
+    return one, other
+
+
+# ---- operations that bring factors to other axes ---------------------------------------------------------------------
+
+
+def route(own: Layout, wanted: Layout) -> list[Op]:
+    """Operations that lead from one layout of the same factors to another, the fewest that are found."""
+    if own == wanted:
+        return []
+    if step := _one(own, wanted):
+        return [step]
+    for middle in neighbours(own):
+        if step := _one(middle[1], wanted):
+            return [middle[0], step]
+    return _by_permutations(own, wanted)
+
+
+def _one(own: Layout, wanted: Layout) -> Op | None:
+    """The single operation that does it, if there is one."""
+    if flat(own) == flat(wanted):
+        return _regrouped(own, wanted)
+    if len(own) != 3 or len(wanted) != 3:
+        return None
+    if wanted == (own[2], (), own[0]) and not own[1]:
+        return Transpose()
+    for order in ("cwh", "hcw", "hwc", "wch", "whc"):
+        if wanted == tuple(own["chw".index(letter)] for letter in order):
+            return Permute(order)
+    for op, layout in _windows(own):
+        if layout == wanted:
+            return op
+    return None
+
+
+def _regrouped(own: Layout, wanted: Layout) -> Op:
+    """The same numbers in the same order as another shape."""
+    if len(wanted) == 1:
+        return Flatten()
+    if len(own) == 3 and own[0] == wanted[0]:
+        if not wanted[1]:
+            return Tokens()
+        if not own[1]:
+            return Untokens(extent(wanted[1]), extent(wanted[2]))
+    return Reshape(*shape_of(wanted))
+
+
+def neighbours(own: Layout) -> Iterator[tuple[Op, Layout]]:
+    """Layouts that one operation makes."""
+    if len(own) == 1:
+        own = (own[0], (), ())
+        yield Reshape(*shape_of(own)), own
+        return
+    yield from _windows(own)
+    c, h, w = own
+    if not h and w and c:
+        yield Transpose(), (w, (), c)
+    for order in ("cwh", "hcw", "hwc", "wch", "whc"):
+        yield Permute(order), tuple(own["chw".index(letter)] for letter in order)
+    every = flat(own)
+    for i, j in combinations(range(len(every) + 1), 2):
+        layout = (every[:i], every[i:j], every[j:])
+        if layout != own:
+            yield _regrouped(own, layout), layout
+
+
+def _windows(own: Layout) -> Iterator[tuple[Op, Layout]]:
+    """What heads and windows make of a layout."""
+    c, h, w = own
+    for n in range(1, len(c)):
+        yield Heads(extent(c[:n])), (c[n:], c[:n] + h, w)
+    for n in range(1, len(h) + 1):
+        yield Unheads(extent(h[:n])), (h[:n] + c, h[n:], w)
+    if len(c) > 2 and c[-1].size == c[-2].size:
+        yield PixelShuffle(c[-1].size), (c[:-2], (*h, c[-2]), (*w, c[-1]))
+    if h and w:
+        for i in range(len(h)):
+            for j in range(len(w)):
+                if extent(h[i:]) == extent(w[j:]) > 1:
+                    size = extent(h[i:])
+                    yield WindowPartition(size), (c, h[:i] + w[:j], h[i:] + w[j:])
+                    yield PixelUnshuffle(size), (c + h[i:] + w[j:], h[:i], w[:j])
+        for i in range(len(h) + 1):
+            for j in range(1, len(w)):
+                if extent(w[:j]) == extent(w[j:]):
+                    size = extent(w[:j])
+                    rows, columns = h[:i] + w[:j], h[i:] + w[j:]
+                    yield WindowMerge(size, extent(rows), extent(columns)), (c, rows, columns)
+
+
+def _by_permutations(own: Layout, wanted: Layout) -> list[Op]:
+    """Reshapes and permutations that do it in any case."""
+    order, target = flat(own), flat(wanted)
+    count = len(order)
+    for i, j in combinations(range(count + 1), 2):
+        parts = (order[:i], order[i:j], order[j:])
+        for places in permutations(range(3)):
+            moved = tuple(parts[place] for place in places)
+            if flat(moved) == target:
+                first = route_regrouped(own, parts)
+                word = "".join("chw"[place] for place in places)
+                return [*first, Permute(word), *route_regrouped(moved, wanted)]
+    steps: list[Op] = []
+    layout = own
+    for factor in target:  # each in turn to the end, so that in the end they stand in the order wanted
+        here = flat(layout)
+        place = here.index(factor)
+        if place == count - 1:
+            continue
+        parts = (here[:place], (factor,), here[place + 1 :])
+        steps += [*route_regrouped(layout, parts), Permute("cwh")]
+        layout = (parts[0], parts[2], parts[1])
+    return [*steps, *route_regrouped(layout, wanted)]
+
+
+def route_regrouped(own: Layout, wanted: Layout) -> list[Op]:
+    """The regrouping, or nothing where there is none to do."""
+    return [] if own == wanted else [_regrouped(own, wanted)]
