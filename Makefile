@@ -10,7 +10,7 @@ WORKERS   ?= 2
 DEMO_DIR  ?= runs/demo
 DEMO_ARGS ?= --params-max 30M --flops-max 10G --iterations 40 --proxy vkdnw --seed 42 --img-size 32 --classes 100 --batch-size 2 --fold
 
-.PHONY: help demo test quick browser lint bench bench-table docs gallery clean
+.PHONY: help demo test quick browser lint bench bench-table experiment docs gallery clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -41,6 +41,9 @@ lint: $(VENV)/.lint ## check style and types
 
 bench: $(VENV)/.test ## run the benchmarks of benchmarks/ (BENCH_ARGS are passed on)
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+experiment: $(VENV)/.core ## found against known, trained alike, by the plan in benchmarks/experiment.yaml (DATA=cifar.npz; resumable)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/experiment.py --data $(DATA) -o runs/experiment
 
 bench-table: $(VENV)/.core ## train random members of the UniNAS space at a micro size (DATA=cifar.npz; resumable)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/micro_table.py --data $(DATA) -o docs/results/micro_table.csv -j $(WORKERS)

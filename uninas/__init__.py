@@ -36,11 +36,12 @@ if TYPE_CHECKING:
     from uninas.render import render
     from uninas.search.ask import Search
     from uninas.search.opened import open_run
+    from uninas.training.benchmark import benchmark
     from uninas.training.run import evaluate, train
 
 __all__ = [
-    "Block", "Cost", "Each", "Graph", "Node", "Op", "Search", "Space", "UninasError", "Wire", "__version__", "compile",
-    "create_model", "dumps", "evaluate", "from_module", "list_models", "load", "open_run", "operations", "proxies",
+    "Block", "Cost", "Each", "Graph", "Node", "Op", "Search", "Space", "UninasError", "Wire", "__version__", "benchmark",
+    "compile", "create_model", "dumps", "evaluate", "from_module", "list_models", "load", "open_run", "operations", "proxies",
     "proxy", "rank", "render", "score", "space", "train",
 ]  # fmt: skip
 
@@ -48,6 +49,7 @@ _LATE = {
     "Search": "uninas.search.ask:Search",
     "compile": "uninas.backend.emit:compile",
     "create_model": "uninas.backend.create:create_model",
+    "benchmark": "uninas.training.benchmark:benchmark",
     "evaluate": "uninas.training.run:evaluate",
     "from_module": "uninas.backend.trace:from_module",
     "open_run": "uninas.search.opened:open_run",

@@ -26,7 +26,7 @@ def commands():
     return {
         "apply": ["{net}:tiny"], "moves": ["{net}:tiny"],
         "blocks": [], "check": ["{net}"], "compare": ["{none}", "{none}"], "diff": ["{net}:tiny", "{net}:tiny"],
-        "evaluate": ["{none}"],
+        "benchmark": ["{net}:tiny"], "evaluate": ["{none}"],
         "export": ["{net}:tiny", "--to", "py"], "fmt": ["--check", "{net}"], "import": ["{json}"],
         "mutate": ["{net}:tiny"], "ops": [], "plugins": [], "print": ["{net}:tiny"], "proxies": [],
         "rank": ["{net}:open", "--table", "{csv}", "-o", "{out}"], "render": ["{net}:tiny", "-o", "{svg}"],
@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(cli.list_commands(click.Context(cli))) - {"search", "train", "rank", "evaluate"})
+    "name", sorted(set(cli.list_commands(click.Context(cli))) - {"search", "train", "rank", "evaluate", "benchmark"})
 )
 def test_hostile_values_of_every_option_end_in_a_message(name, places, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

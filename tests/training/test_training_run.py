@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import fail, succeed
+from helpers.commands import run as command_run
 from helpers.shapes import NET
 
 from uninas import create_model
 from uninas.backend.weights import FILE, load_weights
 from uninas.errors import UninasError
+from uninas.training.benchmark import benchmark
 from uninas.training.compare import paired
 from uninas.training.loop import Step
 from uninas.training.recipe import Recipe
@@ -131,6 +133,7 @@ import torch
 torch.set_num_threads(1)
 from uninas.training.recipe import Recipe
 from uninas.training.run import train
+from uninas.training.benchmark import benchmark
 from uninas.training.compare import paired
 from uninas.training.loop import Step
 net, data, out, at = sys.argv[1:]
@@ -236,3 +239,15 @@ def test_a_short_training_is_the_last_rung_of_a_search(archive, tmp_path, monkey
     assert trained and all(c.score is not None and 0 <= c.score <= 100 and "top5" in c.components for c in trained)
     refused = fail("search", str(space), "--proxy", "train:short.yaml", "-j", "0", "-o", str(tmp_path / "other"))
     assert "expected images to train on for train:short.yaml" in refused
+
+
+def test_networks_are_timed_side_by_side():
+    rows = json.loads(succeed("benchmark", PLAIN, "micro_resnet", "--batch", "1,2", "--mode", "plain,fold",
+                              "--seconds", "0.01", "--img-size", "32", "--json"))  # fmt: skip
+    assert [(r["network"], r["mode"], r["batch"]) for r in rows[:2]] == [("plain", "plain", 1), ("plain", "plain", 2)]
+    assert len(rows) == 8 and all(r["passes"] >= 50 and r["low"] <= r["median"] <= r["high"] for r in rows)
+    assert all(r["images_per_second"] == pytest.approx(1e3 * r["batch"] / r["median"]) for r in rows)
+    assert "expected numbers or best" in command_run("benchmark", PLAIN, "--batch", "many").output
+    with pytest.raises(UninasError, match="expected backbone or model, but got head"):
+        benchmark([PLAIN], what=["head"])
+    assert benchmark([PLAIN], batch=["best"], seconds=0.0, passes=2, warm=0.0)[0].batch >= 1

@@ -36,6 +36,7 @@ LAZY = {
     "search": "uninas.cli.search",
     "train": "uninas.cli.train",
     "evaluate": "uninas.cli.train",
+    "benchmark": "uninas.cli.train",
     "status": "uninas.cli.runs",
     "top": "uninas.cli.runs",
     "compare": "uninas.cli.runs",

@@ -179,3 +179,50 @@ def only_trainings(folders: Sequence[Path]) -> bool:
             "UNI070", f"expected trainings alone or searches alone, but {found[0]} is a training and {other} not"
         )
     return bool(found)
+
+
+def _words(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+@click.command()
+@click.argument("nets", nargs=-1, required=True)
+@click.option("--task", type=TASKS, default="classification", show_default=True, help="Decides the size and the heads.")
+@click.option("--what", default="backbone", show_default=True, callback=_words, help="backbone, model (with heads).")
+@click.option("--batch", default="1", show_default=True, callback=_words, help="Images of a pass: 1,32,best.")
+@click.option("--mode", "modes", default="fold", show_default=True, callback=_words, help="plain,fold,fuse,compile.")
+@click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of products.")
+@click.option("--img-size", metavar="H[xW]", help="Height and width, instead of those of the task or the network.")
+@click.option(
+    "--seconds", type=click.FloatRange(0, 3600), default=5.0, show_default=True, help="For each row, at least."
+)
+@_device
+@json_option
+def benchmark(
+    nets: Sequence[str], task: str, what: tuple[str, ...], batch: tuple[str, ...], modes: tuple[str, ...], dtype: str,
+    img_size: str | None, seconds: float, device: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Time NETS in inference, side by side and in turn: median, 5 and 95 %, images per second."""
+    from uninas.training.benchmark import benchmark as measured
+
+    counts: list[int | str] = []
+    for word in batch:
+        if word != "best" and not (word.isdigit() and int(word) > 0):
+            raise click.BadParameter(f"expected numbers or best, but got {word!r}", param_hint="--batch")
+        counts.append(word if word == "best" else int(word))
+    size = None
+    if img_size:
+        sides = img_size.split("x")
+        if not all(side.isdigit() for side in sides) or len(sides) > 2:
+            raise click.BadParameter(f"expected 224 or 800x1280, but got {img_size!r}", param_hint="--img-size")
+        size = (int(sides[0]), int(sides[-1]))
+    rows = measured(nets, task=task, what=what, batch=counts, modes=modes, dtype=dtype, device=device, size=size,
+                    seconds=seconds, warm=min(2.0, seconds))  # fmt: skip
+    if as_json:
+        say(json_text([row.as_dict() for row in rows]))
+        return
+    heads = ["network", "what", "mode", "batch", "size", "ms", "5 %", "95 %", "images/s"]
+    cells = [[row.network, row.what, row.mode, str(row.batch), f"{row.height}x{row.width}", f"{row.median:.2f}",
+              f"{row.low:.2f}", f"{row.high:.2f}", f"{row.images_per_second:.1f}"] for row in rows]  # fmt: skip
+    say(table(heads, cells, terminal_width()))
+    say(f"{rows[0].device}, torch {rows[0].torch}, {dtype}")
