@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from uninas.training.run import evaluate, train
 
 __all__ = [
-    "Block", "Cost", "Each", "Graph", "Node", "Op", "Search", "Space", "UninasError", "Wire", "__version__", "benchmark",
-    "compile", "create_model", "dumps", "evaluate", "from_module", "list_models", "load", "open_run", "operations", "proxies",
-    "proxy", "rank", "render", "score", "space", "train",
+    "Block", "Cost", "Each", "Graph", "Node", "Op", "Search", "Space", "UninasError", "Wire", "__version__",
+    "benchmark", "compile", "create_model", "dumps", "evaluate", "from_module", "list_models", "load", "open_run",
+    "operations", "proxies", "proxy", "rank", "render", "score", "space", "train",
 ]  # fmt: skip
 
 _LATE = {
