@@ -118,9 +118,9 @@ def test_a_member_by_numbers_and_by_names(space):
         ("[1, true]", "expected an answer to b, but got True"),
         ('{"a": "Huge", "b": 0}', "expected an answer to a, but got Huge"),
         ('{"a": 0}', "expected an answer to b, but got None"),
-        ("Small", "expected answers as a JSON list or object, but got Small"),
+        ("Small", "expected answers such as [0, 3], 0:3 or JSON, but got Small"),
         ("|skip_connect~0|", "strings of cells are for the shipped nasbench201"),
-        ("[" * 100_000, "expected answers as a JSON list or object"),
+        ("[" * 100_000, "expected answers such as [0, 3], 0:3 or JSON"),
     ],
 )
 def test_answers_that_do_not_fit_are_refused(space, text, message):

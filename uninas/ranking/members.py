@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from uninas.errors import did_you_mean, error, shown
 from uninas.graph import Graph
@@ -101,18 +102,23 @@ def _sized(module: Module, name: str, dataset: Dataset, decide: Decide | None) -
 
 
 def _answers(text: str, choices: tuple[Choice, ...]) -> Decide:
-    """[0, 3] or {"kernel": 1, "body": "MBConv"}: numbers of options, or their texts."""
-    try:
-        given = json.loads(text)
-    except (ValueError, RecursionError):
-        given = None
+    """What a cell of a table says about a member of a space.
+
+    | written | meaning |
+    |---|---|
+    | `[0, 3, 1]`, `(0, 3, 1)` | numbers of options, in the order of the choices |
+    | `{"kernel": 1, "body": "MBConv"}` | numbers or texts of options, by the names of the choices |
+    | `8:64:24`, `8,64,24` | texts of options, or else their numbers |
+    | `031` | numbers of options, one digit each |
+    """
+    given: Any = _read_answers(text.strip(), choices)
     if isinstance(given, list):
         if len(given) != len(choices):
-            raise error("UNI042", f"expected {len(choices)} answers, but got {len(given)}")
+            raise error("UNI042", f"expected {len(choices)} answers, but got {len(given)} in {shown(text)}")
         given = dict(zip((choice.path for choice in choices), given, strict=True))
     if not isinstance(given, dict):
         hint = "strings of cells are for the shipped nasbench201, not for a changed copy" if text[:1] == "|" else ""
-        raise error("UNI042", f"expected answers as a JSON list or object, but got {shown(text)}", None, hint)
+        raise error("UNI042", f"expected answers such as [0, 3], 0:3 or JSON, but got {shown(text)}", None, hint)
 
     def decide(choice: Choice) -> int:
         answer = given.get(choice.path)
@@ -124,3 +130,22 @@ def _answers(text: str, choices: tuple[Choice, ...]) -> Decide:
         raise error("UNI042", f"expected an answer to {choice.path}, but got {shown(answer)}", None, shown(hint, 300))
 
     return decide
+
+
+def _read_answers(text: str, choices: tuple[Choice, ...]) -> Any:
+    """A list in the order of the choices, a dictionary by their names, or None where the text is neither."""
+    if re.fullmatch(r"\(.*\)", text):
+        text = f"[{text[1:-1].rstrip().removesuffix(',')}]"
+    if text.isdecimal() and len(text) == len(choices):
+        return [int(digit) for digit in text]
+    if text[:1] in ("[", "{"):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+    parts = [part.strip() for part in re.split(r"[:,]", text)]
+    if len(parts) != len(choices) or not all(parts):
+        return None
+    if all(part in choice.options for part, choice in zip(parts, choices, strict=True)):
+        return parts
+    return [int(part) if part.isdecimal() and len(part) < 9 else part for part in parts]
