@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+from helpers import named
 
 import uninas
 from uninas.proxies import score
@@ -155,13 +156,13 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("options", WRONG, ids=str)
+@pytest.mark.parametrize("options", WRONG, ids=named)
 def test_options_of_a_wrong_kind_are_refused(options):
     with pytest.raises(uninas.UninasError):
         uninas.create_model("resnet18", **{"img_size": 32, **options})
 
 
-@pytest.mark.parametrize("source", [5, None, 2.5, b"resnet18", [], object(), True, torch.nn.ReLU()], ids=str)
+@pytest.mark.parametrize("source", [5, None, 2.5, b"resnet18", [], object(), True, torch.nn.ReLU()], ids=named)
 @pytest.mark.parametrize("call", [uninas.create_model, uninas.load, uninas.compile], ids=lambda c: c.__name__)
 def test_sources_of_a_wrong_kind_are_refused(call, source):
     with pytest.raises(uninas.UninasError):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import named
 from torch import Tensor, nn
 from torch.ao.nn.quantized.dynamic import Linear as QuantisedLinear
 
@@ -167,7 +168,7 @@ ARGUMENTS = {
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize(("argument", "value"), [(a, v) for a, values in ARGUMENTS.items() for v in values], ids=str)
+@pytest.mark.parametrize(("argument", "value"), [(a, v) for a, values in ARGUMENTS.items() for v in values], ids=named)
 def test_any_argument_of_a_wrong_kind_is_told(argument, value):
     given = {"name": "snip", "module": Plain(), "batch": IMAGES, "generator": None, "init": "own", "repeats": 1}
     given[argument] = value
