@@ -40,6 +40,7 @@ LAZY = {
     "status": "uninas.cli.runs",
     "top": "uninas.cli.runs",
     "compare": "uninas.cli.runs",
+    "grammar": "uninas.cli.grammar",
     "check": "uninas.cli.texts",
     "fmt": "uninas.cli.texts",
     "print": "uninas.cli.texts:print_",

@@ -193,7 +193,7 @@ def _pieces(source: Source, problems: list[Diagnostic], tokens: list[Token]) -> 
                     "split the file and use imports")  # fmt: skip
     while True:
         try:
-            parsing = _parser().parse_interactive(text)
+            parsing = lark_parser().parse_interactive(text)
             tokens[:] = parsing.iter_parse()
             yield parsing.feed_eof(tokens[-1] if tokens else None)  # type: ignore[no-untyped-call]
             return
@@ -232,7 +232,8 @@ class _Guard:
 
 
 @cache
-def _parser() -> Lark:
+def lark_parser() -> Lark:
+    """The parser of the grammar, made once."""
     return Lark(grammar_text(), parser="lalr", propagate_positions=True, maybe_placeholders=True, postlex=_Guard())
 
 
@@ -251,7 +252,7 @@ _QUIET = {
 def _terminal(name: str) -> str:
     if name in _SIGNS:
         return _SIGNS[name]
-    pattern = _parser().get_terminal(name).pattern
+    pattern = lark_parser().get_terminal(name).pattern
     return f"'{pattern.value}'"
 
 
