@@ -209,7 +209,7 @@ def out_of_memory(problem: BaseException) -> bool:
 
 
 def in_a_line(problem: Exception) -> str:
-    """What went wrong and, where that is known, what to do: for where there is room for one line."""
+    """The message of an error and its notes in one line."""
     if isinstance(problem, UninasError):
         first = problem.diagnostics[0]
         return "; ".join((first.message, *first.notes))

@@ -29,7 +29,7 @@ OWN = "own"
 
 
 class Fans(NamedTuple):
-    """How many inputs an output of a layer sums over, and how many outputs an input goes to."""
+    """The fan-in and fan-out of a layer: inputs that an output sums over, and outputs that an input goes to."""
 
     into: float
     out: float

@@ -102,7 +102,7 @@ class Model(fx.GraphModule):
         return op
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """What flows into the head."""
+        """The features before the head, the output of the last section but it."""
         features: Tensor = self._part(None, self._before_head())(self, x)
         return features
 

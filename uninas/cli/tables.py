@@ -107,7 +107,7 @@ def score_text(found: dict[str, Any]) -> str:
 
 
 def proxies_text(found: Sequence[dict[str, Any]], width: int = 0) -> str:
-    """What networks are scored by."""
+    """The table of proxies and aggregates."""
     rows = [[one["name"], one["direction"], one["doc"]] for one in found]
     return columns(["proxy", "better", ""], rows, width)
 
@@ -120,7 +120,7 @@ def proxy_text(known: dict[str, Any], width: int = 0) -> str:
 
 
 def definitions_text(found: Sequence[dict[str, str]], width: int = 0) -> str:
-    """What is shipped, kind by kind."""
+    """The tables of shipped networks, spaces and blocks."""
     parts = []
     for kind in ("network", "space", "block"):
         shown = ("name", "module", "doc") if kind == "block" else ("name", "doc")

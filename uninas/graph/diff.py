@@ -178,7 +178,7 @@ class _Comparison:
         return None
 
     def cost(self, x: Operator, y: Operator) -> int:
-        """What it costs to turn one operator into another; as much as leaving one out for the other, at most."""
+        """The cost of turning one operator into another; at most that of deleting one and inserting the other."""
         if x == y:
             return 0
         if isinstance(x, Op) and isinstance(y, Op):

@@ -175,7 +175,7 @@ class Graph:
 
     @fact
     def uses(self) -> dict[Wire, int]:
-        """How often each wire is used, by nodes and as an output; only wires that are used."""
+        """Number of uses of each wire that is used, by nodes and as an output."""
         return Counter([wire for node in self.nodes for wire in node.inputs] + list(self.outputs))
 
     def shape(self, wire: Wire) -> Shape:
@@ -493,7 +493,7 @@ class _Canonical:
 
     @fact
     def above(self) -> dict[str, bytes]:
-        """What computes each node, as a digest."""
+        """A digest of each node and of everything that it is computed from."""
         digests = {INPUT: b"in"}
         for node in self.graph.nodes:
             tags = [digests[wire.node] + _port(wire) for wire in node.inputs]
@@ -502,7 +502,7 @@ class _Canonical:
 
     @fact
     def below(self) -> dict[str, bytes]:
-        """What uses each node, as a digest that contains the whole of what computes the users."""
+        """A digest of the users of each node and of everything that these are computed from."""
         uses: dict[str, list[bytes]] = {name: [] for name in self.above}
         for port, wire in enumerate(self.graph.outputs):
             uses[wire.node].append(b"out" + port.to_bytes(4, "big") + _port(wire))

@@ -107,7 +107,7 @@ def _with_table(op: Op, now: Sequence[int], then: Sequence[int]) -> Op:
 
 
 class _Frame:
-    """What the numbers inside a graph speak of, before and after: channels of its output and input, sizes of maps."""
+    """The sizes that attributes inside a graph may repeat, before and after an edit: channels and extents of maps."""
 
     def __init__(self, graph: Graph, after: Shape, channels: int | None, rewrite: Rewrite | None):
         before = graph.inputs[0]

@@ -54,7 +54,7 @@ def is_dead(graph: Graph) -> bool:
 
 
 def influence(graph: Graph) -> tuple[Influence, ...]:
-    """What each output depends on: not on what passes a `zero`."""
+    """The inputs on which each output depends; a `zero` ends dependence."""
     if len(graph.inputs) == 1 and not _has_zeros(graph):
         return ((1, False),) * len(graph.outputs)
     found = _influences(graph)

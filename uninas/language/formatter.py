@@ -134,7 +134,7 @@ class _Layout:
         self.column += len(text)
 
     def kind(self, token: Token) -> str:
-        """What sort of bracket a token opens."""
+        """The kind of bracket that a token opens."""
         if token.type == "LPAR":
             return "head" if self.inside.kind == "file" else "call"
         if token.type == "LSQB":
@@ -173,7 +173,7 @@ class _Layout:
         self.indent = self.column = indent
 
     def indent_of(self, token: Token, part: ast.Syntax | None) -> int:
-        """How far in the line stands that begins with this token."""
+        """The indentation of the line that begins with this token."""
         inside = self.inside
         inner = inside.indent + INDENT
         if token.type in _CLOSING:

@@ -30,7 +30,7 @@ MAX_PROBLEMS = 100  # reported at once
 
 @dataclass
 class _Loading:
-    """What one load has read so far: every file once, and no more than is reasonable."""
+    """The state of one load: the modules read so far, and the number of characters, which is bounded."""
 
     roots: tuple[Path, ...]
     modules: dict[Path, Module | UninasError] = field(default_factory=dict)

@@ -46,7 +46,7 @@ def is_network(graph: Graph) -> bool:
 
 @dataclass(frozen=True)
 class _Frame:
-    """What attributes may be written relative to, inside one definition."""
+    """The sizes that attributes inside one definition may be written relative to."""
 
     shape: Shape = ()
     width: int = 0
@@ -292,7 +292,7 @@ def segments(graph: Graph) -> list[list[Node]]:
 
 
 def outputs_of(graph: Graph, node: Node) -> tuple[Wire, ...]:
-    """All that a node makes."""
+    """All outputs of a node."""
     return tuple(Wire(node.name, port) for port in range(len(graph.shapes(node.name))))
 
 

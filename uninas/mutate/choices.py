@@ -199,6 +199,6 @@ def _traits(graph: Graph) -> set[object]:
 
 
 def _alike(graph: Graph, wanted: set[object]) -> tuple[int, int]:
-    """How much of what is wanted is there, and then how little else."""
+    """Number of wanted traits that are present, then the negated number of others."""
     traits = _traits(graph)
     return len(traits & wanted), -len(traits)

@@ -76,7 +76,7 @@ def _pair(a: Graph, b: Graph, changes: tuple[Change, ...], until: float) -> Dist
 
 
 def _induced(x: Any, y: Any, pairs: Mapping[str, str]) -> int:
-    """What it costs to turn one graph into another when these nodes stand for each other."""
+    """The cost of turning one graph into another under this matching of nodes."""
     exchanged: int = sum(x.nodes[p]["op"] != y.nodes[q]["op"] for p, q in pairs.items())
     kept = {(pairs.get(p), pairs.get(q)): data["ports"] for p, q, data in x.edges(data=True)}
     edges = {(p, q): data["ports"] for p, q, data in y.edges(data=True)}
@@ -119,7 +119,7 @@ def _nodes(node: Node) -> int:
 
 
 def features(graph: Graph) -> Counter[str]:
-    """How often each operation occurs, alone, with its channels, and with what it takes from.
+    """Counts of operations: alone, with their channels, and with the operations before them.
 
     The counts of blocks add up, so that those of a network with one new block take no time.
     """

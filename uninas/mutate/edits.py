@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Bodies(Protocol):
-    """What an option of the space becomes between shapes: all that an edit needs to know of the moves."""
+    """Gives the graph of an option of the space between shapes: all that an edit needs of the moves."""
 
     def body(self, what: str, around: Graph, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> Graph | Refusal:
         """The graph to put into the one around, or why there is none."""

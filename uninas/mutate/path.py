@@ -1,4 +1,4 @@
-"""Ways from one architecture to another: replaying edits, whence a candidate came, and short paths of edits."""
+"""Ways from one architecture to another: replaying edits, the lineage of a candidate, and short paths of edits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def replayed(graph: Graph, edits: Iterable[Edit], walk: Walk) -> Iterator[Graph]
 
 
 def lineage(key: str, origin: Callable[[str], Step]) -> list[Step]:
-    """Whence an architecture came: all of its ancestors, each once and before its children."""
+    """All ancestors of an architecture, each once and before its children."""
     steps: dict[str, Step] = {}
     pending = [key]
     while pending:

@@ -156,7 +156,7 @@ def substituted(graph: Graph, name: str, body: Graph) -> Graph:
 
 
 def cut(graph: Graph, since: Wire, end: str) -> Graph | Refusal:
-    """What lies between a wire and the node `end`, which it contains, as a chain of its own."""
+    """The nodes between a wire and the node `end`, which is included, as a graph of their own."""
     wanted, inside = {end}, []
     for node in reversed(graph.nodes):
         if node.name in wanted:
@@ -177,7 +177,7 @@ def exchanged(graph: Graph, body: Graph, since: Wire, end: str) -> Graph:
 
 
 def base(op: Operator) -> str:
-    """What elaboration calls a node that has no name of its own."""
+    """The name that elaboration gives a node without a name of its own."""
     if isinstance(op, Op):
         return op.name
     return "parts" if isinstance(op, Each) else snake_case(op.graph.name or "block")

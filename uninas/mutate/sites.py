@@ -81,7 +81,7 @@ class Site:
 
     @property
     def facts(self) -> Facts:
-        """What a filter in a space may ask."""
+        """The facts that a filter in a space may use."""
         stage, index = place(self.path)
         if stage >= 0 and index < 0:
             index = self.index
@@ -122,7 +122,7 @@ def blocks(graph: Graph) -> Iterator[tuple[tuple[str, ...], Graph]]:
 
 
 def fixed_depth(graph: Graph) -> int:
-    """How many names at the start of a path lead to a graph that keeps its place."""
+    """Number of names at the start of a path that belong to sections and blocks, which keep their places."""
     if any(map(is_stage, graph.nodes)):
         return 2
     return 1 if network_of(graph).stem or network_of(graph).head else 0

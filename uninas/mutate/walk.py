@@ -30,7 +30,7 @@ from uninas.space import PATIENCE, Budget, Space
 
 
 class Walk(Protocol):
-    """How to move in a space. The budget is absolute; what is proposed keeps it and has a key that is not in `seen`.
+    """A way to move in a space. Proposals keep the absolute budget, and their keys are not in `seen`.
 
     The space's patience is how many draws in a row may be refused before a proposal is given up.
     """

@@ -11,12 +11,12 @@ from uninas.ops.op import Op, Shape, ShapeError, attr, image, size
 
 
 def window_padding(padding: int, kernel: int, dilation: int = 1) -> int:
-    """What a padding of -1 stands for: half the kernel's reach, which keeps sizes at stride 1 and odd kernels."""
+    """The padding that -1 stands for: half the kernel's reach, which keeps sizes at stride 1 and odd kernels."""
     return (kernel - 1) * dilation // 2 if padding < 0 else padding
 
 
 def window_steps(length: int, kernel: int, stride: int, padding: int, dilation: int = 1, ceil: bool = False) -> int:
-    """How many windows fit along an axis of this length; raises ShapeError when none does.
+    """Number of windows that fit along an axis of this length. Raises ShapeError when none does.
 
     With `ceil`, a last incomplete window counts, unless it would begin in the padding (torch's rule).
     """

@@ -59,7 +59,7 @@ def image(x: Shape, what: str = "an input") -> Shape:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a graph costs, for one sample.
+    """The cost of a graph for one sample.
 
     `macs` counts multiply-accumulates of convolutions, linear layers and matrix products, so that `flops` = 2 x macs
     agrees with torch's FlopCounterMode. `elementwise` counts everything else (normalisation, activation, pooling,
@@ -221,7 +221,7 @@ class Op:
         return 0
 
     def elementwise(self, *x: Any, **none: Any) -> int:
-        """All other operations on single elements, for one sample."""
+        """Number of all other operations on single elements, for one sample."""
         return 0
 
     def degree(self, *x: int) -> int:

@@ -183,7 +183,7 @@ def check_options(names: Sequence[str], options: Mapping[str, Any]) -> None:
 
 
 def options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options that are for this proxy, by their own names. ProxyError for a value of another kind."""
+    """The options for this proxy, by their own names. Raises ProxyError for a value of another kind."""
     own = get(name).options
     found = {option: value for option, value in options.items() if option in own}
     found |= {option: options[f"{name}.{option}"] for option in own if f"{name}.{option}" in options}

@@ -85,7 +85,7 @@ def float32_products(tf32: bool = False) -> Iterator[None]:
 
 
 def _legacy_precision() -> tuple[str, bool] | None:
-    """What the older switches say; None where the newer ones say something that these cannot."""
+    """The state of the older switches; None where the newer ones are set to something that these cannot express."""
     try:
         return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     except RuntimeError:
@@ -154,7 +154,7 @@ def same_structure() -> Iterator[None]:
 
 
 def of_structure(read: Callable[[nn.Module, Inputs], Fact]) -> Callable[[nn.Module, Inputs], Fact]:
-    """Says that `read` looks at what a module does and at the shapes of its inputs, not at any value."""
+    """Marks a function that depends on the structure of a module and the shapes of its inputs, not on values."""
 
     @wraps(read)
     def known(module: nn.Module, inputs: Inputs) -> Fact:
@@ -172,7 +172,7 @@ def of_structure(read: Callable[[nn.Module, Inputs], Fact]) -> Callable[[nn.Modu
 
 @contextmanager
 def same_attributes(module: nn.Module) -> Iterator[None]:
-    """All submodules have the attributes, tensors and modes afterwards that they have now.
+    """Restores the attributes, tensors and modes of all submodules afterwards.
 
     What `forward` keeps for the next time, such as a table it has made, goes: it may be a tensor without data.
     """

@@ -86,7 +86,7 @@ def located(text: str) -> tuple[Path, str | None]:
 
 
 def digest(text: str) -> str:
-    """What tells whether a source still gives the same: the hash of a file, or of the paths and sizes in a folder.
+    """A fingerprint of a source: the hash of a file, or of the paths and sizes in a folder.
 
     ProxyError if there is nothing. A noise is its own name.
     """

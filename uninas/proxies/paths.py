@@ -1,4 +1,4 @@
-"""What the ways from the input of a network to its output say of it, without any number in it.
+"""Scores from the paths between the input and the output of a network; weights do not matter.
 
 A network is read as a graph of operations, which narrows to a single value again and again: between its blocks, and
 inside a block where there is nothing beside it. What lies between two such values is a region. Each region is a bundle
@@ -96,7 +96,7 @@ def _steps(program: Program, parameters: int) -> tuple[list[Step], list[int]] | 
 
 
 def _reached(program: Program, sources: Iterable[fx.Node]) -> set[fx.Node]:
-    """What depends on one of `sources`."""
+    """The nodes that depend on one of `sources`."""
     reached = set(sources)
     for node in program.steps:
         if program.size[node] and any(leaf in reached for leaf in program.leaves[node]):

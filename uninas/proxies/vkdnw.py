@@ -164,7 +164,7 @@ def vkdnw(
 
 
 def _why(jacobian: Jacobian) -> str:
-    """What may have made the information zero, and what to do."""
+    """The likely reason for zero information, and a way out."""
     if not jacobian.values.any():
         return "its last layer may begin at zero: let an initialisation scheme (init) draw the weights"
     if ((jacobian.logits.double().softmax(1) > 0).sum(1) < 2).all():

@@ -77,7 +77,7 @@ def builder(source: str, folder: Path) -> Build:
 
 
 def fingerprint(source: str) -> str:
-    """What the text of a space hashes to, so that a changed one is noticed."""
+    """The hash of a space's text, so that a changed text is noticed."""
     return sha256(find(source)[0].file.source.text.encode()).hexdigest() if source else ""
 
 

@@ -134,7 +134,7 @@ def _uniform(dataset: str) -> tuple[Graph, ...]:
 
 
 def _first_cell(graph: Graph) -> list[Block]:
-    """What stands on the edges of the first cell, in the order of EDGES."""
+    """The operations on the edges of the first cell, in the order of EDGES."""
     for _, inner, node in graph.walk():
         if node.name == EDGES[0]:
             found = [inner.by_name[edge].op for edge in EDGES if edge in inner.by_name]

@@ -158,7 +158,7 @@ class Ranking:
                     yield Job(network.line, network.architecture, name, missing)
 
     def _compared(self, meant: dict[str, str]) -> dict[str, Any]:
-        """What may not change in this folder; it must be as it was before."""
+        """The settings that may not change in this folder. Raises UNI070 where one has changed."""
         stored, now = self.store.settings, self.settings.as_dict()
         if stored and stored.get("protocol") != PROTOCOL:
             raise error(

@@ -57,7 +57,7 @@ class Outcome:
 
     @property
     def failures(self) -> int:
-        """How many scores there are not."""
+        """Number of failed scores."""
         return sum(score.failure is not None for score in self.scores)
 
 
@@ -81,13 +81,13 @@ class Work:
         return {name: scorer.directions.get(name, "higher") for name in names}
 
     def scorer(self, index: int) -> Scorer:
-        """What scores in worker `index`."""
+        """The scorer of worker number `index`."""
         r = replace(self.recipe, device=own_device(self.recipe.device, index))
         return Scorer(r.rungs[0], r.batch_size, images=r.images, options=r.options, init=r.init, fold=r.fold,
                       device=r.device, threads=r.threads)  # fmt: skip
 
     def __call__(self, index: int) -> Ready[Job, Outcome]:
-        """What worker `index` does with a job."""
+        """The function with which worker number `index` does a job."""
         scorer = self.scorer(index)
         return Ready(lambda job: self.outcome(scorer, job))
 

@@ -87,7 +87,7 @@ def render(subject: Subject, path: str | Path, **options: Any) -> Path:
 
 
 def scene(subject: Subject, options: Options) -> Scene:
-    """What is in the picture."""
+    """The scene of a subject."""
     if isinstance(subject, Graph):
         return scene_of(subject, options)
     if isinstance(subject, Space):

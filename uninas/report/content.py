@@ -132,7 +132,7 @@ def changed(before: Sequence[str], after: Sequence[str]) -> list[Change]:
 
 
 def _common(one: Sequence[str], other: Sequence[str], *most: int) -> int:
-    """How many lines are equal from the beginning."""
+    """Number of equal lines at the beginning."""
     at = 0
     while at < min(most) and one[at] == other[at]:
         at += 1
@@ -146,14 +146,14 @@ def ranked(rows: Iterable[Row], aims: Sequence[tuple[str, str]]) -> list[Row]:
 
 
 def objectives(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the last rung is searched for: (name, 'higher' or 'lower'), the score first."""
+    """The objectives of the last rung as (name, 'higher' or 'lower'), the score first."""
     stored = settings.get("objectives")
     found = _aims(stored[-1]) if isinstance(stored, list) and stored else []
     return found or [(words(settings.get("proxy", "score")), "higher")]
 
 
 def rungs(settings: Mapping[str, Any]) -> list[str]:
-    """What the score of each rung is called; one name where there are no cheaper rungs."""
+    """The name of the score at each rung; one name where there are no cheaper rungs."""
     stored = settings.get("objectives")
     names = [_aims(rung)[:1] for rung in stored[:-1]] if isinstance(stored, list) else []
     return [name for rung in names for name, _ in rung or [("score", "")]] + [objectives(settings)[0][0]]

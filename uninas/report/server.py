@@ -62,7 +62,7 @@ class Live:
         return assembled(self.content.about(), None)
 
     def after(self, arrived: int) -> dict[str, Any]:
-        """What came after the first `arrived` parts, joined; `arrived` in it is what to ask for next."""
+        """The parts after the first `arrived`, joined; its own `arrived` is the number to ask for next."""
         with self._lock:
             fresh = self.content.new()
             if fresh["changes"] or not self.parts:

@@ -54,7 +54,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
 
 
 def settle() -> None:
-    """What this process has loaded by now stays, so that looking for garbage need not look at it again and again.
+    """Freeze the objects that exist now (`gc.freeze`), so that garbage collection does not look at them again.
 
     With torch there are 300 000 objects; a worker that scores small networks spends an eighth of its time on them.
     """
@@ -116,7 +116,7 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def _mask() -> int:
-    """What the user does not want new files to allow. (It can only be read by setting it.)"""
+    """The umask of the process, which can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

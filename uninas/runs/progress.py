@@ -67,10 +67,10 @@ class Watcher(Protocol):
         """The run is open."""
 
     def step(self, event: Step) -> None:
-        """It is one step further."""
+        """A step is done."""
 
     def ended(self, event: Ended) -> None:
-        """It is over."""
+        """The work has ended."""
 
 
 class Several:

@@ -226,7 +226,7 @@ def check_options(names: Iterable[str], options: Mapping[str, Any]) -> None:
 
 
 def _measured(names: Iterable[str]) -> list[str]:
-    """Those that are proxies. Raises ProxyError for what is neither that nor a cost."""
+    """The names that are proxies. Raises ProxyError for a name that is neither a proxy nor a cost."""
     found = [name for name in dict.fromkeys(names) if name not in METRICS and name != LATENCY]
     known = (*proxies.proxies(), *AGGREGATES)
     for name in found:

@@ -37,7 +37,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Ready(Generic[J, R]):
-    """What a worker has when it has loaded what it needs."""
+    """The state of a worker that has loaded everything it needs."""
 
     work: Callable[[J], R]
     greeting: Any = None
@@ -116,7 +116,7 @@ class Workers(Generic[J, R]):
 
     @property
     def room(self) -> int:
-        """How many more jobs it would take now without letting anybody wait."""
+        """Number of further jobs that idle workers could take now."""
         return len(self._workers) + SPARE - self._busy - len(self._queue)
 
     @property
@@ -293,7 +293,7 @@ def serve(connection: Connection, begin: bytes, index: int, memory_limit: float 
 
 
 def end_with_parent(lasting: bool) -> None:
-    """Whoever kills the run does not have to look for its workers, whatever these are busy with.
+    """End this worker when its main process dies, whatever the worker is doing.
 
     Linux ends them by itself, at the end of the thread that made them; so it is only asked to where that is `lasting`.
     Elsewhere, and should the kill have come before, a thread does it.

@@ -46,13 +46,13 @@ class Aggregate:
 
     @property
     def summary(self) -> str:
-        """What networks are ranked by, as a sentence."""
+        """A sentence that names the components."""
         parts = (f"{name} (the lower the better)" if way == "lower" else name for name, way in self.components.items())
         return f"Ranks networks by {', '.join(parts)}."
 
     @property
     def details(self) -> str:
-        """All that is known of it, as a text."""
+        """The components, their weights and images, and the source, as a text."""
         parts = [self.summary, "The sum of the logarithms of the ranks, of which the worst is 1."]
         parts += [f"{name} counts {weight:g}." for name, weight in self.weights.items()]
         parts += [f"{name} is measured on {images}." for name, images in self.images.items()]
@@ -77,7 +77,7 @@ class Aggregate:
         return log_rank_sum(np.array(merits).T, self.counts(self.components))
 
     def counts(self, names: Iterable[str]) -> list[float]:
-        """How much each of these counts, components or not."""
+        """The weight of each of these names; 1 for those that are no components."""
         return [self.weights.get(name, 1.0) for name in names]
 
 

@@ -137,12 +137,12 @@ class Search:
             yield draft
 
     def __len__(self) -> int:
-        """How many candidates were asked for, the start included."""
+        """Number of candidates that were asked for, the start included."""
         return len(self.pool)
 
     @property
     def in_flight(self) -> int:
-        """How many candidates wait for their score."""
+        """Number of candidates that wait for their score."""
         return len(self._flying)
 
     @property

@@ -98,5 +98,5 @@ class Candidate:
         )  # fmt: skip
 
     def told(self, merits: tuple[float, ...] | None) -> Candidate:
-        """What a strategy remembers of it."""
+        """The part of a candidate that a strategy remembers."""
         return Candidate(self.number, rung=self.rung, seed=self.seed, merits=merits)

@@ -38,7 +38,7 @@ class Executor(Protocol):
 
     @property
     def room(self) -> int:
-        """How many more tasks it would take now without letting anybody wait."""
+        """Number of further tasks that idle workers could take now."""
 
     def submit(self, task: Candidate) -> None:
         """Take a task."""

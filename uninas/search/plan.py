@@ -125,7 +125,7 @@ class Plan:
 
     @property
     def recipe(self) -> Recipe:
-        """What a worker is told."""
+        """The recipe that workers score by."""
         s = self.settings
         names = tuple(tuple(objective.name for objective in rung) for rung in self.rungs)
         return Recipe(names, s.batch_size, self.sources, s.fold, dict(s.options), s.init, s.device, s.threads)
@@ -210,7 +210,7 @@ def _text(module: Module) -> str:
 
 
 def _kept(settings: Settings, module: Module, start: Module) -> dict[str, Texts]:
-    """What the run keeps of the files that were named."""
+    """The texts of the named files that the run keeps."""
     return {"space": kept(settings.space, module), "start": kept(settings.start, start)}
 
 

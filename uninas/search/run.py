@@ -55,7 +55,7 @@ class Run:
         self._flying: dict[int, Candidate] = {}
 
     def __len__(self) -> int:
-        """How many candidates have been scored, the start included."""
+        """Number of scored candidates, the start included."""
         return self.done
 
     @property

@@ -1,4 +1,4 @@
-"""How a candidate is scored, wherever that is.
+"""Scoring a candidate, in this process or in any worker.
 
 What goes there is text and numbers (`Candidate.to_send`); a worker keeps nothing from one to the next.
 """

@@ -93,7 +93,7 @@ class Budget:
         return [text for limit in self.limits if (text := limit.broken_by(graph))]
 
     def broken_by(self, whole: Graph, part: Graph, other: Graph, copies: int = 1) -> str:
-        """What is broken when `other` takes the place of `part`, which is `copies` times in `whole`, else ''.
+        """The limit that breaks when `other` replaces `part`, of which `whole` has `copies`, as a sentence; else ''.
 
         Only limits on costs that add up are looked at; nothing is built for it.
         """

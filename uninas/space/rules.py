@@ -45,7 +45,7 @@ class Facts:
 
 
 class MoveForm(NamedTuple):
-    """What a kind of move says in braces."""
+    """The form of a kind of move: what may stand in its braces."""
 
     doc: str
     chains: str = ""

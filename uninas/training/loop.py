@@ -111,7 +111,7 @@ class Trainer:
 
     @property
     def updates(self) -> int:
-        """How many there are."""
+        """Number of batches."""
         return self.recipe.epochs * self.per_epoch
 
     @property
@@ -122,7 +122,7 @@ class Trainer:
     # ---- the state ---------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs."""
+        """The state from which `restore` goes on."""
         return {
             "update": self.update,
             "rows": self.rows,

@@ -113,13 +113,13 @@ class Core:
 
     @property
     def kept(self) -> int:
-        """How much is remembered: graphs by what they depend on, graphs that are equal, keys of blocks as values."""
+        """Number of entries in the caches: graphs by their dependences, equal graphs, keys of blocks."""
         return len(self.memory) + len(self.equal) + len(self.block_keys) + len(self.numbers)
 
     # ---- memory: what an elaboration depends on ------------------------------------------------------------------
 
     def key(self, syntax: object, inputs: tuple[Shape, ...], values: Iterable[tuple[str, Value]]) -> object | None:
-        """What an elaboration depends on, or None when that cannot be told (it captures wires)."""
+        """The key of an elaboration in the cache, or None where it captures wires and so has none."""
         parts: list[object] = [id(syntax), inputs]
         for name, value in values:
             part = self.value_key(value)

@@ -89,7 +89,7 @@ class Counting(Elaborator):
         return after
 
     def _answers(self, make: Callable[[], T]) -> Iterator[T]:
-        """What comes of `make` for every way to answer the choices that it asks; the last one varies fastest."""
+        """The results of `make` for all answers to the choices that it asks; the last choice varies fastest."""
         given: list[tuple[int, int]] = []
         while True:
             asked: dict[str, tuple[int, int]] = {}

@@ -86,7 +86,7 @@ class Expressions(Core):
         return self.callee(value, scope)
 
     def callee(self, step: ast.Apply | ast.Reference, scope: Scope) -> Callee | Nameless:
-        """What a step applies, with its arguments."""
+        """The operation or block that a step applies, with its arguments."""
         value = self.lookup(step.name, scope, wires=False)
         if isinstance(value, (Callee, Nameless)):
             if step.arguments is None:

@@ -31,7 +31,7 @@ stacks, None for those that nothing depends on."""
 
 
 def pull(call: Call, slot: int) -> Pull:
-    """How rows at `call.out` become rows at the argument in this slot."""
+    """The product of rows at the output of a call with its derivative by the argument in this slot."""
     rule = PULLS.get(call.op)
     if rule is None:
         rule = _pointwise if private.is_pointwise(call.op) else _generic

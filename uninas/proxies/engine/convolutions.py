@@ -126,7 +126,7 @@ class _Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Convolution:
-    """What was called: with a batch norm, or without."""
+    """The arguments of a convolution, with a batch norm or without."""
 
     call: Call
 
@@ -149,7 +149,7 @@ class Convolution:
 
     @fact
     def scale(self) -> Tensor | None:
-        """What the norm multiplies each output channel with; None without one."""
+        """The factor of the norm for each output channel; None without a norm."""
         if self.call.op is not normed_convolution:
             return None
         _, _, _, weight, _, _, variance, epsilon, *_ = self.call.args

@@ -96,7 +96,7 @@ def logit_jacobian(
 
 
 def _possible(way: Callable[[], Jacobian | None]) -> Jacobian | None:
-    """What it finds; None where torch cannot do to an operation what is asked of it, as there are other ways."""
+    """The result, or None where torch lacks the derivative of an operation and another way has to be taken."""
     try:
         return way()
     except RuntimeError as problem:
@@ -134,7 +134,7 @@ class _Asked:
         return [(parameters[weight.name], weight.index) for weight in self.weights]
 
     def start(self, program: Program) -> Callable[[Inputs], Env]:
-        """What gives the values that a program starts from, for as many samples as it takes."""
+        """Gives the values that a program starts from, for the number of samples that it takes."""
         return lambda inputs: dict(
             zip(program.placeholders, (*self.tensors.values(), *_laid_out(program, inputs)), strict=True)
         )
@@ -162,7 +162,7 @@ class _Plan:
 
     @property
     def bytes(self) -> int:
-        """What is held at once, beside the weights and the tangents."""
+        """Bytes that are held at once, besides weights and tangents."""
         return self.program.activations + self.route.bytes
 
 
@@ -213,7 +213,7 @@ def _by_rows(asked: _Asked, memory: int, way: Way) -> _Rows | None:
 
 
 def _plan(asked: _Asked, size: int) -> _Plan | None:
-    """How to take `size` samples; None where the module does not take them as they are."""
+    """The program for `size` samples; None where the module does not accept that number."""
     program = asked.taken(size)  # what is wrong with the module is told of the whole batch
     if program is None or not program.stop or len(program.output.meta["val"]) != size:
         return None
@@ -297,7 +297,7 @@ _NOISE = 0.25
 
 
 def _errors(program: Program, env: Env, places: Sequence[Place], found: Jacobian, some: Tensor) -> Tensor:
-    """How far one tangent, in a direction through all weights, is from what the Jacobian says of these samples.
+    """The relative error of the Jacobian for these samples, against one tangent in a direction through all weights.
 
     Norms (samples,), as parts of that of all samples together. Each column takes part at its own scale.
     """
@@ -357,7 +357,7 @@ _CPU_TANGENTS = 12
 
 
 def _room(memory: int, program: Program) -> int:
-    """How much of the memory tangents may take."""
+    """The share of the memory that tangents may take."""
     if program.output.meta["val"].device.type != "cpu":
         return memory // 2
     return min(memory // 2, max(_CPU_CHUNK, _CPU_TANGENTS * program.widest))

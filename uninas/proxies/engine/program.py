@@ -137,7 +137,7 @@ def _simplify(graph: fx.Graph) -> bool:
 
 
 def _replace_copy(graph: fx.Graph, node: fx.Node) -> None:
-    """What was written over a value, and so has its shape and type."""
+    """The value that was copied over another one, in the shape and type of that."""
     new: Any = node.args[1]
     over, source = node.meta["val"], new.meta["val"]
     with graph.inserting_before(node):

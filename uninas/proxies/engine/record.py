@@ -92,7 +92,7 @@ def _emptied(tensor: Tensor, mode: FakeTensorMode) -> Tensor:
 
 
 class _Form(NamedTuple):
-    """What there is to a tensor without data."""
+    """Shape, type and device of a tensor without data."""
 
     size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -119,7 +119,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._known[id(tensor)] = tensor, node
 
     def node(self, tensor: Tensor) -> fx.Node:
-        """What computes a tensor; nothing does where it is not of the function's making: then it is a constant."""
+        """The node that computes a tensor; a tensor that the function did not make becomes a constant."""
         if id(tensor) not in self._known:
             name = f"constant_{len(self.constants)}"
             self.constants[name] = tensor
@@ -176,7 +176,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _shaped(op: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """What an operation makes of tensors without data.
+    """The output of an operation on tensors without data.
 
     Networks repeat themselves, so what comes out is remembered. Torch does that, too, but takes longer to find it; and
     for a batch norm in use it takes ten times as long.
@@ -209,7 +209,7 @@ _makes_one_tensor = cache(makes_one_new_tensor)
 
 
 def _key(value: Any, fakes: list[FakeTensor]) -> Any:
-    """What decides what comes out, hashable; `fakes` gains the tensors. TypeError where something else may decide."""
+    """A hashable key of all that decides the output; `fakes` gains the tensors. TypeError where there is none."""
     if type(value) is FakeTensor and value.constant is None and value.layout is torch.strided:
         fakes.append(value)
         return tuple(value.size()), value.stride(), value.dtype, value.fake_device

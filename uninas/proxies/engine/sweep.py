@@ -62,7 +62,7 @@ def sweep(
 
 
 def seeds_of(places: Sequence[Place], columns: Sequence[int]) -> Seeds:
-    """What these columns of the Jacobian start from."""
+    """The seeds of these columns of the Jacobian."""
     chosen: dict[fx.Node, dict[int, Direction]] = {}
     for column in sorted(columns):
         node, element = places[column]

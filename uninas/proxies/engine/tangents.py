@@ -341,7 +341,7 @@ def max_pool(call: Call, slot: int, stack: Tensor) -> tuple[Tensor, None]:
 
 
 def pad(call: Call, slot: int, stack: Tensor) -> Tensor:
-    """What is put around does not change."""
+    """Padding is constant, so it has no tangent."""
     out: Tensor = aten.constant_pad_nd(stack, call.args[1])
     return out
 

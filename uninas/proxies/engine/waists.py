@@ -88,7 +88,7 @@ def _costed(program: Program, places: Sequence[Place], waists: Sequence[Waist], 
 
 
 def _together(program: Program) -> int:
-    """How many rows are pulled back together."""
+    """Number of rows that are pulled back together."""
     on_cpu = program.output.meta["val"].device.type == "cpu"
     return _TOGETHER if on_cpu else max(1, _GPU_STACK // max(program.widest, 1))
 
@@ -172,7 +172,7 @@ def _pulled(
 def _pulls(
     program: Program, env: Env, steps: range, wanted: set[fx.Node]
 ) -> Mapping[fx.Node, Sequence[tuple[fx.Node, Pull]]]:
-    """How rows at all that depends on nodes of `wanted` become rows at its arguments; `wanted` gains these nodes."""
+    """Pulls rows back to the arguments of everything that depends on `wanted`, which gains these nodes."""
     pulls = {}
     for node in (program.steps[i] for i in steps):
         if program.size[node] and any(leaf in wanted for leaf in program.leaves[node]):

@@ -78,7 +78,7 @@ class Writer:
         return self.places.clusters.get(f"cluster_{name}", {})
 
     def frame(self, cluster: Cluster) -> dict[str, str]:
-        """How the border of a cluster looks."""
+        """The attributes of a cluster's border."""
         theme = self.theme
         look = {"style": "rounded", "color": theme.border, "margin": "10", "labeljust": "l"}
         look["bgcolor"] = {"panel": theme.panel, "frame": theme.frame}.get(cluster.kind, theme.card)

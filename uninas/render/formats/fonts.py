@@ -85,11 +85,11 @@ class Face:
         self.names: dict[int, str] = font.getBestCmap()
 
     def glyph(self, letter: str) -> str:
-        """What the font calls a letter; it has a sign for those it lacks."""
+        """The name of a letter's glyph in the font; letters that it lacks share one sign."""
         return self.names.get(ord(letter), ".notdef")
 
     def advance(self, letter: str) -> int:
-        """How far the next letter is away, in units of the font."""
+        """The advance width of a letter, in units of the font."""
         return int(self.glyphs[self.glyph(letter)].width)
 
     def outline(self, letter: str) -> str:

@@ -130,7 +130,7 @@ class _Writer:
         self.out.append(f"<text{attributes(given)}>{''.join(spans)}</text>\n")
 
     def looks(self, piece: Piece) -> list[tuple[str, str]]:
-        """What is not as most text is."""
+        """The attributes in which a text differs from most."""
         given = [("font-size", short(piece.size))] * (piece.size != SIZE)
         given += [("fill", piece.fill)] * (piece.fill != self.ink)
         return given + [("font-weight", "bold")] * piece.bold

@@ -174,7 +174,7 @@ def panel(comparison: Comparison) -> Panel:
 
 
 def draw(frame: Frame, into: Cluster) -> None:
-    """What is in a frame."""
+    """The items of a frame."""
     for part in frame.parts:
         if isinstance(part, Part):
             into.members.append(item(part, part.path.removeprefix(f"{frame.path}.")))
@@ -226,7 +226,7 @@ def changes(part: Part, letters: Letters) -> list[str]:
 
 
 def said(op: object, letters: Letters) -> str:
-    """What stands in an item."""
+    """The lines of an item."""
     if isinstance(op, Op):
         return caption([op], letters)
     if isinstance(op, Block):

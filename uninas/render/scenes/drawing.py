@@ -196,7 +196,7 @@ class Drawing:
         return self.inside(Place(inner, f"{name}.", at.letters, times, at.depth + 1), blocks, incoming)
 
     def closed(self, at: Place, blocks: Variants, run: Run) -> tuple[Line, ...]:
-        """What stands in the box of a block."""
+        """The lines in the box of a block."""
         if blocks[0].name in self.choices:
             shown, options = self.choices[blocks[0].name]
             return line(shown, "bold"), line(options, "small")
@@ -301,6 +301,6 @@ def port_name(name: str, port: int, ports: int) -> str:
 
 
 def users(graph: Graph, port: int) -> int:
-    """How many edges leave an input of the graph."""
+    """Number of edges that leave an input of the graph."""
     wires = [node.inputs[bundle.first] for node in graph.nodes for bundle in bundles(node, graph)]
     return sum(wire == Wire(INPUT, port) for wire in [*wires, *graph.outputs])

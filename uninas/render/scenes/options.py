@@ -18,7 +18,7 @@ COSTS = ("params", "flops")
 
 @dataclass(frozen=True)
 class Options:
-    """How to draw.
+    """The options of a drawing.
 
     Args:
         level: `network` (sections as boxes), `stage` (the blocks of each section), `block` (every distinct block once)
@@ -67,7 +67,7 @@ class Options:
 
     @property
     def opened(self) -> float:
-        """How many levels of blocks are opened; sections are the first."""
+        """Number of levels of blocks that are opened; sections are the first."""
         if self.depth is not None:
             return self.depth
         return {"network": 0, "stage": 1, "block": 0, "full": math.inf}[self.level]

@@ -105,7 +105,7 @@ def one_sheet(drawing: Drawing, sheet: Sheet, sheets: Sheets, path: str, often: 
 
 
 def occurrences(graph: Graph) -> dict[Graph, int]:
-    """How often every graph occurs inside a graph, itself included."""
+    """Number of occurrences of every graph inside a graph, itself included."""
     order: dict[Graph, None] = {}
 
     def visit(outer: Graph) -> None:

@@ -94,7 +94,7 @@ class Sheets:
         return ", ".join(sections + [f"in {owner}" if n == 0 else owner for n, owner in enumerate(owners)])
 
     def build(self, graph: Graph) -> str:
-        """How a graph is built, whatever its sizes: equal for graphs that one drawing can show."""
+        """The structure of a graph without its sizes: equal for graphs that one drawing can show."""
         if id(graph) in self.builds:
             return self.builds[id(graph)][1]
         at = {node.name: str(position) for position, node in enumerate(graph.nodes)} | {INPUT: INPUT}
