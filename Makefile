@@ -7,10 +7,11 @@ TORCH     ?=
 VENV      := .venv$(if $(TORCH),-torch-$(TORCH))
 BIN       := $(VENV)/bin
 WORKERS   ?= 2
+MICRO_PROXIES ?= params,flops,trainable_layers,vkdnw,vkdnw_single,naswot,swap,linear_regions,jacov,zico,zen,synflow,snip,grasp,fisher,grad_norm,grad_sign,expressivity,progressivity,trainability,path_depth,pooled_paths,shortcuts,vkdnw_agg,az_nas,uninas_agg,paths_agg
 DEMO_DIR  ?= runs/demo
 DEMO_ARGS ?= --params-max 30M --flops-max 10G --iterations 40 --proxy vkdnw --seed 42 --img-size 32 --classes 100 --batch-size 2 --fold
 
-.PHONY: help demo test quick browser lint bench bench-table experiment docs gallery clean
+.PHONY: help demo test quick browser lint bench bench-table bench-scores experiment docs gallery clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -44,6 +45,11 @@ bench: $(VENV)/.test ## run the benchmarks of benchmarks/ (BENCH_ARGS are passed
 
 experiment: $(VENV)/.core ## found against known, trained alike, by the plan in benchmarks/experiment.yaml (DATA=cifar.npz; resumable)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/experiment.py --data $(DATA) -o runs/experiment
+
+bench-scores: $(VENV)/.core ## score the networks of that table by every proxy, and write the page of correlations (resumable)
+	OMP_NUM_THREADS=1 $(BIN)/uninas rank --table docs/results/micro_table.csv --where first --init own --batch-size 32 \
+	    --proxy $(MICRO_PROXIES) -o runs/micro_ranks -j $(WORKERS)
+	$(BIN)/python benchmarks/micro_page.py docs/results/micro_table.csv runs/micro_ranks docs/results/micro_table.md
 
 bench-table: $(VENV)/.core ## train random members of the UniNAS space at a micro size (DATA=cifar.npz; resumable)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/micro_table.py --data $(DATA) -o docs/results/micro_table.csv -j $(WORKERS)

@@ -251,3 +251,48 @@ def test_networks_are_timed_side_by_side():
     with pytest.raises(UninasError, match="expected backbone or model, but got head"):
         benchmark([PLAIN], what=["head"])
     assert benchmark([PLAIN], batch=["best"], seconds=0.0, passes=2, warm=0.0)[0].batch >= 1
+
+
+# ---- pictures in folders -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folders(bars, tmp_path):
+    from PIL import Image
+
+    for split, part in (("train", bars.train), ("val", bars.test)):
+        for number in range(40):
+            place = tmp_path / "pictures" / split / bars.classes[int(part.labels[number])]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(part.images[number].movedim(0, -1).numpy()).save(place / f"{number}.png")
+    return tmp_path / "pictures"
+
+
+FILES = {"epochs": 1, "batch": 8, "pad": 0, "height": 16, "width": 16, "crop_scale": [0.5, 1.0]}
+
+
+def test_pictures_in_folders_are_read_alike_by_any_number_of_workers(folders, tmp_path):
+    recipe = RECIPE.but(**FILES, augment="rand-m9-mstd0.5")
+    runs = [train(NET, data=folders, recipe=recipe, out=tmp_path / str(n), workers=n) for n in (0, 2)]
+    weights = [load_weights(run.folder / FILE)[0] for run in runs]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+    assert sorted(runs[0].settings["classes"]) == ["column", "red", "row", "square"]
+    assert evaluate(runs[0].folder) == runs[0].figures
+
+
+def test_small_pictures_in_folders_are_held_in_memory(folders, tmp_path):
+    run = train(NET, data=folders, recipe=RECIPE.but(epochs=1, batch=8), out=tmp_path / "a")
+    assert run.outcome == "finished"
+
+
+def test_pictures_that_cannot_be_read_are_named(folders, tmp_path):
+    spoilt = [next((folders / "train" / name).iterdir()) for name in ("row", "red")]
+    for path in spoilt:
+        path.write_bytes(b"no picture")
+    with pytest.raises(UninasError) as raised:
+        train(NET, data=folders, recipe=RECIPE.but(epochs=1, batch=8), out=tmp_path / "a")
+    assert all(path.name in str(raised.value) for path in spoilt) and "2 pictures" in str(raised.value)
+    with pytest.raises(UninasError, match="cannot read the picture"):
+        train(NET, data=folders, recipe=RECIPE.but(**FILES), out=tmp_path / "b")
+    with pytest.raises(UninasError, match="expected folders train and val"):
+        train(NET, data=folders / "train", recipe=RECIPE, out=tmp_path / "c")

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 from uninas.backend.emit import compile
 from uninas.backend.weights import plain, stacked_again
-from uninas.errors import error
+from uninas.errors import error, shown
 from uninas.graph.graph import Graph
 from uninas.graph.variants import with_classes, with_drop_path
+from uninas.proxies.inputs import DEVIATION, MEAN, digest
 from uninas.training.distributed import World
+from uninas.training.files import parts_of
 from uninas.training.images import ImageSet, Shifts, as_input
+from uninas.training.loop import missing
 from uninas.training.metrics import TopK
 from uninas.training.recipe import Recipe
 from uninas.training.seeds import generator
@@ -93,3 +96,100 @@ def _beta(alpha: float, source: torch.Generator) -> float:
     import numpy as np
 
     return float(np.random.default_rng(seed).beta(alpha, alpha))
+
+
+class FileClassification(Classification):
+    """Images read while the training goes on, by timm: folders of classes, tar files, data sets of others.
+
+    `data` is a folder with `train` and `val`, or a name as timm has them: `hfds/NAME`, `wds/NAME`, `tfds/NAME`,
+    `torch/NAME`. Training images are cropped, mirrored and augmented by timm's transforms, test images are resized and
+    cropped in the middle.
+    """
+
+    def __init__(self, recipe: Recipe, data: str, *, workers: int = 0, fold: bool = True):
+        try:
+            from timm.data.dataset_factory import create_dataset
+        except ImportError:
+            raise missing("images from files") from None
+        named = data.split("/", 1)[0] in READERS
+        name, root = (data, None) if named else ("", data)
+        try:
+            made = [create_dataset(name, root, split=split, is_training=split == "train") for split in SPLITS]
+        except (OSError, RuntimeError, AssertionError, ValueError, ImportError) as problem:
+            raise error(
+                "UNI130",
+                f"cannot read images in {shown(data)}: {shown(problem, 120)}",
+                None,
+                "a folder has train and val, each with a folder for every class",
+            ) from None
+        self.recipe, self.fold, self.workers = recipe, fold, workers
+        self.read, self.tested = made
+        names: dict[str, int] = getattr(getattr(self.read, "reader", None), "class_to_idx", {})
+        self.classes = tuple(sorted(names, key=names.__getitem__)) or ("?",)
+        self.fingerprint = data if named else digest(data)[:16]
+        self.size = (0, 0)
+        self._made: dict[bool, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.read)
+
+    def transform(self, train: bool) -> Any:
+        """What timm does with a picture."""
+        if train not in self._made:
+            from timm.data.transforms_factory import create_transform
+
+            recipe = self.recipe
+            given: dict[str, Any] = {
+                "input_size": (3, *self.size),
+                "mean": MEAN,
+                "std": DEVIATION,
+                "interpolation": "bicubic",
+                "is_training": train,
+            }
+            if train:
+                given |= {"scale": recipe.crop_scale or (0.08, 1.0), "hflip": recipe.flip, "re_prob": 0.0}
+                given |= {"auto_augment": recipe.augment or None, "color_jitter": None}
+            else:
+                given["crop_pct"] = recipe.crop_share
+            self._made[train] = create_transform(**given)
+        return self._made[train]
+
+    def sample(self, number: int, train: bool) -> tuple[Tensor, int]:
+        """A picture as the network sees it, and its class. Raises UninasError with its path when it cannot be read."""
+        from PIL import Image
+
+        source = self.read if train else self.tested
+        files = getattr(getattr(source, "reader", None), "samples", None)
+        name = files[number][0] if files else number
+        try:
+            if files:  # opened here, because timm skips what it cannot read
+                with Image.open(str(name)) as held:
+                    picture, label = held.convert("RGB"), files[number][1]
+            else:
+                picture, label = source[number]
+                picture = picture.convert("RGB")
+        except (OSError, SyntaxError, ValueError) as problem:
+            raise error("UNI130", f"cannot read the picture {shown(name)}: {shown(problem, 80)}") from None
+        found: Tensor = self.transform(train)(picture)
+        return found, int(label)
+
+    def batches(self, parts: Sequence[Chosen], epoch: int, seed: int, world: World) -> Iterator[Any]:
+        for number, part in enumerate(parts_of(self, parts, (seed, "samples", epoch), self.workers)):
+            x = torch.stack([image for image, _ in part]).to(world.device)
+            y = torch.tensor([label for _, label in part], device=world.device)
+            yield self.mixed(x, y, generator(seed, "mixup", epoch, number))
+
+    def evaluate(self, module: nn.Module, world: World) -> dict[str, float]:
+        metric = TopK()
+        mine = list(range(world.rank, len(self.tested), world.size))
+        for start in range(0, len(mine), TEST_BATCH):
+            part = [self.sample(number, False) for number in mine[start : start + TEST_BATCH]]
+            x = torch.stack([image for image, _ in part]).to(world.device)
+            metric.add(module(x), torch.tensor([label for _, label in part], device=world.device))
+        metric.counts = sum(world.gathered(metric.counts), torch.zeros_like(metric.counts))
+        return metric.result()
+
+
+SPLITS = ("train", "validation")
+READERS = ("hfds", "hfids", "wds", "tfds", "torch")
+"""What a name of timm's for other people's data begins with."""

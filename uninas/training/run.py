@@ -317,9 +317,12 @@ def make_task(asked: Asked, place: World) -> Task:
         raise error("UNI130", "batch norms can be kept in step on GPUs alone", None,
                     "on CPUs: --set batch_norm=local, or frozen")  # fmt: skip
     if asked.task == "classification":
-        from uninas.training.classification import Classification
+        from uninas.training.classification import READERS, Classification, FileClassification
         from uninas.training.images import read_images
 
+        named = asked.data.split("/", 1)[0] in READERS
+        if named or (Path(asked.data).is_dir() and (recipe.augment or recipe.crop_scale)):
+            return FileClassification(recipe, asked.data, workers=asked.workers)
         size = (recipe.height, recipe.width) if recipe.height and recipe.width else None
         return Classification(recipe, read_images(asked.data, size), device=place.device)
     if asked.task == "segmentation":
