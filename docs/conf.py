@@ -18,10 +18,12 @@ myst_heading_anchors = 3  # so that [text](page.md#some-heading) works as it doe
 
 html_theme = "furo"
 html_title = "UniNAS toolkit"
-exclude_patterns = ["_build"]
+html_extra_path = ["_llms"]  # llms.txt and llms-full.txt lie beside the first page
+exclude_patterns = ["_build", "_llms"]
 
 
 def setup(app: Any) -> None:
-    """Write the pages of reference/; colour `uni` snippets, also where the package is only on the path."""
-    runpy.run_path(str(Path(__file__).with_name("reference.py")))["write"]()
+    """Write what is generated; colour `uni` snippets, also where the package is only on the path."""
+    for name in ("reference.py", "llms.py"):
+        runpy.run_path(str(Path(__file__).with_name(name)))["write"]()
     app.add_lexer("uni", UniLexer)

@@ -17,6 +17,7 @@ from uninas.errors import CODES, UninasError
 from uninas.language.elaborate import check
 from uninas.language.formatter import format_text
 from uninas.language.library import load_text
+from uninas.ops.op import REGISTRY
 from uninas.proxies import proxies
 from uninas.scores.aggregate import AGGREGATES
 from uninas.search.strategies import STRATEGIES
@@ -100,6 +101,24 @@ def test_the_generated_reference_has_every_proxy_strategy_move_command_and_publi
     assert headings["cli"] == cli.list_commands(context)
     assert set(headings["api"]) == set(uninas.__all__) - {"__version__"}
     assert all(f"`{name}`" in (tmp_path / "moves.md").read_text() for name in (*MOVES, *METRICS))
+
+
+def test_the_texts_for_language_models_are_short_enough_and_right(tmp_path: Path) -> None:
+    written = runpy.run_path(str(ROOT / "docs" / "llms.py"))
+    written["write"](tmp_path)
+    short, full = (tmp_path / name for name in ("llms.txt", "llms-full.txt"))
+    # Words and signs are a bound on tokens that needs no tokenizer: models join signs, and words of a sentence are one.
+    tokens = [len(re.findall(r"\w+|[^\w\s]", page.read_text(encoding="utf-8"))) for page in (short, full)]
+    assert 2_000 <= tokens[0] <= 3_300
+    assert 10 * tokens[0] <= tokens[1] <= 60_000
+    snippets = dict(fenced("uni", [short, full]))
+    assert len(snippets) >= 50
+    for place, text in snippets.items():
+        module = load_text(text, place)
+        assert check(module).keys() == module.definitions.keys() != set()
+    assert set(written["MENDS"]) <= set(CODES)
+    assert len(written["MENDS"]) == 10
+    assert all(name in short.read_text(encoding="utf-8") for name in (*REGISTRY, *MOVES, *METRICS))
 
 
 def test_a_snippet_that_is_wrong_is_noticed() -> None:
