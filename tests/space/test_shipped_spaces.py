@@ -1,9 +1,11 @@
 """Spaces that are shipped as text: as many members as their papers say, with the networks that they mean."""
 
+import json
 import random
 
 import pytest
 import torch
+from helpers.commands import succeed
 
 import uninas
 
@@ -30,3 +32,17 @@ def test_a_member_drawn_twice_by_one_seed_is_the_same():
     space = uninas.space("natsbench_size")
     one, two = (space.sample(random.Random(3))[0].key for _ in range(2))
     assert one == two
+
+
+def test_a_space_is_summed_up_with_its_choices_its_size_and_the_costs_of_members():
+    found = json.loads(succeed("summary", "nasbench201", "--json"))
+    assert found["members"] == 15_625 and len(found["choices"]) == 6 and found["samples"] == 100
+    params = found["costs"]["params"]
+    assert params["least"] <= params["median"] <= params["most"] and sum(params["histogram"]) == 100
+    text = succeed("summary", "nasbench201")
+    assert "15,625" in text and "nor_conv_3x3" in text and "█" in text
+
+
+def test_a_space_says_what_it_is_in_one_line():
+    assert repr(uninas.space("nasbench201")) == "Space(nasbench201: 6 choices)"
+    assert len(repr(uninas.space("UniNAS"))) < 120

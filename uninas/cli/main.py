@@ -113,14 +113,17 @@ def main() -> None:
 @click.option("--img-size", type=click.IntRange(1), help="Height and width of the images, instead of the network's.")
 @json_option
 def summary(net: str, depth: int, img_size: int | None, as_json: bool) -> None:
-    """Print shapes and costs of NET, section by section.
+    """Print shapes and costs of NET, section by section; of a space, its choices, its size and what members cost.
 
     Costs are for one sample; FLOPs are 2 x multiply-accumulates.
     """
     from uninas import load
-    from uninas.cli.tables import json_text, summary_text, terminal_width
+    from uninas.cli.tables import json_text, space_text, summary_text, terminal_width
     from uninas.graph.summary import summarize
 
+    if (about := _space(net)) is not None:
+        click.echo(json_text(about) if as_json else space_text(about, terminal_width()))
+        return
     found = summarize(load(net, img_size=img_size), depth)
     click.echo(json_text(found.as_dict()) if as_json else summary_text(found, terminal_width()))
 
@@ -286,6 +289,20 @@ def export(net: str, form: str, output: Path | None) -> None:
     from uninas import load
 
     write(exporter(form)(load(net)), output)
+
+
+def _space(source: str) -> dict[str, Any] | None:
+    """A search space with open choices as plain values; None for what is none."""
+    from uninas.language.elaborate import space
+    from uninas.language.library import find
+    from uninas.mutate.choices import ChoiceWalk
+    from uninas.space.sampled import described
+
+    module, name = find(source)
+    if not getattr(module.definitions[name], "is_space", False):
+        return None
+    found = space(module, name)
+    return described(found, ChoiceWalk(found, found.budget).sample) if found.choices or found.nested else None
 
 
 # ---- what the commands call ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 from uninas.graph.summary import BYTES, MIB, Summary, human
 from uninas.ops.op import show_shape, show_value
-from uninas.ops.reference import facts
+from uninas.ops.reference import facts, sentence
 
 LEAST = 16  # characters that a folded column keeps
 LEAST_LAST = 24  # a last column narrower than this is not folded
@@ -83,6 +83,37 @@ def summary_text(found: Summary, width: int = 0) -> str:
     ]
     headers = ["name", "consists of", "output", "params", "FLOPs", "share"]
     return f"{columns(headers, rows, width, right=3, fold=1)}\n\n{pairs(totals)}"
+
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def space_text(found: dict[str, Any], width: int = 0) -> str:
+    """A space of choices: its size, its choices, and the costs of members drawn from it."""
+    members = "not counted" if found["members"] is None else f"{found['members']:,}"
+    head = [(found["name"], sentence(found["doc"]) or "a search space"), ("members", members)]
+    if found["nested"]:
+        head.append(("inside", "further choices open up, depending on these"))
+    choices = columns(
+        ["choice", "options", ""],
+        [[one["path"], str(len(one["options"])), ", ".join(one["options"])] for one in found["choices"]], width,
+    )  # fmt: skip
+    rows = [
+        [name, *(human(cost[key]) for key in ("least", "median", "most")), bars(cost["histogram"])]
+        for name, cost in found["costs"].items()
+    ]
+    heads = [f"of {found['samples']} members", "least", "median", "most", "how many, from least to most"]
+    return "\n\n".join([pairs(head), choices, *([columns(heads, rows, width)] if rows else [])])
+
+
+def bars(counts: Sequence[int]) -> str:
+    """A histogram in one line.
+
+    >>> bars([0, 1, 4, 8])
+    ' ▁▄█'
+    """
+    most = max(counts, default=0) or 1
+    return "".join(BARS[-(-count * (len(BARS) - 1) // most)] for count in counts)
 
 
 def score_text(found: dict[str, Any]) -> str:

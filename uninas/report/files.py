@@ -46,13 +46,13 @@ def write_report(run: Run) -> Iterator[Path]:
 
 def table(candidates: Sequence[Candidate]) -> str:
     """All candidates as comma-separated values, one row each."""
-    components = sorted({name for candidate in candidates for name in candidate.components})
+    before = ("number", "parent", "mate", "rung", "score", "params", "flops", "activations", "peak", "operations")
+    after = ("rejected", "seconds", "seed", "worker", "reason", "failure", "edit", "key")
+    named = {name for candidate in candidates for name in candidate.components}
+    components = sorted(named.difference(before, after))  # a cost that is an objective stands there once
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["number", "parent", "mate", "rung", "score", "params", "flops", "activations", "peak", "operations",
-         *components, "rejected", "seconds", "seed", "worker", "reason", "failure", "edit", "key"]
-    )  # fmt: skip
+    writer.writerow([*before, *components, *after])
     for c in candidates:
         writer.writerow(
             [c.number, c.parent, c.mate, c.rung, c.score, c.params, c.flops, c.activations, c.peak, c.operations,

@@ -37,7 +37,7 @@ class Member(NamedTuple):
     choices: tuple[Choice, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Space:
     """A set of architectures. Either open choices (`build` asks), or a start with moves, or both."""
 
@@ -55,6 +55,13 @@ class Space:
     """Counts the members of a nested space."""
     patience: int = PATIENCE
     """How many draws in a row may be refused before a step is given up."""
+
+    def __repr__(self) -> str:
+        """What it is in one line: Space(mobilenetv2: 21 choices, budget on flops)."""
+        parts = [f"{len(self.choices)} choices{' and further ones inside' * self.nested}"] if self.choices else []
+        parts += [f"{len(self.moves)} kinds of moves"] if self.moves else []
+        parts += [f"budget on {', '.join(limit.metric for limit in self.budget.limits)}"] if self.budget.limits else []
+        return f"Space({self.name}: {', '.join(parts) or 'nothing open'})"
 
     def count(self) -> int:
         """Number of assignments, exactly. Raises UNI030 where that would take too long to find out."""

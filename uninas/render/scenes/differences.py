@@ -102,7 +102,7 @@ def film_scene(steps: Sequence[Step], options: Options) -> Scene:
         body.lines = (line(step.title, "bold"), *(line(part, "small") for part in said))
         panels.append(prefixed(one, f"s{number}."))
     scene = Scene(panels, options.direction, caption=options.caption, joins=chain(panels))
-    scene.title = f"{len(steps) - 1} edits" if options.title is None else options.title
+    scene.title = f"{len(steps) - 1} edit{'s' * (len(steps) != 2)}" if options.title is None else options.title
     scene.notes = (line(costs(steps[0].graph, steps[-1].graph), "small"),)
     scene.marks = marks_of(scene)
     return scene
