@@ -93,5 +93,38 @@ def test_a_choice_parameter_is_compared_with_its_words():
     assert [str(node.op) for node in load(text, mode="relu").nodes] == ["relu"]
 
 
+@pytest.mark.parametrize(
+    ("text", "channels"), [("C * 3.5", 224), ("3.5 * C / 2", 112), ("30 * 0.1", 3), ("C * 4.0", 256)]
+)
+def test_a_product_that_is_whole_is_an_integer(text, channels):
+    """Decimals are meant as they are written, so 30 * 0.1 is 3."""
+    assert load(f"block M {{ out = in -> conv({text}, 1) }}").cost.params == (64 + 1) * channels
+
+
+def test_a_product_that_is_not_whole_is_none():
+    with pytest.raises(UninasError) as caught:
+        load("block M { out = in -> conv(C * 0.3, 1) }")
+    assert caught.value.code == "UNI014" and "19.2" in str(caught.value)
+
+
+def test_a_whole_number_goes_to_parameters_repetitions_and_stages():
+    text = """block M(width: int) { out = in -> conv(width, 1) -> repeat width * 0.125 { relu } }
+    network N { input 3 x 8 x 8
+    stage 16 * 1.5 x 2 { M(width) } }"""
+    assert build(load_text(text), "N").cost.params == (3 + 1) * 24 + (24 + 1) * 24
+
+
+def test_a_block_as_parameter_may_be_called_with_arguments():
+    """A block looked at alone does not know which arguments the block that it will be given takes."""
+    text = "block M(b: block) { out = in -> b(C, 3) }\nblock N { out = in -> M(conv) }"
+    assert set(check(load_text(text))) == {"M", "N"}
+
+
+def test_a_choice_of_one_option_is_no_choice():
+    text = "space S { input 3 x 8 x 8\nchoose a in {relu}\nchoose k in {3}\nstem conv(4, k) -> a }"
+    assert uninas.space(text).count() == 1
+    assert [node.op.name for node in uninas.space(text).member([]).nodes[0].op.graph.nodes] == ["conv", "relu"]
+
+
 def test_a_space_is_found_by_its_name_and_by_that_of_its_file():
     assert find("uninas")[1] == find("UniNAS")[1] == "UniNAS"

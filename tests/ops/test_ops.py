@@ -542,6 +542,16 @@ def test_tokens_are_prepended_and_picked():
     assert emit(Transpose(), (TOKENS,))(x)[1, 4, 0, 7] == x[1, 7, 0, 4]
 
 
+@pytest.mark.parametrize("channels", [2, 7])
+def test_a_zero_may_have_other_channels(channels):
+    op = Zero(2, channels)
+    x = torch.ones(1, 3, 5, 5, requires_grad=True)
+    made = emit(op, ((3, 5, 5),))(x)
+    assert made.shape == (1, *op.outputs((3, 5, 5))[0]) == (1, channels, 3, 3) and not made.any()
+    made.sum().backward()
+    assert x.grad is not None and op.canonical != Zero(2).canonical
+
+
 def test_a_zero_passes_nothing_but_is_connected():
     (x,) = inputs((MAP,))
     x.requires_grad_()

@@ -1,5 +1,6 @@
 """Spaces that are shipped as text: as many members as their papers say, with the networks that they mean."""
 
+import itertools
 import json
 import random
 
@@ -8,6 +9,14 @@ import torch
 from helpers.commands import succeed
 
 import uninas
+from uninas.language.elaborate import build
+from uninas.language.elaborate import space as read_space
+from uninas.language.library import find
+
+
+def small(name, side):
+    """The space for smaller images."""
+    return read_space(*find(name), input=(3, side, side))
 
 
 def test_the_size_space_of_nats_bench_has_its_members():
@@ -46,3 +55,71 @@ def test_a_space_is_summed_up_with_its_choices_its_size_and_the_costs_of_members
 def test_a_space_says_what_it_is_in_one_line():
     assert repr(uninas.space("nasbench201")) == "Space(nasbench201: 6 choices)"
     assert len(repr(uninas.space("UniNAS"))) < 120
+
+
+def cell_parameters(digits, narrow, wide):
+    """Of a cell of TransNAS-Bench-101 between these widths; where they differ it halves the map too.
+
+    Edges in the order 01, 02, 12, 03, 13, 23; 0 none, 1 skip, 2 convolution 1x1, 3 convolution 3x3.
+    """
+    total = 0
+    for digit, from_input in zip(digits, (True, True, False, True, False, False), strict=True):
+        taken = narrow if from_input else wide
+        convolutions = {0: 0, 1: taken * wide if taken != wide else 0, 2: taken * wide, 3: taken * wide * 9}[digit]
+        total += convolutions + (2 * wide if convolutions else 0)
+    return total
+
+
+@pytest.mark.parametrize("digits", [(0,) * 6, (1,) * 6, (2,) * 6, (3,) * 6, (0, 1, 2, 3, 0, 1), (3, 1, 0, 2, 3, 1)])
+def test_the_micro_space_of_transnas_bench_has_its_members(digits):
+    space = uninas.space("transnas_micro")
+    assert space.count() == 4**6
+    stem = 3 * 32 * 9 + 2 * 32 + 32 * 64 * 9 + 2 * 64
+    widths = [64, 128, 128, 128, 128, 256, 256, 256, 256, 512, 512]
+    cells = sum(cell_parameters(digits, *pair) for pair in itertools.pairwise(widths))
+    assert space.member(digits).cost.params == stem + cells + 512 * 63 + 63
+
+
+@pytest.mark.parametrize("digits", [(0, 0, 1, 1, 3, 2), (1, 0, 0, 1, 1, 3)])
+def test_members_of_the_micro_space_build_and_run(digits):
+    graph = small("transnas_micro", 64).member(digits)
+    model = uninas.compile(graph).eval()
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert model(x).shape == (2, 63) and model(x).isfinite().all()
+    assert sum(parameter.numel() for parameter in model.parameters()) == graph.cost.params
+
+
+def test_the_halving_shortcut_sees_every_position_once():
+    """Each half of its channels sums what lies at its positions; the weights are one."""
+    module, _ = find("transnas_micro")
+    graph = build(module, "FactorizedReduction", input=(1, 4, 4), arguments={"width": 2, "stride": 2})
+    model = uninas.compile(graph).train()
+    for parameter in model.parameters():
+        torch.nn.init.ones_(parameter)
+    x = torch.zeros(16, 1, 4, 4)
+    x.view(16, 16).fill_diagonal_(1.0)  # one position in each picture
+    seen = (model(x) > model(x).amin()).flatten(2).sum(2)
+    positions = seen.view(4, 4, 2)
+    assert positions[::2, ::2, 0].eq(1).all() and positions[1::2, 1::2, 1].eq(1).all() and seen.sum() == 8
+
+
+def test_the_space_of_autoformer_has_its_members():
+    space = uninas.space("autoformer")
+    assert space.count() == 3 * sum(4**depth for depth in (12, 13, 14))
+    _, answers = space.sample(random.Random(0))
+    graph = space.member(answers)
+    width, depth = (192, 216, 240)[answers["hidden"]], 12 + answers["stages.0.count"]
+    expected = 3 * 16 * 16 * width + width + width + 197 * width + 2 * width + width * 1000 + 1000
+    for layer in range(depth):
+        inner = 64 * (3 + answers[f"stages.0.blocks.{layer}.encoder@0.heads"])
+        hidden = (width * 7 // 2, width * 4)[answers[f"stages.0.blocks.{layer}.encoder@0.ratio"]]
+        expected += 2 * 2 * width + (width + 1) * 3 * inner + (inner + 1) * width
+        expected += (width + 1) * hidden + (hidden + 1) * width
+    assert graph.cost.params == expected
+
+
+def test_members_of_the_space_of_autoformer_build_and_run():
+    graph, _ = small("autoformer", 32).sample(random.Random(1))
+    model = uninas.compile(graph).eval()
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert model(x).shape == (2, 1000) and model(x).isfinite().all()

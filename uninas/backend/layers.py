@@ -166,9 +166,10 @@ def crop(x: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
     return x[:, :, top : top + height, left : left + width]
 
 
-def zero(x: Tensor, stride: int = 1) -> Tensor:
-    """Zeros that still depend on x, with every `stride`-th row and column of it."""
-    return (x[:, :, ::stride, ::stride] if stride > 1 else x) * 0
+def zero(x: Tensor, stride: int = 1, channels: int = 0) -> Tensor:
+    """Zeros that still depend on x, with every `stride`-th row and column of it, and `channels` if that is not 0."""
+    zeros = (x[:, :, ::stride, ::stride] if stride > 1 else x) * 0
+    return zeros[:, :1].expand(-1, channels, *zeros.shape[2:]) if channels else zeros
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:

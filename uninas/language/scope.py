@@ -30,6 +30,8 @@ class Callee:
     arguments: tuple[ast.Argument, ...] | None = None
     scope: Scope | None = None
     span: Span | None = None
+    guessed: bool = False
+    """It stands for a block that is not known, and so takes any arguments."""
 
     def __str__(self) -> str:
         return self.target.name if isinstance(self.target, type) else self.target[1].name.text

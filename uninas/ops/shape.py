@@ -123,12 +123,13 @@ class Zero(Op, name="zero", family="shape"):
     """The input times zero: no information passes, though gradients (all zero) do (Dong & Yang 2020, NAS-Bench-201)."""
 
     stride: int = attr("keep only every so many rows and columns", default=1, low=1)
+    out: int = attr("number of output channels; 0: as many as flow in", default=0, low=0, later=True)
 
     def shape(self, x: Shape) -> Shape:
         if self.stride == 1:
-            return x
+            return (self.out or x[0], *x[1:])
         c, h, w = image(x)
-        return (c, -(-h // self.stride), -(-w // self.stride))
+        return (self.out or c, -(-h // self.stride), -(-w // self.stride))
 
     def elementwise(self, x: Shape) -> int:
         return size(self.shape(x))
@@ -137,7 +138,7 @@ class Zero(Op, name="zero", family="shape"):
         return 0
 
     def emit(self, nn: Any, x: Shape) -> Any:
-        return nn.call(nn.zero, min(self.stride, max(x)))
+        return nn.call(nn.zero, min(self.stride, max(x)), *([self.out] if self.out not in (0, x[0]) else []))
 
 
 class Flatten(Op, name="flatten", family="shape"):

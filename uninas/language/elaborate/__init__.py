@@ -155,5 +155,5 @@ def _guess(parameter: ast.Parameter, shape: Shape) -> Value:
     kind = parameter.kind
     if isinstance(kind, tuple):
         return Symbol(kind[0].text)
-    guesses: dict[str, Value] = {"float": 0.0, "bool": True, "block": Callee(REGISTRY["identity"])}
+    guesses: dict[str, Value] = {"float": 0.0, "bool": True, "block": Callee(REGISTRY["identity"], guessed=True)}
     return guesses.get(kind.text if kind else "int", shape[0])

@@ -256,6 +256,11 @@ class Core:
         return self.decide(choice)
 
 
+def whole(value: Value) -> Value:
+    """What stands where an integer is expected: a number such as 3.5 * 64 = 224.0 is one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def describe(value: object) -> str:
     """A value in the words of a message."""
     if isinstance(value, Wires):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 from uninas.errors import Span, error
 from uninas.graph.builder import Wires
 from uninas.language import tree as ast
-from uninas.language.elaborate.core import FUNCTIONS, MAX_OPTIONS, Core, describe, text_of
+from uninas.language.elaborate.core import FUNCTIONS, MAX_OPTIONS, Core, describe, text_of, whole
 from uninas.language.scope import Callee, Nameless, Scope, Symbol, Value
 from uninas.ops.op import MAX_INT, MAX_PORTS, REGISTRY, show_shape, show_value
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
+    "*": lambda a, b: product(a, b),
     "//": lambda a, b: a // b,
     "%": lambda a, b: a % b,
     "==": lambda a, b: a == b,
@@ -26,6 +28,13 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">=": lambda a, b: a >= b,
 }
 WIRE_OPERATORS = {"+": "add", "*": "multiply", "-": "subtract"}
+
+
+def product(a: int | float, b: int | float) -> int | float:
+    """a times b, a fraction as it is written in decimals: 30 * 0.1 is 3.0, though 0.1 in binary is not a tenth."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a * b
+    return float(Fraction(repr(a)) * Fraction(repr(b))) if math.isfinite(a) and math.isfinite(b) else a * b
 
 
 class Expressions(Core):
@@ -89,7 +98,7 @@ class Expressions(Core):
         """The operation or block that a step applies, with its arguments."""
         value = self.lookup(step.name, scope, wires=False)
         if isinstance(value, (Callee, Nameless)):
-            if step.arguments is None:
+            if step.arguments is None or (isinstance(value, Callee) and value.guessed):
                 return value
             if isinstance(value, Callee) and value.arguments is None:
                 return Callee(value.target, step.arguments, scope, step.span)
@@ -220,7 +229,7 @@ class Expressions(Core):
         return result
 
     def integer(self, value: ast.Expression, scope: Scope, what: str, low: int, high: int = MAX_INT) -> int:
-        result = self.expression(value, scope)
+        result = whole(self.expression(value, scope))
         if type(result) is not int:
             raise error("UNI014", f"expected {what} to be an integer, but got {describe(result)}", value.span)
         if not low <= result <= high:

@@ -9,7 +9,7 @@ from uninas.errors import Span, UninasError, did_you_mean, error, shown
 from uninas.graph import Block, Each, Graph
 from uninas.graph.builder import Builder, Wires, snake_case
 from uninas.language import tree as ast
-from uninas.language.elaborate.core import MAX_OPTIONS, Exhausted, describe, text_of
+from uninas.language.elaborate.core import MAX_OPTIONS, Exhausted, describe, text_of, whole
 from uninas.language.elaborate.expressions import Expressions
 from uninas.language.library import Module
 from uninas.language.scope import Binding, Callee, Nameless, Poison, Poisoned, Scope, Symbol, Value
@@ -165,6 +165,7 @@ class Steps(Expressions):
         values: dict[str, Any] = {}
         for name, argument in self.matched(callee, list(attrs), span):
             value = self.argument(argument, callee, attrs[name].choices)
+            value = whole(value) if attrs[name].type is int else value
             values[name] = value.text if isinstance(value, Symbol) else value
             self.check_attribute(attrs[name], values[name], argument.span)
         missing = [name for name, attribute in attrs.items() if attribute.required and name not in values]
@@ -257,6 +258,7 @@ class Steps(Expressions):
             fits, wanted = isinstance(value, (Callee, Nameless)), "a block"
         elif kind and kind.text in KINDS:
             types = (int, float) if kind.text == "float" else (KINDS[kind.text],)
+            value = whole(value) if kind.text == "int" else value
             fits, wanted = type(value) in types, kind.text
         elif kind:
             raise error(
@@ -268,6 +270,7 @@ class Steps(Expressions):
         else:
             callable_ = isinstance(like, (Callee, Nameless))
             types = (bool,) if isinstance(like, bool) else (int, float) if isinstance(like, float) else (int,)
+            value = whole(value) if types == (int,) else value
             fits = isinstance(value, (Callee, Nameless)) if callable_ else type(value) in types
             wanted = "a block" if callable_ else types[-1].__name__
         if not fits:
