@@ -13,12 +13,18 @@ from helpers.commands import fail, succeed
 from helpers.commands import run as command_run
 from helpers.shapes import NET
 
-from uninas import create_model
+from uninas import create_model, load
+from uninas.backend.backbone import Backbone
 from uninas.backend.weights import FILE, load_weights
 from uninas.errors import UninasError
 from uninas.training.benchmark import benchmark
+from uninas.training.classification import Classification, FileClassification
+from uninas.training.coco import average_precision
 from uninas.training.compare import paired
-from uninas.training.loop import Step
+from uninas.training.detection import Detector
+from uninas.training.distributed import World
+from uninas.training.images import read_images
+from uninas.training.loop import Step, Trainer
 from uninas.training.recipe import Recipe
 from uninas.training.run import METRICS, RESULT, SETTINGS, TrainingRun, evaluate, resume, train
 
@@ -296,3 +302,31 @@ def test_pictures_that_cannot_be_read_are_named(folders, tmp_path):
         train(NET, data=folders, recipe=RECIPE.but(**FILES), out=tmp_path / "b")
     with pytest.raises(UninasError, match="expected folders train and val"):
         train(NET, data=folders / "train", recipe=RECIPE, out=tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("module", "given"),
+    [
+        ("faster_coco_eval", lambda: average_precision(None, [])),
+        ("timm.data.dataset_factory", lambda: FileClassification(RECIPE, "nowhere")),
+        ("safetensors.torch", lambda: load_weights("x.safetensors")),
+        ("torchvision.models.detection", lambda: Detector(Backbone(load("resnet", img_size=64)), 3)),
+    ],
+    ids=["faster_coco_eval", "timm", "safetensors", "torchvision"],
+)
+def test_without_the_extra_one_line_says_what_to_install(module, given, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UninasError, match=r"pip install 'uninas-toolkit\[train\]'"):
+        given()
+
+
+def test_what_the_machine_does_not_have_is_said_before_anything(archive, tmp_path):
+    if not torch.cuda.is_available():
+        with pytest.raises(UninasError, match="cannot use the device cuda"):
+            train(NET, data=archive, recipe=RECIPE, out=tmp_path / "a", device="cuda")
+    with pytest.raises(UninasError, match="recompute is for detection and segmentation"):
+        train(NET, data=archive, recipe=RECIPE.but(recompute="stages"), out=tmp_path / "a")
+    task = Classification(RECIPE, read_images(archive))
+    with pytest.raises(UninasError, match="in equal parts for 2 processes, but got 3 parts"):
+        Trainer(task, torch.nn.Linear(2, 2), RECIPE, world=World(0, 2), seed=0, parts=3)
+    assert not (tmp_path / "a").exists()

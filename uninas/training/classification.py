@@ -37,6 +37,7 @@ class Classification(Task):
             if getattr(recipe, field):
                 raise error("UNI130", f"{field} of a recipe is for image files, but these images are held in memory",
                             None, f"leave it out: --set {field}=null, or name a folder")  # fmt: skip
+        no_recomputing(recipe)
         self.recipe, self.fold = recipe, fold
         self.classes, self.fingerprint = images.classes, images.fingerprint
         self.images = ImageSet(images.train.to(device), images.test.to(device), images.classes)
@@ -90,6 +91,13 @@ class Classification(Task):
         return metric.result()
 
 
+def no_recomputing(recipe: Recipe) -> None:
+    """Raise UninasError for a recipe that wants activations computed again, which backbones alone can."""
+    if recipe.recompute != "none":
+        raise error("UNI130", "recompute is for detection and segmentation", None,
+                    "take fewer images a step instead: --per-step")  # fmt: skip
+
+
 def _beta(alpha: float, source: torch.Generator) -> float:
     """A number between 0 and 1 with the distribution Beta(alpha, alpha)."""
     seed = int(torch.randint(0, 2**62, (), generator=source))
@@ -122,6 +130,7 @@ class FileClassification(Classification):
                 None,
                 "a folder has train and val, each with a folder for every class",
             ) from None
+        no_recomputing(recipe)
         self.recipe, self.fold, self.workers = recipe, fold, workers
         self.read, self.tested = made
         names: dict[str, int] = getattr(getattr(self.read, "reader", None), "class_to_idx", {})
