@@ -15,6 +15,7 @@ from uninas.training.coco import average_precision, encoded_mask, mask_array, re
 from uninas.training.detection import Detection
 from uninas.training.distributed import World
 from uninas.training.metrics import Overlap, TopK
+from uninas.training.page import write_page
 from uninas.training.recipe import Recipe
 from uninas.training.run import evaluate, train
 from uninas.training.segmentation import MaskFolder, Segmentation
@@ -191,6 +192,8 @@ def test_mask_rcnn_learns_four_pictures(objects, tmp_path):
     assert run.metrics[-1]["loss"] < run.metrics[0]["loss"] / 2
     assert run.figures["ap50_box"] > 50, run.figures
     assert evaluate(run.folder) == run.figures
+    page = write_page(run.folder).read_text()
+    assert page.count("<figure>") == 4 and "square 0.9" in page and "disc 0.9" in page and "<svg" in page
     maps = create_model(run.folder)(torch.zeros(1, 3, 96, 96))
     assert [tuple(each.shape[1:]) for each in maps] == [(24, 24, 24), (32, 12, 12), (48, 6, 6), (64, 3, 3)]
     again = Recipe("segmentation", **{**DENSE, "epochs": 1})
@@ -202,6 +205,8 @@ def test_upernet_learns_four_pictures(objects, tmp_path):
     recipe = Recipe("segmentation", **DENSE, auxiliary=0.4)
     run = train(NET, "segmentation", data=objects, recipe=recipe, out=tmp_path / "run")
     assert run.figures["miou"] > 70, run.figures
+    page = write_page(run.folder).read_text()
+    assert page.count("<figure>") == 4 and "what was found" in page and page.count("<tr>") == 4
     assert evaluate(run.folder) == run.figures
 
 

@@ -208,6 +208,9 @@ def test_commands_train_evaluate_resume_and_compare(archive, tmp_path):
         assert "160 images, 4 classes; 1 epochs of 5 updates; 32 images behind an update, in 1 part of 32" in text
         assert "finished in" in text and "top1" in text
     assert "finished in" in succeed("resume", str(tmp_path / "0"))
+    assert "report.html" in succeed("report", str(tmp_path / "0"))
+    page = (tmp_path / "0" / "report.html").read_text()
+    assert "<h2>Curves</h2>" in page and "<th>square</th>" in page and "network plain" in page
     figures = json.loads(succeed("evaluate", str(tmp_path / "0"), "--json"))
     assert figures == TrainingRun.open(tmp_path / "0").figures
     (row,) = json.loads(succeed("compare", str(tmp_path / "0"), str(tmp_path / "1"), "--json"))

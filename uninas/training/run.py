@@ -450,6 +450,24 @@ def _metrics(path: Path) -> list[Row]:
 # ---- afterwards ----------------------------------------------------------------------------------------------------
 
 
+def loaded(run: TrainingRun, place: World | None = None, data: str | None = None) -> tuple[Task, torch.nn.Module]:
+    """The task of a training that has finished, with its data read, and the trained model."""
+    settings, path = run.settings, run.folder / FILE
+    if not path.is_file():
+        raise error("UNI070", f"expected a training that has finished in {shown(run.folder)}, but it is "
+                    f"{run.outcome}", None, f"uninas resume {shown(run.folder)}")  # fmt: skip
+    place = place or World()
+    asked = asked_again(run.folder, device=str(place.device))
+    asked = dataclasses.replace(asked, data=data or asked.data)
+    task = make_task(asked, place)
+    if list(task.classes) != settings["classes"]:
+        raise error("UNI130", f"expected the {len(settings['classes'])} classes of the training, "
+                    f"but the data have {len(task.classes)} other ones")  # fmt: skip
+    module = task.module(task.network(simplified(_network(asked))), asked.seed)
+    task.load(module, load_weights(path)[0])
+    return task, module
+
+
 def evaluate(run: str | Path, *, data: str | Path | None = None, device: str = "cpu") -> dict[str, float]:
     """Figures of a trained network on the test images: exactly those of its training, on the same data.
 
@@ -458,20 +476,9 @@ def evaluate(run: str | Path, *, data: str | Path | None = None, device: str = "
         data: other images with the same classes.
     """
     stored = TrainingRun.open(run)
-    settings = stored.settings
-    path = stored.folder / FILE
-    if not path.is_file():
-        raise error("UNI070", f"expected a training that has finished in {shown(stored.folder)}, but it is "
-                    f"{stored.outcome}", None, f"uninas resume {shown(stored.folder)}")  # fmt: skip
-    asked = Asked(settings["network"]["text"], settings["task"], str(data or settings["data"]["path"]),
-                  Recipe.read(settings["recipe"]), seed=settings["seed"], device=device)  # fmt: skip
     with world(device) as place:
-        task = make_task(asked, place)
-        if list(task.classes) != settings["classes"]:
-            raise error("UNI130", f"expected the {len(settings['classes'])} classes of the training, "
-                        f"but the data have {len(task.classes)} other ones")  # fmt: skip
-        module = task.module(task.network(simplified(_network(asked))), asked.seed)
-        task.load(module, load_weights(path)[0])
-        trainer = Trainer(task, module, asked.recipe.but(ema=0.0), world=place, seed=asked.seed, parts=place.size,
-                          precision=settings["precision"])  # fmt: skip
+        task, module = loaded(stored, place, str(data) if data else None)
+        recipe = task.recipe.but(ema=0.0)
+        trainer = Trainer(task, module, recipe, world=place, seed=0, parts=place.size,
+                          precision=str(stored.settings["precision"]))  # fmt: skip
         return trainer.evaluate()
