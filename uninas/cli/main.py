@@ -41,6 +41,7 @@ LAZY = {
     "top": "uninas.cli.runs",
     "compare": "uninas.cli.runs",
     "grammar": "uninas.cli.grammar",
+    "lsp": "uninas.cli.lsp",
     "check": "uninas.cli.texts",
     "fmt": "uninas.cli.texts",
     "print": "uninas.cli.texts:print_",

@@ -8,10 +8,14 @@ raised once, all together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 
-from uninas.errors import Diagnostic, UninasError, did_you_mean, error, shown
+from uninas.errors import Diagnostic, Span, UninasError, did_you_mean, error, shown
 from uninas.graph import Graph
+from uninas.graph.builder import Wires
+from uninas.graph.graph import Operator
 from uninas.language import tree as ast
 from uninas.language.elaborate.core import LARGEST_EXTENT, MAX_PROBLEMS, PROBE
 from uninas.language.elaborate.definitions import Elaborator
@@ -21,7 +25,7 @@ from uninas.language.scope import Callee, Symbol, Value
 from uninas.ops.op import REGISTRY, Shape
 from uninas.space import Decide, Space
 
-__all__ = ["build", "check", "image_of", "sized", "space"]
+__all__ = ["Passage", "build", "check", "image_of", "passages", "sized", "space"]
 
 # What no argument could mend: the only mistakes that count where arguments had to be guessed.
 _CERTAIN = ("UNI010", "UNI011", "UNI012", "UNI013", "UNI016", "UNI019", "UNI023", "UNI030")
@@ -94,6 +98,44 @@ def check(module: Module) -> dict[str, Graph | Space | None]:
     if problems:
         raise UninasError(sorted(problems, key=lambda d: (d.span.source.name, d.span.start) if d.span else ("", 0)))
     return results
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A step of a text where it was first made: what flows into it and out of it, and which node it added last."""
+
+    step: ast.Step
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    operator: Operator | None
+    """None where the step is made of others, and adds no node itself."""
+
+
+def passages(module: Module) -> dict[tuple[int, int], Passage]:
+    """What flows through every step of a file, by the begin and end of the step in its text.
+
+    A block is looked at alone, as `check` does, or where it is used in the file if it needs arguments; a space answers
+    every choice with its first option. Steps that are not reached, after a mistake or in a branch that is not taken,
+    are missing.
+    """
+    own: dict[tuple[int, int], Passage] = {}
+    used: dict[tuple[int, int], Passage] = {}
+    for definition in module.definitions.values():
+        if any(parameter.default is None for parameter in definition.parameters):
+            continue
+
+        def watch(step: ast.Step, before: Wires, after: Wires, whole: Span = definition.span) -> None:
+            span = step.span
+            if span.source is whole.source:
+                number = after.wires[0][0]
+                made = isinstance(step, ast.Apply | ast.Each) and number >= 0 and after.wires != before.wires
+                passage = Passage(step, before.shapes, after.shapes, after.builder.ops[number][0] if made else None)
+                (own if whole.start <= span.start < whole.end else used).setdefault((span.start, span.end), passage)
+
+        run = Elaborator(lambda choice: 0, watch)
+        with suppress(UninasError):
+            run.collected(partial(run.top, module, definition, None, {}))
+    return used | own
 
 
 def _definition(module: Module, name: str) -> ast.Definition:

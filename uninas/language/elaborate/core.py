@@ -31,6 +31,10 @@ MAX_PROBLEMS = 100  # reported at once
 PROBE: Shape = (64, 56, 56)  # the input of a block that is looked at alone and names none
 
 
+Watch = Callable[[ast.Step, Wires, Wires], None]
+"""Is told every step that is made, with the wires before and after it."""
+
+
 class Exhausted(UninasError):
     """The bound on work, or on mistakes, is reached: nothing more is tried."""
 
@@ -38,8 +42,9 @@ class Exhausted(UninasError):
 class Core:
     """One elaboration: what has been built, what went wrong, and how open choices are answered."""
 
-    def __init__(self, decide: Decide | None):
+    def __init__(self, decide: Decide | None, watch: Watch | None = None):
         self.decide = decide
+        self.watch = watch
         self.problems: dict[object, Diagnostic] = {}
         self.memory: dict[object, Graph | None] = {}
         self.equal: dict[Graph, Graph] = {}

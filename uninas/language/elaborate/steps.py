@@ -97,6 +97,12 @@ class Steps(Expressions):
         return wires
 
     def step(self, step: ast.Step, wires: Wires, scope: Scope) -> Wires:
+        made = self.stepped(step, wires, scope)
+        if self.watch:
+            self.watch(step, wires, made)
+        return made
+
+    def stepped(self, step: ast.Step, wires: Wires, scope: Scope) -> Wires:
         self.work()
         if isinstance(step, ast.Apply):
             return self.labelled(step.label, self.apply(self.callee(step, scope), wires, step.name.span, scope))

@@ -1,0 +1,237 @@
+"""The language server, spoken to as an editor does: a subprocess, JSON-RPC over its standard input and output."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pygls")
+
+from uninas.language.formatter import format_text
+from uninas.language.library import load_file
+from uninas.language.resources import library_root
+
+ROOT = Path(__file__).resolve().parents[2]
+WRONG = """\
+from blocks.mbconv import SqueezeExcite
+
+# Channels are "é𝄞" here.
+block Gate(hidden = C / 4) {
+    a = in -> conv(hidden, 1) -> geluu
+    out = in * (a -> conv(C, 1) -> SqueezeExcite)
+}
+"""
+RIGHT = WRONG.replace("geluu", "gelu")
+
+
+class Editor:
+    """Speaks to a server: requests wait for their answer, and what is published meanwhile is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "uninas", "lsp", "--stdio"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        self.number = 0
+        self.published: dict[str, list[dict[str, Any]]] = {}
+        self.seconds: dict[str, float] = {}
+        self.capabilities = self.ask("initialize", processId=None, rootUri=folder.as_uri(), capabilities={})
+        self.tell("initialized")
+
+    def tell(self, method: str, **params: Any) -> None:
+        self.write({"method": method, "params": params})
+
+    def ask(self, method: str, **params: Any) -> Any:
+        self.number += 1
+        began = time.perf_counter()
+        self.write({"id": self.number, "method": method, "params": params})
+        while True:
+            message = self.read()
+            if message.get("id") == self.number and "method" not in message:
+                self.seconds[method] = time.perf_counter() - began
+                assert "error" not in message, message
+                return message["result"]
+            if message["method"] == "textDocument/publishDiagnostics":
+                self.published[message["params"]["uri"]] = message["params"]["diagnostics"]
+
+    def write(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin
+        data = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        self.process.stdin.write(b"Content-Length: %d\r\n\r\n%s" % (len(data), data))
+        self.process.stdin.flush()
+
+    def read(self) -> dict[str, Any]:
+        assert self.process.stdout
+        length = 0
+        while (line := self.process.stdout.readline().strip()) or not length:
+            assert line, "the server has gone"
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.partition(b":")[2])
+        message: dict[str, Any] = json.loads(self.process.stdout.read(length))
+        return message
+
+    def open(self, path: Path, text: str) -> None:
+        document = {"uri": path.as_uri(), "languageId": "uninas", "version": 1, "text": text}
+        self.tell("textDocument/didOpen", textDocument=document)
+
+    def about(self, method: str, path: Path, text: str, before: str, **more: Any) -> Any:
+        """Ask about the place after `before`, counted in UTF-16 units."""
+        lines = text[: text.index(before) + len(before)].split("\n")
+        position = {"line": len(lines) - 1, "character": len(lines[-1].encode("utf-16-le")) // 2}
+        uri = {"uri": path.as_uri()}
+        return self.ask(f"textDocument/{method}", textDocument=uri, position=position, **more)
+
+    def problems(self, path: Path) -> list[dict[str, Any]]:
+        """What has been published about a document: an answer to a later request comes after it."""
+        self.ask("textDocument/documentSymbol", textDocument={"uri": path.as_uri()})
+        return self.published[path.as_uri()]
+
+
+@pytest.fixture(scope="module")
+def editor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
+    made = Editor(tmp_path_factory.mktemp("lsp"))
+    yield made
+    made.ask("shutdown")
+    made.tell("exit")
+    assert made.process.wait(30) == 0
+    assert made.process.stdin and made.process.stdout
+    made.process.stdin.close()
+    made.process.stdout.close()
+
+
+def cut(text: str, found: dict[str, Any]) -> str:
+    """The piece of a text that a range of one line spans."""
+    begin, end = found["start"], found["end"]
+    line = text.split("\n")[begin["line"]].encode("utf-16-le")
+    assert begin["line"] == end["line"]
+    return line[2 * begin["character"] : 2 * end["character"]].decode("utf-16-le")
+
+
+def test_a_mistake_is_shown_and_mended(editor: Editor, tmp_path: Path) -> None:
+    path = tmp_path / "gate.uni"
+    editor.open(path, WRONG)
+    (problem,) = editor.problems(path)
+    assert (problem["code"], problem["source"], cut(WRONG, problem["range"])) == ("UNI010", "uninas", "geluu")
+    assert "unknown name geluu" in problem["message"]
+    (action,) = editor.ask(
+        "textDocument/codeAction",
+        textDocument={"uri": path.as_uri()},
+        range=problem["range"],
+        context={"diagnostics": [problem]},
+    )
+    (edit,) = action["edit"]["changes"][path.as_uri()]
+    assert (action["title"], edit["newText"], edit["range"]) == ("Write gelu", "gelu", problem["range"])
+    changes = [{"range": edit["range"], "text": edit["newText"]}]
+    editor.tell("textDocument/didChange", textDocument={"uri": path.as_uri(), "version": 2}, contentChanges=changes)
+    assert editor.problems(path) == []
+
+
+def test_every_diagnostic_text_is_shown_as_the_checker_shows_it(editor: Editor, tmp_path: Path) -> None:
+    from uninas.lsp.text import Text
+
+    for source in sorted((ROOT / "tests" / "language" / "diagnostics").glob("*.uni"))[::4]:
+        text = source.read_text(encoding="utf-8")
+        expected = [(one.code, one.message) for one in Text(text, str(source), source).problems]
+        editor.open(source, text)
+        shown = [(one["code"], one["message"].partition("\n")[0]) for one in editor.problems(source)]
+        assert [code for code, _ in shown] == [code for code, _ in expected]
+        assert all(words[1] in message for words, (_, message) in zip(expected, shown, strict=True))
+        editor.tell("textDocument/didClose", textDocument={"uri": source.as_uri()})
+
+
+def test_hover_tells_what_a_name_means_and_what_flows_and_costs_there(editor: Editor, tmp_path: Path) -> None:
+    path = tmp_path / "hover.uni"
+    editor.open(path, RIGHT)
+    text = editor.about("hover", path, RIGHT, "(a -> con")["contents"]["value"]
+    assert "conv(out, kernel=3" in text
+    assert "number of output channels" in text
+    assert "`16 x 56 x 56` → `64 x 56 x 56`" in text
+    assert "1,088 parameters" in text  # 16 * 64 weights and 64 biases
+    assert "Hu et al. 2018" in editor.about("hover", path, RIGHT, "-> Squeeze")["contents"]["value"]
+    assert "Parameter hidden = C / 4" in editor.about("hover", path, RIGHT, "conv(hid")["contents"]["value"]
+    assert "A wire of this block" in editor.about("hover", path, RIGHT, "(a")["contents"]["value"]
+    assert editor.about("hover", path, RIGHT, "# Chan") is None
+
+
+def test_hints_show_the_shape_after_every_arrow(editor: Editor, tmp_path: Path) -> None:
+    path = tmp_path / "hints.uni"
+    editor.open(path, RIGHT)
+    everything = {"start": {"line": 0, "character": 0}, "end": {"line": 99, "character": 0}}
+    hints = editor.ask("textDocument/inlayHint", textDocument={"uri": path.as_uri()}, range=everything)
+    lines = RIGHT.split("\n")
+    ends = [lines[one["position"]["line"]][: one["position"]["character"]].split()[-1] for one in hints]
+    assert list(zip(ends, (one["label"] for one in hints), strict=True)) == [
+        ("1)", "16 x 56 x 56"),
+        ("gelu", "16 x 56 x 56"),
+        ("1)", "64 x 56 x 56"),
+        ("SqueezeExcite", "64 x 56 x 56"),
+    ]  # fmt: skip
+
+
+def test_completion_knows_operations_blocks_arguments_wires_and_words(editor: Editor, tmp_path: Path) -> None:
+    path = tmp_path / "complete.uni"
+    text = RIGHT + "\nfrom \nfrom blocks.ffn import \n\nblock B(a) {\n    w = in -> conv(C, k\n    out = \n"
+    editor.open(path, text)
+
+    def names(before: str) -> set[str]:
+        return {one["label"] for one in editor.about("completion", path, text, before)["items"]}
+
+    assert {"conv", "gelu", "repeat"} <= names("w = in -> ")
+    assert {"kernel", "stride", "C", "a"} <= names("conv(C, k")
+    assert {"w", "a", "if", "stage"} <= names("conv(C, k\n    out = ")
+    assert {"blocks.ffn", "networks.coatnet"} <= names("}\n\nfrom ")
+    assert names("from blocks.ffn import ") == {"MLP", "FFN", "ConvFFN"}
+
+
+def test_completion_of_a_broken_text_remembers_its_imports(editor: Editor, tmp_path: Path) -> None:
+    path = tmp_path / "broken.uni"
+    editor.open(path, RIGHT)
+    broken = RIGHT.replace("-> gelu", "-> ")
+    changes = [{"text": broken}]
+    editor.tell("textDocument/didChange", textDocument={"uri": path.as_uri(), "version": 2}, contentChanges=changes)
+    items = {one["label"]: one for one in editor.about("completion", path, broken, "conv(hidden, 1) -> ")["items"]}
+    assert items["SqueezeExcite"]["detail"] == "Squeeze-and-excitation gate (Hu et al. 2018)."
+    assert editor.problems(path)
+
+
+def test_definitions_lie_here_or_in_the_file_that_is_imported(editor: Editor, tmp_path: Path) -> None:
+    path = tmp_path / "go.uni"
+    editor.open(path, RIGHT)
+    there = editor.about("definition", path, RIGHT, "-> Squeeze")
+    library = library_root() / "blocks" / "mbconv.uni"
+    assert there["uri"] == library.as_uri()
+    assert cut(library.read_text(encoding="utf-8"), there["range"]) == "SqueezeExcite"
+    assert editor.about("definition", path, RIGHT, "from blocks.mb")["uri"] == library.as_uri()
+    here = editor.about("definition", path, RIGHT, "(a")
+    assert (here["uri"], cut(RIGHT, here["range"]), here["range"]["start"]["line"]) == (path.as_uri(), "a", 4)
+    assert cut(RIGHT, editor.about("definition", path, RIGHT, "conv(hid")["range"]) == "hidden"
+    assert editor.about("definition", path, RIGHT, "-> gel") is None
+
+
+def test_formatting_and_outline(editor: Editor, tmp_path: Path) -> None:
+    path = tmp_path / "format.uni"
+    text = RIGHT.replace(" -> ", "->")
+    editor.open(path, text)
+    uri, options = {"uri": path.as_uri()}, {"tabSize": 4, "insertSpaces": True}
+    (edit,) = editor.ask("textDocument/formatting", textDocument=uri, options=options)
+    assert edit["newText"] == format_text(text) == RIGHT
+    assert edit["range"]["end"] == {"line": text.count("\n"), "character": 0}
+    (part,) = editor.ask("textDocument/documentSymbol", textDocument=uri)
+    assert (part["name"], [one["name"] for one in part["children"]]) == ("Gate", ["a", "out"])
+
+
+def test_shipped_files_have_no_problems_and_an_outline(editor: Editor) -> None:
+    for path in sorted(library_root().rglob("*.uni"))[::3]:
+        editor.open(path, path.read_text(encoding="utf-8"))
+        assert editor.problems(path) == []
+        parts = editor.ask("textDocument/documentSymbol", textDocument={"uri": path.as_uri()})
+        assert [one["name"] for one in parts] == list(load_file(path).definitions)

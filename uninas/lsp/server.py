@@ -1,0 +1,247 @@
+"""The language server protocol: an editor's questions about places in documents, asked of `uninas.lsp.text`.
+
+A document is looked at when it is opened and after every change; answers are given from that state. Places count
+characters from 0 here and whatever the editor counts there (UTF-16 units, unless it says otherwise).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lsprotocol import types
+from pygls import uris
+from pygls.lsp.server import LanguageServer
+from pygls.workspace import PositionCodec
+
+from uninas.errors import Diagnostic, Source, Span, UninasError
+from uninas.language.formatter import format_text
+from uninas.lsp.text import Found, Part, Text
+from uninas.version import __version__
+
+KINDS = {
+    "operation": types.CompletionItemKind.Function,
+    "block": types.CompletionItemKind.Class,
+    "network": types.CompletionItemKind.Module,
+    "space": types.CompletionItemKind.Module,
+    "module": types.CompletionItemKind.File,
+    "wire": types.CompletionItemKind.Variable,
+    "parameter": types.CompletionItemKind.Variable,
+    "argument": types.CompletionItemKind.Property,
+    "move": types.CompletionItemKind.Method,
+    "cost": types.CompletionItemKind.Constant,
+    "word": types.CompletionItemKind.Keyword,
+}
+PARTS = {
+    "block": types.SymbolKind.Class,
+    "network": types.SymbolKind.Module,
+    "space": types.SymbolKind.Namespace,
+    "section": types.SymbolKind.Field,
+    "stage": types.SymbolKind.Array,
+    "choice": types.SymbolKind.Enum,
+    "wire": types.SymbolKind.Variable,
+}
+
+
+class Server(LanguageServer):
+    """The server, with the last state of every open document."""
+
+    def __init__(self) -> None:
+        super().__init__("uninas", __version__)
+        self.texts: dict[str, Text] = {}
+
+    def read(self, uri: str) -> None:
+        """Look at a document anew and publish its problems."""
+        document = self.workspace.get_text_document(uri)
+        path = Path(document.path) if document.path and uri.startswith("file:") else None
+        text = Text(document.source, str(path or uri), path, self.texts.get(uri))
+        self.texts[uri] = text
+        places = Places(text.source, document.position_codec)
+        found = [places.diagnostic(one) for one in text.problems]
+        self.text_document_publish_diagnostics(
+            types.PublishDiagnosticsParams(uri=uri, diagnostics=found, version=document.version)
+        )
+
+    def at(self, uri: str) -> tuple[Text, Places]:
+        """A document as it was read last."""
+        if uri not in self.texts:
+            self.read(uri)
+        codec = self.workspace.get_text_document(uri).position_codec
+        return self.texts[uri], Places(self.texts[uri].source, codec)
+
+
+class Places:
+    """Offsets of a text to positions in a document, and back."""
+
+    def __init__(self, source: Source, codec: PositionCodec):
+        self.source = source
+        self.codec = codec
+        self.lines = [f"{line}\n" for line in source.text.split("\n")]
+
+    def position(self, offset: int) -> types.Position:
+        line, column = self.source.position(max(0, offset))
+        return self.codec.position_to_client_units(self.lines, types.Position(line - 1, column - 1))
+
+    def offset(self, position: types.Position) -> int:
+        place = self.codec.position_from_client_units(self.lines, position)
+        return sum(map(len, self.lines[: place.line])) + place.character
+
+    def range(self, start: int, end: int) -> types.Range:
+        return types.Range(self.position(start), self.position(end))
+
+    def of(self, span: Span) -> types.Range:
+        return self.range(span.start, span.end)
+
+    def diagnostic(self, problem: Diagnostic) -> types.Diagnostic:
+        """A mistake where it is; one in another file is shown at the top, with its place in words."""
+        here = problem.span is not None and problem.span.source.text == self.source.text
+        away = f"{problem.span}: " if problem.span and not here else ""
+        notes = "".join(f"\n{note}" for note in problem.notes)
+        return types.Diagnostic(
+            range=self.of(problem.span) if here and problem.span else self.range(0, 0),
+            message=f"{away}{problem.message}{notes}",
+            severity=types.DiagnosticSeverity.Error,
+            code=problem.code,
+            source="uninas",
+            data={"suggestion": problem.suggestion} if here and problem.suggestion else None,
+        )
+
+
+def symbol(places: Places, part: Part) -> types.DocumentSymbol:
+    """A part of the outline."""
+    return types.DocumentSymbol(
+        name=part.name,
+        kind=PARTS[part.kind],
+        detail=part.kind,
+        range=places.of(part.span),
+        selection_range=places.of(part.name_span),
+        children=[symbol(places, one) for one in part.parts],
+    )
+
+
+def item(found: Found) -> types.CompletionItem:
+    """A completion, the nearest meaning first."""
+    order = (
+        ("argument", "wire", "parameter").index(found.kind) if found.kind in ("argument", "wire", "parameter") else 5
+    )
+    documentation = types.MarkupContent(types.MarkupKind.Markdown, found.full) if found.full else None
+    return types.CompletionItem(
+        label=found.name,
+        kind=KINDS[found.kind],
+        detail=found.short or found.kind,
+        documentation=documentation,
+        sort_text=f"{order}{found.name}",
+        insert_text=f"{found.name}=" if found.kind == "argument" else None,
+    )
+
+
+def serve() -> Server:
+    """A server with all its features, which `start_io` starts."""
+    server = Server()
+
+    @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
+    def opened(params: types.DidOpenTextDocumentParams) -> None:
+        server.read(params.text_document.uri)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
+    def changed(params: types.DidChangeTextDocumentParams) -> None:
+        server.read(params.text_document.uri)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
+    def saved(params: types.DidSaveTextDocumentParams) -> None:
+        for uri in list(server.texts):  # others may import what was saved
+            server.read(uri)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
+    def closed(params: types.DidCloseTextDocumentParams) -> None:
+        uri = params.text_document.uri
+        server.texts.pop(uri, None)
+        server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri=uri, diagnostics=[]))
+
+    _features_of_places(server)
+    _features_of_documents(server)
+    return server
+
+
+def _features_of_places(server: Server) -> None:
+    """What is asked about what stands under the cursor."""
+
+    @server.feature(types.TEXT_DOCUMENT_HOVER)
+    def hover(params: types.HoverParams) -> types.Hover | None:
+        text, places = server.at(params.text_document.uri)
+        found = text.hover(places.offset(params.position))
+        if found is None:
+            return None
+        return types.Hover(types.MarkupContent(types.MarkupKind.Markdown, found[1]), places.of(found[0]))
+
+    @server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=[">", "(", ",", "."]))
+    def completion(params: types.CompletionParams) -> types.CompletionList:
+        text, places = server.at(params.text_document.uri)
+        known: dict[str, Found] = {}
+        for found in text.completions(places.offset(params.position)):
+            known.setdefault(found.name, found)
+        return types.CompletionList(is_incomplete=False, items=[item(found) for found in known.values()])
+
+    @server.feature(types.TEXT_DOCUMENT_DEFINITION)
+    def definition(params: types.DefinitionParams) -> types.Location | None:
+        text, places = server.at(params.text_document.uri)
+        found = text.definition(places.offset(params.position))
+        if found is None:
+            return None
+        path, span = found
+        if path is None:
+            return types.Location(params.text_document.uri, places.of(span))
+        uri = uris.from_fs_path(str(path))
+        return types.Location(uri, Places(span.source, places.codec).of(span)) if uri else None
+
+
+def _features_of_documents(server: Server) -> None:
+    """What is asked of a whole document."""
+
+    @server.feature(types.TEXT_DOCUMENT_DOCUMENT_SYMBOL)
+    def symbols(params: types.DocumentSymbolParams) -> list[types.DocumentSymbol]:
+        text, places = server.at(params.text_document.uri)
+        return [symbol(places, part) for part in text.outline()]
+
+    @server.feature(types.TEXT_DOCUMENT_INLAY_HINT)
+    def hints(params: types.InlayHintParams) -> list[types.InlayHint]:
+        text, places = server.at(params.text_document.uri)
+        first, last = places.offset(params.range.start), places.offset(params.range.end)
+        return [
+            types.InlayHint(places.position(offset), shape, types.InlayHintKind.Type, padding_left=True)
+            for offset, shape in text.shapes()
+            if first <= offset <= last
+        ]
+
+    @server.feature(types.TEXT_DOCUMENT_FORMATTING)
+    def formatting(params: types.DocumentFormattingParams) -> list[types.TextEdit] | None:
+        text, places = server.at(params.text_document.uri)
+        try:
+            made = format_text(text.source.text, text.source.name)
+        except UninasError:  # the editor shows why already
+            return None
+        whole = places.range(0, len(text.source.text))
+        return [] if made == text.source.text else [types.TextEdit(whole, made)]
+
+    @server.feature(
+        types.TEXT_DOCUMENT_CODE_ACTION, types.CodeActionOptions(code_action_kinds=[types.CodeActionKind.QuickFix])
+    )
+    def actions(params: types.CodeActionParams) -> list[types.CodeAction]:
+        text, places = server.at(params.text_document.uri)
+        first, last = places.offset(params.range.start), places.offset(params.range.end)
+        made = []
+        for problem in text.problems:
+            shown = places.diagnostic(problem)
+            if problem.span is None or not shown.data or problem.span.end < first or problem.span.start > last:
+                continue
+            new = str(problem.suggestion)
+            edit = types.WorkspaceEdit(changes={params.text_document.uri: [types.TextEdit(shown.range, new)]})
+            made.append(
+                types.CodeAction(
+                    title=f"Write {new}",
+                    kind=types.CodeActionKind.QuickFix,
+                    diagnostics=[shown],
+                    is_preferred=True,
+                    edit=edit,
+                )
+            )
+        return made

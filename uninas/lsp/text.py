@@ -1,0 +1,384 @@
+"""What an editor asks about a `.uni` text that is being written. Places are offsets; nothing here knows a protocol.
+
+>>> text = Text("block A { out = in -> conv(C * 2, 1) -> relo }", "a.uni")
+>>> [(one.message, one.suggestion) for one in text.problems]
+[('unknown name relo', 'relu')]
+>>> [(text.source.text[:offset].split()[-1], shape) for offset, shape in text.shapes()]
+[('1)', '128 x 56 x 56')]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from uninas import ops  # noqa: F401  # fills the registry
+from uninas.errors import Diagnostic, Source, Span, UninasError, shown
+from uninas.fact import fact
+from uninas.initial import NAMES as SCHEMES
+from uninas.language import tree as ast
+from uninas.language.elaborate import Passage, check, passages
+from uninas.language.library import Module, libraries, load_file, load_text
+from uninas.language.resources import library_root
+from uninas.ops.op import REGISTRY, Cost, show_shape, show_value
+from uninas.ops.reference import attribute_entry, entry, sentence
+from uninas.space import METRICS, MOVES
+
+WORDS = {
+    "block": "A named graph that is used like an operation: `block NAME(parameters) { statements }`.",
+    "network": "An architecture: `network NAME { input ... stem ... stage ... head ... }`.",
+    "space": "A network in which something is left open, or a start with moves.",
+    "from": "`from blocks.mbconv import MBConv` takes definitions from another file.",
+    "import": "`from blocks.mbconv import MBConv` takes definitions from another file.",
+    "input": "The shape of what flows in: `input 3 x 224 x 224`.",
+    "init": f"How weights begin: {', '.join(SCHEMES)}.",
+    "stem": "The first section of a network: `stem steps`.",
+    "head": "The last section of a network: `head steps`.",
+    "section": "A section where neither stem, stage nor head fits: `section NAME steps`.",
+    "stage": "A row of blocks: `stage WIDTH x COUNT stride STRIDE { steps }`, or a list: `stage WIDTH { steps, "
+    "steps x 2 }`. Inside, `width`, `stride` and `index` are those of the block at hand.",
+    "stride": "Of a stage: the stride of its first block; 1 in all others.",
+    "choose": "An open choice, made once for the space: `choose k in {3, 5}`.",
+    "with": "Open choices, made once for the stage: `with k in {3, 5}`.",
+    "start": "The network from which moves begin: `start coatnet`.",
+    "moves": f"How a network may change: {', '.join(MOVES)}.",
+    "patience": "How many draws in a row may be refused until a step is given up.",
+    "budget": f"Limits on costs: `budget params <= 5M, flops 1G..2G`. Costs: {', '.join(METRICS)}. FLOPs are 2 x MACs.",
+    "where": "A condition on the places of a move: `where H <= 28 and op != softmax`.",
+    "in": "What flows into the block. After a name: what may be chosen for it.",
+    "out": "What the block gives.",
+    "C": "The number of channels of what flows into the block, or into the braces around.",
+    "H": "The height of what flows into the block, or into the braces around.",
+    "W": "The width of what flows into the block, or into the braces around.",
+    "width": "The width of the stage.",
+    "index": "The number of the block in its stage, from 0.",
+    "repeat": "`repeat n { steps }` runs steps n times, each with weights of its own.",
+    "each": "`each part { statements }` treats every wire of a bundle alike, each with weights of its own.",
+    "if": "`if condition { steps } else { steps }` as a step; `if condition { a } else { b }` as a value.",
+    "else": "What holds where the condition does not.",
+    "as": "`-> conv(C, 3) as first` names a node.",
+    "step": "The distance of the values of a range: `8..64 step 8`.",
+    "true": "A value of kind bool.", "false": "A value of kind bool.",
+    "and": "Both conditions.", "or": "Either condition.", "not": "Not the condition.",
+    "at": "The images on which a limit holds: `flops <= 1G at 224 x 224`.",
+}  # fmt: skip
+"""What a word of the language means, in a sentence."""
+
+STEP_WORDS = ("repeat", "each", "if")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something that a name may mean: what it is (operation, block, wire, ...), in short and in full."""
+
+    name: str
+    kind: str
+    short: str = ""
+    full: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the outline: a definition, or a section, stage or wire of it."""
+
+    name: str
+    kind: str
+    span: Span
+    name_span: Span
+    parts: tuple[Part, ...] = ()
+
+
+class Text:
+    """One state of a text, with what is known about it. `before` is the state before, for while this one is broken."""
+
+    def __init__(self, text: str, name: str = "<text>", path: Path | None = None, before: Text | None = None):
+        self.source = Source(name, text)
+        self.problems: tuple[Diagnostic, ...] = ()
+        self.module: Module | None = None
+        """None where the text does not follow the grammar, or an import fails."""
+        try:
+            self.module = load_text(text, name, [path.parent] if path else [])
+            check(self.module)
+        except UninasError as problem:
+            self.problems = problem.diagnostics
+        self.known: Module | None = self.module or (before.known if before else None)
+        """The module, or the last one that could be read."""
+
+    # ---- what stands at a place ----------------------------------------------------------------------------------
+
+    def word_at(self, offset: int) -> Span | None:
+        """The name around a place, or just before it."""
+        for found in re.finditer(r"[A-Za-z_]\w*", self.line_until_end(offset)[1]):
+            start = self.line_until_end(offset)[0] + found.start()
+            if start <= offset <= start + len(found[0]):
+                return Span(self.source, start, start + len(found[0]))
+        return None
+
+    def line_until_end(self, offset: int) -> tuple[int, str]:
+        """Where the line of a place begins, and the whole line."""
+        start = self.source.text.rfind("\n", 0, offset) + 1
+        end = self.source.text.find("\n", offset)
+        return start, self.source.text[start : end if end >= 0 else len(self.source.text)]
+
+    def definition_at(self, offset: int) -> ast.Definition | None:
+        """The definition around a place."""
+        definitions = self.module.file.definitions if self.module else ()
+        return next((one for one in definitions if one.span.start <= offset <= one.span.end), None)
+
+    @fact
+    def passages(self) -> dict[tuple[int, int], Passage]:
+        """What flows through the steps of all definitions."""
+        return passages(self.module) if self.module else {}
+
+    # ---- hover ---------------------------------------------------------------------------------------------------
+
+    def hover(self, offset: int) -> tuple[Span, str] | None:
+        """What a name means, as Markdown: documentation, and at a step what flows and what it costs."""
+        span = self.word_at(offset)
+        if span is None or self.in_comment(span.start):
+            return None
+        name = self.source.text[span.start : span.end]
+        meant = next((one for one in self.meanings(name, span) if one.name == name), None)
+        passage = next((one for one in self.passages.values() if _head(one.step) == (span.start, span.end)), None)
+        parts = [meant.full or meant.short] if meant else []
+        if passage:
+            parts.append(_flow(passage))
+        return (span, "\n\n".join(parts)) if parts else None
+
+    def meanings(self, name: str, span: Span) -> Iterator[Found]:
+        """What a name may mean where it stands, the nearest first. Words of the language come last."""
+        text, after_arrow = self.source.text, re.search(r"(->|\|)\s*$", self.source.text[: span.start])
+        argument = re.match(r"\s*(=(?!=)|in\b)", text[span.end :]) and self.callee_around(span.start)
+        if argument:
+            yield from (one for one in self.arguments_of(argument) if one.name == name)
+        if not after_arrow:
+            yield from (one for one in self.wires_at(span.start) if one.name == name)
+        yield from (one for one in self.callables() if one.name == name)
+        if name in MOVES and not after_arrow:
+            yield Found(name, "move", MOVES[name].doc)
+        if name in METRICS and not after_arrow:
+            yield Found(name, "cost", "A cost that a budget may limit.")
+        if name in WORDS:
+            yield Found(name, "word", WORDS[name])
+
+    def in_comment(self, offset: int) -> bool:
+        """Whether a place lies in a comment."""
+        start, line = self.line_until_end(offset)
+        return "#" in line[: offset - start]
+
+    # ---- completion ----------------------------------------------------------------------------------------------
+
+    def completions(self, offset: int) -> list[Found]:
+        """What may be meant by a name that ends here."""
+        start, line = self.line_until_end(offset)
+        line = line[: offset - start]
+        if "#" in line:
+            return []
+        if found := re.search(r"\bfrom\s+([\w.]+)\s+import\s[^{}]*$", line):
+            return list(self.definitions_of(found[1]))
+        if re.search(r"\bfrom\s+[\w.]*$", line):
+            return [Found(name, "module") for name in self.modules()]
+        if re.search(r"(->|\|)\s*\w*$", line):
+            return [*self.callables(), *self.wires_at(offset, ("parameter",)), *_words(STEP_WORDS)]
+        if re.search(r"\binit\s+\w*$", line):
+            return [Found(name, "word", "A scheme of initial weights.") for name in SCHEMES]
+        if re.search(r"\bmoves?\b[^{}]*[\s,]\w*$", line):
+            return [Found(name, "move", one.doc) for name, one in MOVES.items()]
+        if re.search(r"\bbudget\b[^{}]*[\s,]\w*$", line):
+            return [Found(name, "cost", "A cost that a budget may limit.") for name in METRICS]
+        callee = self.callee_around(offset)
+        arguments = list(self.arguments_of(callee)) if callee else []
+        return [*arguments, *self.wires_at(offset), *self.callables(), *_words(WORDS)]
+
+    def callables(self) -> Iterator[Found]:
+        """Blocks of this text and its imports, then operations."""
+        for name in self.known.names() if self.known else ():
+            found = self.known.find(name) if self.known else None
+            if found:
+                yield _definition(found[1])
+        for name, op in REGISTRY.items():
+            yield Found(name, "operation", sentence(op.__doc__ or ""), _operation(name))
+
+    def wires_at(self, offset: int, kinds: tuple[str, ...] = ("wire", "parameter")) -> Iterator[Found]:
+        """Wires and parameters of the definition around a place, read from its text, which may be broken."""
+        text = self.source.text
+        starts = [found.start() for found in re.finditer(r"^[ \t]*(?:block|network|space)\b", text, re.MULTILINE)]
+        start = max((one for one in starts if one <= offset), default=0)
+        end = min((one for one in starts if one > offset), default=len(text))
+        body = re.sub(r"#[^\n]*", "", text[start:end])
+        head = re.match(r"\s*\w+\s+\w+\s*\(([^{]*(?:\{[^}]*\}[^{]*)*)\)\s*\{", body)
+        if head and "parameter" in kinds:
+            for name, rest in re.findall(r"(?:^|,)\s*([A-Za-z_]\w*)\s*((?:[:=][^,]*)?)", head[1]):
+                yield Found(name, "parameter", f"Parameter {name}{rest.replace('=', ' =', 1)}".strip())
+        if "wire" in kinds:
+            for names in re.findall(
+                r"(?:^|[{\s])((?:[A-Za-z_]\w*\s*,\s*)*[A-Za-z_]\w*)\s*=(?!=)", body[head.end() if head else 0 :]
+            ):
+                yield from (Found(name, "wire", "A wire of this block.") for name in re.split(r"\s*,\s*", names))
+
+    def callee_around(self, offset: int) -> str | None:
+        """The name before the parenthesis that is open at a place: `conv` in `conv(64, |`."""
+        depth = 0
+        for at in range(offset - 1, max(-1, offset - 2_000), -1):
+            letter = self.source.text[at]
+            if letter in ")]}":
+                depth += 1
+            elif letter in "([{":
+                depth -= 1
+                if depth < 0:
+                    found = re.search(r"([A-Za-z_]\w*)\s*$", self.source.text[:at])
+                    return found[1] if letter == "(" and found else None
+        return None
+
+    def arguments_of(self, callee: str) -> Iterator[Found]:
+        """Attributes of an operation, or parameters of a block."""
+        found = self.known.find(callee) if self.known else None
+        if found:
+            for parameter in found[1].parameters:
+                yield Found(parameter.name.text, "argument", _written(parameter))
+        elif callee in REGISTRY:
+            for each in REGISTRY[callee].attrs:
+                known = attribute_entry(each)
+                default = f"; default {show_value(known['default'])}" if "default" in known else "; required"
+                yield Found(each.name, "argument", f"{known['doc']} ({known['domain']}{default})")
+
+    def modules(self) -> list[str]:
+        """What can be imported from the library."""
+        return [".".join(path.relative_to(library_root()).with_suffix("").parts)
+                for path in sorted(library_root().rglob("*.uni"))]  # fmt: skip
+
+    def definitions_of(self, dotted: str) -> Iterator[Found]:
+        """What a module of the library, or one beside this text, defines."""
+        path = self.file_of(dotted)
+        if path:
+            yield from (_definition(one) for one in load_file(path).definitions.values())
+
+    def file_of(self, dotted: str) -> Path | None:
+        """The file of an import, as the loader looks for it, without a message where there is none."""
+        roots = [Path(self.source.name).parent, *libraries()]
+        files = [root.joinpath(*dotted.split(".")).with_suffix(".uni") for root in roots]
+        return next((file for file in files if file.is_file()), None)
+
+    # ---- definition, outline, hints ------------------------------------------------------------------------------
+
+    def definition(self, offset: int) -> tuple[Path | None, Span] | None:
+        """Where a name is defined: in which file (None: in this text) and where there."""
+        span = self.word_at(offset)
+        if span is None or self.in_comment(span.start):
+            return None
+        line_start, line = self.line_until_end(offset)
+        if found := re.match(r"\s*from\s+([\w.]+)", line):
+            path = self.file_of(found[1])
+            if path and span.start < line_start + found.end():
+                source = load_file(path).file.source
+                return path, Span(source, 0, 0)
+        name = self.source.text[span.start : span.end]
+        own = self.definition_at(offset)
+        after_arrow = re.search(r"(->|\|)\s*$", self.source.text[: span.start])
+        for word in _names_in(own) if own else ():
+            if word.text == name and not (after_arrow and self.module and self.module.find(name)):
+                return None, word.span
+        found_there = self.module.find(name) if self.module else None
+        if found_there is None:
+            return None
+        module, definition = found_there
+        return (None if module is self.module else module.path), definition.name.span
+
+    def outline(self) -> list[Part]:
+        """The definitions and their parts."""
+        return [
+            Part(one.name.text, _kind(one), one.span, one.name.span, tuple(_parts(one)))
+            for one in (self.module.file.definitions if self.module else ())
+        ]
+
+    def shapes(self) -> list[tuple[int, str]]:
+        """The shape of what flows after every step, to be shown where the step ends; braces repeat no shape."""
+        shown_inside = ast.When | ast.Alternatives
+        found = {end: _shapes(one.outputs) for (_, end), one in self.passages.items()
+                 if not isinstance(one.step, shown_inside)}  # fmt: skip
+        return sorted(found.items())
+
+
+# ---- in words --------------------------------------------------------------------------------------------------------
+
+
+def _words(names: object) -> Iterator[Found]:
+    assert isinstance(names, tuple | dict)
+    yield from (Found(name, "word", WORDS[name]) for name in names)
+
+
+def _head(step: ast.Step) -> tuple[int, int]:
+    """Begin and end of the name of a step that has one."""
+    return (step.name.span.start, step.name.span.end) if isinstance(step, ast.Apply) else (-1, -1)
+
+
+def _shapes(shapes: tuple[tuple[int, ...], ...]) -> str:
+    many = f"{len(shapes)} of " if len(shapes) > 1 else ""
+    return many + (show_shape(shapes[0]) if len(set(shapes)) == 1 else ", ".join(map(show_shape, shapes[:3])))
+
+
+def _flow(passage: Passage) -> str:
+    lines = [f"`{_shapes(passage.inputs)}` → `{_shapes(passage.outputs)}`"]
+    if passage.operator is not None:
+        cost: Cost = passage.operator.cost(*passage.inputs)
+        lines.append(f"{cost.params:,} parameters, {cost.flops:,} FLOPs, {cost.elementwise:,} element-wise operations")
+    return "  \n".join(lines)
+
+
+def _operation(name: str) -> str:
+    known = entry(name)
+    lines = [f"```uni\n{_signature(name)}\n```", known["doc"]]
+    lines += [f"- `{one['name']}`: {one['doc']} ({one['domain']})" for one in known["attributes"]]
+    return "\n\n".join(lines[:2]) + ("\n\n" + "\n".join(lines[2:]) if lines[2:] else "")
+
+
+def _signature(name: str) -> str:
+    parts = [each.name if each.required else f"{each.name}={show_value(each.default)}" for each in REGISTRY[name].attrs]
+    return f"{name}({', '.join(parts)})" if parts else name
+
+
+def _definition(definition: ast.Definition) -> Found:
+    parameters = ", ".join(_written(one) for one in definition.parameters)
+    head = f"{_kind(definition)} {definition.name.text}" + (f"({parameters})" if parameters else "")
+    short = sentence(definition.doc) if definition.doc else head
+    return Found(definition.name.text, _kind(definition), short, f"```uni\n{head}\n```\n\n{definition.doc}".strip())
+
+
+def _written(syntax: ast.Syntax) -> str:
+    span = syntax.span
+    return shown(" ".join(span.source.text[span.start : span.end].split()), 100)
+
+
+def _kind(definition: ast.Definition) -> str:
+    return "block" if isinstance(definition, ast.Block) else "space" if definition.is_space else "network"
+
+
+def _names_in(definition: ast.Definition) -> Iterator[ast.Word]:
+    """The names that a definition binds inside: parameters, wires, choices."""
+    yield from (parameter.name for parameter in definition.parameters)
+    if isinstance(definition, ast.Block):
+        yield from (word for statement in definition.statements for word in statement.names)
+        return
+    for member in definition.members:
+        if isinstance(member, ast.Choose):
+            yield from member.names
+        elif isinstance(member, ast.Stage):
+            yield from (word for choice in member.choices for word in choice.names)
+
+
+def _parts(definition: ast.Definition) -> Iterator[Part]:
+    if isinstance(definition, ast.Block):
+        for statement in definition.statements:
+            yield from (Part(word.text, "wire", statement.span, word.span) for word in statement.names)
+        return
+    stages = 0
+    for member in definition.members:
+        if isinstance(member, ast.Section):
+            yield Part(member.name.text, "section", member.span, member.name.span)
+        elif isinstance(member, ast.Stage):
+            yield Part(f"stages.{stages}", "stage", member.span, member.span)
+            stages += 1
+        elif isinstance(member, ast.Choose):
+            yield from (Part(word.text, "choice", member.span, word.span) for word in member.names)
