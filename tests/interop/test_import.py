@@ -2,17 +2,21 @@
 
 import random
 
+import onnxruntime
 import pytest
 import torch
+from helpers.commands import succeed
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import uninas
 from uninas.backend import layers
-from uninas.backend.trace import carried, import_module
+from uninas.backend.export import to_onnx, to_python
+from uninas.backend.trace import carried, import_module, names_json
 from uninas.errors import UninasError
 from uninas.graph import Wire
 from uninas.interop.imported import Imported
+from uninas.interop.onnx import read_onnx
 from uninas.interop.views import Batch, Factor, Foreign, View, made, route, shape_of
 
 
@@ -164,3 +168,94 @@ def test_a_view_follows_reshapes_without_operations():
     assert windows.shape == (8, 49, 96) and shape_of(windows.own) == (96, 14, 14)
     with pytest.raises(Foreign, match="reshape"):
         windows.reshaped([8, 50, 96])
+
+
+# -- files ---------------------------------------------------------------------------------------------------
+
+SMALL = """
+block Unit(stride = 1) {
+    out = in -> conv(C, 3, stride, bias=false) -> batch_norm -> gelu
+}
+
+network small {
+    input 3 x 16 x 16
+    stem conv(8, 3, stride=2) -> relu6
+    stage 8 x 2 { Unit }
+    head global_avg_pool -> linear(5)
+}
+"""
+
+
+def test_an_onnx_file_is_read_as_data(tmp_path):
+    pytest.importorskip("onnxscript")
+    graph = uninas.load(SMALL)
+    path = tmp_path / "small.onnx"
+    path.write_bytes(to_onnx(graph))
+    found = read_onnx(path)
+    assert found.graph.cost.flops == graph.cost.flops
+    x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    wanted = onnxruntime.InferenceSession(path).run(None, {"x": x.numpy()})[0]
+    weights = {name: torch.tensor(value) for name, value in found.weights.items()}
+    with torch.no_grad():
+        got = carried(found, weights, uninas.compile(found.graph)).eval()(x)
+    torch.testing.assert_close(got, torch.tensor(wanted), rtol=1e-4, atol=1e-5)
+    assert "gelu" in found.text and "network small" in found.text
+    assert uninas.load(str(path)).key == found.graph.key
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\x07garbage", b"\xff" * 99])
+def test_a_file_that_is_no_onnx_is_refused(content, tmp_path):
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    with pytest.raises(UninasError, match=r"error\[UNI0(01|54)\]"):
+        read_onnx(path)
+
+
+def test_an_exported_python_file_comes_back_without_being_run(tmp_path):
+    graph = uninas.load(SMALL)
+    path = tmp_path / "net.py"
+    path.write_text(to_python(graph) + "\nraise SystemExit('this was run')\n")
+    assert uninas.load(str(path)) == graph
+    path.write_text("raise SystemExit('this was run')\n")
+    with pytest.raises(UninasError, match="carries no network"):
+        uninas.load(str(path))
+
+
+def test_weights_go_along(tmp_path):
+    module = seeded(Hybrid)
+    graph = uninas.from_module(module, (3, 32, 32))
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(uninas.create_model(graph, state_dict=module.state_dict()).eval()(x), module(x))
+        found = import_module(module, (3, 32, 32))
+        text, names = tmp_path / "net.uni", tmp_path / "net.names.json"
+        text.write_text(found.text)
+        names.write_text(names_json(found))
+        copy = uninas.create_model(text, state_dict=module.state_dict(), names=names).eval()
+        torch.testing.assert_close(copy(x), module(x))
+    with pytest.raises(UninasError, match="give names="):
+        uninas.create_model(text, state_dict=module.state_dict())
+
+
+def test_code_is_run_only_by_the_command_that_is_asked_to(tmp_path):
+    with pytest.raises(UninasError, match="there is no shipped network"):
+        uninas.load("os:getcwd")
+
+
+# -- what starts from an import ------------------------------------------------------------------------------
+
+
+def test_a_search_starts_from_an_imported_network(tmp_path):
+    start, folder = tmp_path / "start.uni", tmp_path / "run"
+    start.write_text(import_module(seeded(Hybrid), (3, 32, 32), "hybrid").text)
+    succeed("search", "UniNAS", "--start", start, "--proxy", "params", "--iterations", 6, "-o", folder)
+    best = uninas.load(folder / "best.uni")
+    assert best.inputs == ((3, 32, 32),) and best.output_shapes == ((10,),)
+
+
+@pytest.mark.parametrize("command", [("summary",), ("summary", "--json"), ("print",)])
+def test_commands_read_other_formats_directly(command, tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text(to_python(uninas.load(SMALL)))
+    name, *rest = command
+    assert "head" in succeed(name, path, *rest)

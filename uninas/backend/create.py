@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import cast
@@ -12,6 +12,7 @@ import torch
 
 from uninas.backend.emit import compile
 from uninas.backend.model import Model
+from uninas.backend.trace import with_weights
 from uninas.backend.weights import load_weights, plain, prefix_of, stacked_again, weights_file
 from uninas.errors import error, shown
 from uninas.graph import Graph
@@ -36,6 +37,8 @@ def create_model(
     generator: torch.Generator | None = None,
     fold: bool = False,
     fuse: bool = False,
+    state_dict: Mapping[str, torch.Tensor] | None = None,
+    names: str | Path | None = None,
     **arguments: int | float | bool | str,
 ) -> Model:
     """Build the torch module of a network.
@@ -48,6 +51,8 @@ def create_model(
         drop_path_rate: stochastic depth; the rates of the drop_path operations rise linearly from 0 to this one.
         features_only: return the outputs of the stages (all, or those of `out_indices`) instead of logits.
         init, generator, fold, fuse: see `compile`.
+        state_dict: weights to begin with: under our names; or those of the module that the graph was imported from.
+        names: the file that `uninas import` wrote beside the text, when the weights are those of the original.
         arguments: values for the parameters of the network.
 
     Raises UninasError for everything that is wrong with the text or the options.
@@ -76,6 +81,7 @@ def create_model(
     if drop_path_rate:
         graph = with_drop_path(graph, drop_path_rate)
     model = compile(graph, init=init, generator=generator, fold=fold, fuse=fuse)
+    with_weights(model, graph, state_dict, names)
     if features_only:
         model.return_features()
     elif num_classes == 0 and isinstance(op := last_operation(full)[0], Linear):

@@ -39,14 +39,16 @@ def _shapes(embedding: layers.PosEmbed) -> tuple[tuple[int, ...], ...]:
 
 # How our own layers are constructed; torch's print themselves as their constructor.
 _CONSTRUCTORS: dict[type, Callable[[Any, Any], str]] = {
-    layers.RelPosBias: lambda module, op: "RelPosBias({})".format(", ".join(map(str, _grids(module.bias)))),
+    layers.RelPosBias: lambda module, op: "RelPosBias({}{})".format(
+        ", ".join(map(str, _grids(module.bias))), ", mirrored=True" * module.bias.mirrored
+    ),
     layers.DropPath: lambda module, op: f"DropPath({module.p})",
     layers.LayerScale: lambda module, op: f"LayerScale({tuple(module.weight.shape)}, {module.init})",
     layers.PosEmbed: lambda module, op: f"PosEmbed({', '.join(map(str, _shapes(module)))})",
     layers.ClassToken: lambda module, op: f"ClassToken({len(module.weight)})",
     layers.LearnedTensor: lambda module, op: f"LearnedTensor({tuple(module.weight.shape)}, {op.trainable})",
-    layers.HeadsBias: lambda module, op: "HeadsBias({}, {})".format(
-        module.heads, ", ".join(map(str, _grids(module.bias)))
+    layers.HeadsBias: lambda module, op: "HeadsBias({}, {}{})".format(
+        module.heads, ", ".join(map(str, _grids(module.bias))), ", mirrored=True" * module.bias.mirrored
     ),
     layers.WindowMask: lambda module, op: "WindowMask({}, {}, {}, {}{})".format(
         op.height, op.width, op.window, op.shift, f", {op.heads}" if op.heads else ""

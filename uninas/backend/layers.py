@@ -411,14 +411,19 @@ class OffsetTable(Learned):
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, height: int, width: int, table_height: int = 0, table_width: int = 0):
+    def __init__(self, height: int, width: int, table_height: int = 0, table_width: int = 0, *, mirrored: bool = False):
         super().__init__()
-        self.height, self.width = height, width
+        self.height, self.width, self.mirrored = height, width, mirrored
         self.made_for = (table_height or height, table_width or width)
-        self.table = Parameter(torch.empty((2 * self.made_for[0] - 1) * (2 * self.made_for[1] - 1)))
+        self.table = Parameter(torch.empty(math.prod(map(self.side, self.made_for))))
         for name, n in (("rows", height), ("columns", width)):
             place = torch.arange(n)
-            self.register_buffer(name, (place[:, None] - place + n - 1).flatten(), persistent=False)
+            offset = place[:, None] - place
+            self.register_buffer(name, (offset.abs() if mirrored else offset + n - 1).flatten(), persistent=False)
+
+    def side(self, length: int) -> int:
+        """Number of offsets along a side."""
+        return length if self.mirrored else 2 * length - 1
 
     def reset(self, generator: Generator) -> None:
         self.table.normal_(std=0.02, generator=generator)
@@ -433,8 +438,8 @@ class OffsetTable(Learned):
 
     def offsets(self) -> Tensor:
         """The table as rows and columns of offsets, at the size of this grid."""
-        made = tuple(2 * side - 1 for side in self.made_for)
-        wanted = (2 * self.height - 1, 2 * self.width - 1)
+        made = tuple(map(self.side, self.made_for))
+        wanted = (self.side(self.height), self.side(self.width))
         grid = unflatten(self.table, -1, made)
         if made == wanted:
             return grid
@@ -450,9 +455,9 @@ class OffsetTable(Learned):
 class RelPosBias(Learned):
     """Adds a learned bias by offset to a map. `bias` is a module so that fused attention can ask for the bias alone."""
 
-    def __init__(self, height: int, width: int, table_height: int = 0, table_width: int = 0):
+    def __init__(self, height: int, width: int, table_height: int = 0, table_width: int = 0, *, mirrored: bool = False):
         super().__init__()
-        self.bias = OffsetTable(height, width, table_height, table_width)
+        self.bias = OffsetTable(height, width, table_height, table_width, mirrored=mirrored)
 
     def reset(self, generator: Generator) -> None:
         pass  # the table resets itself
@@ -464,10 +469,13 @@ class RelPosBias(Learned):
 class HeadsBias(Learned):
     """A bias by offset for each of several heads, which are the outermost part of a map's rows."""
 
-    def __init__(self, heads: int, height: int, width: int, table_height: int = 0, table_width: int = 0):
+    def __init__(
+        self, heads: int, height: int, width: int, table_height: int = 0, table_width: int = 0, *,
+        mirrored: bool = False,
+    ):  # fmt: skip
         super().__init__()
         self.heads = heads
-        self.bias = OffsetTable(height, width, table_height, table_width)
+        self.bias = OffsetTable(height, width, table_height, table_width, mirrored=mirrored)
         self.bias.table = Parameter(torch.empty(heads, len(self.bias.table)))
 
     def reset(self, generator: Generator) -> None:

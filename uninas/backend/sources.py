@@ -4,6 +4,7 @@
 |---|---|
 | `timm:NAME`, `torchvision:NAME` | the model is made, without pretrained weights, and traced |
 | `package.module:callable` | the callable is called, if the caller allows code that is named, and its module traced |
+| `model.onnx` | read as data |
 | `net.py` | what `uninas export --to py` wrote: the text in it is read; nothing of the file is run |
 | `model.json` | the model JSON of the published UniNAS toolkit |
 """
@@ -23,6 +24,7 @@ from uninas.errors import error, shown
 from uninas.graph import Graph
 from uninas.interop import read_json
 from uninas.interop.imported import Imported
+from uninas.interop.onnx import read_onnx
 from uninas.interop.python import text_in
 from uninas.language.elaborate import sized
 from uninas.language.library import find
@@ -59,6 +61,9 @@ def read(source: str, shape: Shape | None = None, *, run: bool = False) -> Sourc
     if path.suffix == ".py":
         text = text_in(path)
         return Source(text, sized(*find(text), None))
+    if path.suffix == ".onnx":
+        found = read_onnx(path)
+        return Source(found.text, found.graph, found)
     package, _, name = source.partition(":")
     if not name:
         raise error(

@@ -22,6 +22,7 @@ from uninas.graph import Graph, subgraphs
 from uninas.interop.imported import Imported, imported
 from uninas.interop.trace import Call, Place, Static, Trace, Value
 
+_KEPT = "_imported"
 BATCH = 2  # a number that tells the batch from axes of size 1
 KEEPS = ("expand", "expand_as", "alias", "detach", "contiguous", "clone", "lift_fresh_copy", "to", "dropout")
 """Functions after which a parameter still is the same; an expanded one broadcasts by itself."""
@@ -43,7 +44,9 @@ def from_module(module: nn.Module, example_input: Tensor | tuple[int, ...], name
 
 def import_module(module: nn.Module, example_input: Tensor | tuple[int, ...], name: str = "") -> Imported:
     """The graph of any module, its text, and where each of its weights comes from; see `from_module`."""
-    return imported(traced(module, example_input, name))
+    found = imported(traced(module, example_input, name))
+    found.graph.__dict__[_KEPT] = found  # so that `create_model` can take the weights
+    return found
 
 
 def carried(found: Imported, original: Mapping[str, Tensor], model: nn.Module) -> nn.Module:
@@ -51,6 +54,43 @@ def carried(found: Imported, original: Mapping[str, Tensor], model: nn.Module) -
     with torch.no_grad():
         model.load_state_dict(found.state(original, model.state_dict(), _places(found)))
     return model
+
+
+def with_weights(
+    model: nn.Module, graph: Graph, original: Mapping[str, Tensor] | None, names: str | Path | None
+) -> None:
+    """Load the state dict of the module that a graph was imported from, if there is one.
+
+    `names` is the file that `uninas import` wrote beside the text; a graph of `from_module` knows them itself, and any
+    other takes a state dict under its own names. Raises UninasError (UNI055).
+    """
+    if original is None:
+        return
+    found: Imported | None = graph.__dict__.get(_KEPT)
+    if names is not None:
+        found = _read_names(Path(names), graph)
+    if found is not None:
+        carried(found, original, model)
+        return
+    try:
+        model.load_state_dict(original)
+    except RuntimeError as problem:
+        raise error("UNI055", f"the weights do not fit: {shown(problem, 200)}", None,
+                    "give names=, the file that uninas import wrote beside the text") from None  # fmt: skip
+
+
+def _read_names(path: Path, graph: Graph) -> Imported:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        names = {str(ours): str(theirs) for ours, theirs in record["names"].items()}
+        cuts = {str(n): (tuple(map(int, c["sizes"])), tuple(map(int, c["order"]))) for n, c in record["cuts"].items()}
+        computed = list(map(str, record["computed"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise error("UNI055", f"cannot read the names in {shown(path)}: {shown(problem, 120)}") from None
+    if computed:
+        raise error("UNI055", f"expected weights that stand in the state dict, but {shown(computed[0])} is computed",
+                    None, "write them as they are: uninas import SOURCE --weights net.safetensors")  # fmt: skip
+    return Imported(graph, "", names, cuts, {}, ())
 
 
 def names_json(found: Imported) -> str:
@@ -127,6 +167,7 @@ class _Reader:
         self.calls: list[Call] = []
         self.known: dict[tuple[fx.Node, bool], Any] = {}
         self.targets: dict[fx.Node, str] = {}
+        self.aliases: dict[fx.Node, fx.Node] = {}
         self.parameters = {
             spec.target: tuple(self.state[spec.target].shape)
             for spec in program.graph_signature.input_specs
@@ -141,6 +182,8 @@ class _Reader:
                 self.placeholder(node, signature[node.name])
             elif node.op == "call_function":
                 self.function(node)
+            elif node.op == "get_attr":
+                self.values[node] = getattr(self.program.graph_module, str(node.target))
             elif node.op == "output":
                 outputs = [self.values[each] for each in node.args[0] if isinstance(each, fx.Node)]
         if not outputs or not all(isinstance(value, Value) for value in outputs):
@@ -164,6 +207,7 @@ class _Reader:
 
     def compute(self, node: fx.Node, probe: bool) -> Any:
         """The value of something that does not depend on the input."""
+        node = self.aliases.get(node, node)
         if (node, probe) not in self.known:
             if node in self.targets:
                 target = self.targets[node]
@@ -180,6 +224,9 @@ class _Reader:
 
     def function(self, node: fx.Node) -> None:
         function = _named(node.target)
+        if function.startswith("wrap_with"):
+            self.wrapped(node)
+            return
         above = [self.values[each] for each in node.all_input_nodes if each in self.values]
         value = node.meta.get("val")
         if function == "getitem":
@@ -195,6 +242,21 @@ class _Reader:
             results = [Value(tuple(each.shape)) for each in value]
             self.values[node] = results
             self.append(node, function, results)
+
+    def wrapped(self, node: fx.Node) -> None:
+        """Calls inside a context of the whole, such as one of another precision."""
+        given: list[Any] = list(node.args)
+        while not isinstance(inner := self.values.get(given.pop(0)), fx.GraphModule):
+            pass
+        for each in inner.graph.nodes:
+            if each.op == "placeholder":
+                source = given.pop(0)
+                self.values[each] = self.values[source]
+                self.aliases[each] = source
+            elif each.op == "call_function":
+                self.function(each)
+            elif each.op == "output":
+                self.values[node] = [self.values[result] for result in each.args[0]]
 
     def static(self, node: fx.Node, function: str, above: Sequence[Any]) -> Static:
         first = above[0] if above else None

@@ -253,7 +253,7 @@ def plugins(as_json: bool) -> None:
 def import_(source: str, shape: str | None, weights: Path | None, output: Path | None) -> None:
     """Turn a network from elsewhere into text.
 
-    SOURCE is timm:NAME, torchvision:NAME, MODULE:CALLABLE (which is called), the file of
+    SOURCE is timm:NAME, torchvision:NAME, MODULE:CALLABLE (which is called), a file model.onnx, the file of
     `uninas export --to py`, or a model JSON of the published UniNAS. Beside -o NET.uni, NET.names.json says under which
     name the original keeps each weight.
     """

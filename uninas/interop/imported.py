@@ -25,6 +25,7 @@ from uninas.interop.views import Batch, View, shape_of
 from uninas.language.compact import compact
 from uninas.language.elaborate import build
 from uninas.language.library import load_text
+from uninas.ops.activation import HardSigmoid, HardSwish, Sigmoid, Silu
 from uninas.ops.conv import Conv
 from uninas.ops.linear import Linear
 from uninas.ops.merge import Add, Multiply
@@ -97,7 +98,7 @@ def _refusal(trace: Trace, lowering: Lowering) -> UninasError:
         f"{what}, at {found[0]}" + (f" and {len(found) - 1} more places" if len(found) > 1 else "")
         for what, found in places.items()
     ]
-    done = f"{lowering.done} of {len(trace.calls)} calls came in before the first of them"
+    done = f"{lowering.done} of {lowering.total} calls came in before the first of them"
     return error("UNI054", f"{trace.name} needs what there is no operation for: " + "; ".join(lines), None, done)
 
 
@@ -132,11 +133,25 @@ def _tidied(steps: Sequence[Step], outputs: Sequence[Wire]) -> list[tuple[str, S
     named = {f"n{number}": step for number, step in enumerate(steps)}
     _chunked(named)
     _flattened(named, outputs)
+    _gated(named)
     needed = {wire.node for wire in outputs}
     for name, step in reversed(named.items()):
         if name in needed:
             needed |= {wire.node for wire in step.inputs}
     return [(name, step) for name, step in named.items() if name in needed]
+
+
+def _gated(named: dict[str, Step]) -> None:
+    """x * sigmoid(x) by its name, and x * hard_sigmoid(x)."""
+    for step in named.values():
+        if not isinstance(step.op, Multiply) or len(step.inputs) != 2:
+            continue
+        for x, gate in (step.inputs, step.inputs[::-1]):
+            maker = named.get(gate.node)
+            if maker and maker.inputs == (x,) and isinstance(maker.op, Sigmoid | HardSigmoid):
+                step.op = Silu() if isinstance(maker.op, Sigmoid) else HardSwish()
+                step.inputs = (x,)
+                break
 
 
 def _flattened(named: dict[str, Step], outputs: Sequence[Wire]) -> None:

@@ -73,8 +73,9 @@ class Lowering:
         self.missing: list[Missing] = []
         self.views: dict[Value, View] = {}
         self.place = Place()
-        self.done = 0
-        self.notes: list[str] = []
+        self.done = self.total = 0
+        self.learnt: dict[str, View] = {}
+        self.shared = _used_often(trace)
         for port, value in enumerate(trace.inputs):
             axes = ((self.batch,), *map(made, value.shape[1:]))
             self.views[value] = View(Wire(INPUT, port), natural(axes), axes)
@@ -84,6 +85,7 @@ class Lowering:
         """Lower all calls; the views of the outputs."""
         for call in self.trace.calls:
             self.place = call.place
+            self.total += 1
             try:
                 results = self.call(call)
             except (Foreign, ShapeError) as problem:
@@ -109,19 +111,35 @@ class Lowering:
             raise Foreign(f"{call.function} with such arguments") from None
         results = results if isinstance(results, list) else [results]
         for value, view in zip(call.outputs, results, strict=True):
-            if view.shape != tuple(value.shape):
+            if not value.shape:
+                value.shape = view.shape
+            if view.shape != tuple(value.shape) and not call.function.startswith("expand"):
                 raise Foreign(f"{call.function} that gives {value.shape}, not {view.shape}")
         return results
 
     def argument(self, argument: Any) -> Any:
         if isinstance(argument, Value):
             return self.views[argument]
+        if isinstance(argument, Static) and argument.name in self.shared:
+            return self.common(argument)
         if isinstance(argument, list | tuple):
             return [self.argument(each) for each in argument]
         return argument
 
+    def common(self, static: Static) -> View:
+        """A learned tensor that several calls use, made once."""
+        if static.name not in self.learnt:
+            start = View(Wire(INPUT), self.views[self.trace.inputs[0]].own, self.views[self.trace.inputs[0]].axes)
+            axes = tuple(map(made, static.shape))
+            own = (axes[-1], axes[-3] if len(axes) > 3 else (), axes[-2])
+            view = self.learned(static, start, own, axes)
+            self.learnt[static.name] = replace(view, axes=((self.batch,), *axes[1:]))
+        return self.learnt[static.name]
+
     def opaque(self, value: Value) -> View:
         """A view of something that is not there, so that the search for what is missing can go on."""
+        if not value.shape:  # nothing is known
+            value.shape = (self.batch.size,)
         batched = value.shape and value.shape[0] == self.batch.size
         axes = tuple((self.batch,) if n == 0 and batched else made(size) for n, size in enumerate(value.shape))
         return View(Wire("foreign"), natural(axes), axes)
@@ -166,6 +184,17 @@ class Lowering:
         """The operation that makes a view."""
         name = view.wire.node
         return self.steps[int(name[1:])] if name[0] == "n" and name[1:].isdigit() else None
+
+
+def _used_often(trace: Trace) -> set[str]:
+    """Names of learned tensors 1 x N x C or 1 x H x W x C that several calls take."""
+    found: dict[str, int] = {}
+    for call in trace.calls if isinstance(trace.calls, Sequence) else ():
+        given = [part for each in call.arguments for part in (each if isinstance(each, list | tuple) else [each])]
+        for each in given:
+            if isinstance(each, Static) and each.is_parameter and len(each.shape) in (3, 4) and each.shape[0] == 1:
+                found[each.name] = found.get(each.name, 0) + 1
+    return {name for name, count in found.items() if count > 1}
 
 
 def natural(axes: Layout) -> Layout:
@@ -218,6 +247,8 @@ def aligned(lowering: Lowering, one: View, other: View) -> tuple[View, View]:
                     cost = len(route(first.own, own)) + len(route(second.own, inner))
                     options.append((cost, len(options), own, inner, swap))
     if not options:
+        if all(not a or not b or a == b for a, b in zip(one.own, other.own, strict=True)):
+            return one, other  # each broadcasts over the other
         raise Foreign(f"tensors of {one.shape} and {other.shape} together")
     _, _, own, inner, swap = min(options, key=lambda option: option[:2])
     return (

@@ -12,7 +12,9 @@ from uninas.interop.trace import Static
 MAX_POSITIONS = 4096
 
 
-def offset_table(static: Static, parameter: tuple[int, ...] | None) -> tuple[tuple[int, int], Any] | None:
+def offset_table(
+    static: Static, parameter: tuple[int, ...] | None, *, mirrored: bool = False
+) -> tuple[tuple[int, int], Any] | None:
     """The grid and the table (heads x offsets) of a map that only depends on the offset between its two positions.
 
     `parameter` is the shape of what it is computed from, which must be as large as the table; None: take any.
@@ -25,11 +27,14 @@ def offset_table(static: Static, parameter: tuple[int, ...] | None) -> tuple[tup
     values = values.reshape(-1, positions, positions)
     for height in sorted(divisors(positions), key=lambda side: abs(side - positions / side)):
         width = positions // height
-        count = (2 * height - 1) * (2 * width - 1)
+        count = positions if mirrored else (2 * height - 1) * (2 * width - 1)
         if parameter is not None and prod(parameter) != len(values) * count:
             continue
         y, x = np.divmod(np.arange(positions), width)
-        index = (y[:, None] - y + height - 1) * (2 * width - 1) + x[:, None] - x + width - 1
+        down, right = y[:, None] - y, x[:, None] - x
+        index = (down + height - 1) * (2 * width - 1) + right + width - 1
+        if mirrored:
+            index = abs(down) * width + abs(right)
         table = np.zeros((len(values), count), values.dtype)
         table[:, index.ravel()] = values.reshape(len(values), -1)
         if np.array_equal(table[:, index.ravel()], values.reshape(len(values), -1)):

@@ -252,7 +252,7 @@ class _Reader:
         q, k, v = (self.modules(g, sequence, port(qkv, n)) for n, sequence in enumerate(pieces))
         scores = g.add(Matmul1(), q, k)
         if pairs[:1] == (Plain("RelPosBias"),):  # the only place where the grid of positions has a name
-            scores, pairs = g.add(RelPosBias(*shape[1:]), scores), pairs[1:]
+            scores, pairs = g.add(RelPosBias(shape[1], shape[2]), scores), pairs[1:]
         scores = g.named(self.modules(g, pairs, scores), "map")
         return g.finish(self.modules(g, out, g.add(Matmul2(), scores, v)), name)
 

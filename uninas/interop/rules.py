@@ -16,6 +16,7 @@ from uninas.interop.trace import Static
 from uninas.interop.views import (
     Axis,
     Batch,
+    Factor,
     Foreign,
     Layout,
     View,
@@ -57,6 +58,11 @@ def pair(value: Any, default: int = 1) -> tuple[int, int]:
     return (value[0], value[-1]) if len(value) > 1 else (value[0], value[0])
 
 
+def sized(view: View, value: Any) -> bool:
+    """Whether a view is as large as it should be."""
+    return view.shape == tuple(value.shape)
+
+
 def needs_view(*values: Any) -> None:
     for value in values:
         if not isinstance(value, View):
@@ -95,14 +101,25 @@ def hardtanh(low: Lowering, x: View, low_: float = -1.0, high: float = 1.0) -> V
 
 
 @rule("clamp")
-def clamp(low: Lowering, x: View, min: float | None = None, max: float | None = None) -> View:
+def clamp(low: Lowering, x: View, min: Any = None, max: Any = None) -> View:
     if min == 0 and max == 6:
         return low.apply(act.Relu6(), x)
     if min == 0 and max is None:
         return low.apply(act.Relu(), x)
-    if min is None or max is None:
-        raise Foreign("a clamp with one bound")
-    return low.apply(act.Clamp(float(min), float(max)), x)
+    if isinstance(min, View | Static) or isinstance(max, View | Static):
+        raise Foreign("a clamp with bounds that are tensors")
+    bounds = (-1e12 if min is None else float(min), 1e12 if max is None else float(max))
+    return low.apply(act.Clamp(*bounds), x)
+
+
+@rule("clamp_min")
+def clamp_min(low: Lowering, x: View, min: float) -> View:
+    return clamp(low, x, min)
+
+
+@rule("addcmul")
+def addcmul(low: Lowering, x: Any, one: Any, other: Any, value: float = 1) -> View:
+    return add(low, x, mul(low, one, other), value)
 
 
 @rule("leaky_relu")
@@ -194,7 +211,7 @@ def mul(low: Lowering, x: Any, y: Any) -> View:
         return merged(low, Multiply(), x, y)
     if (number := uniform(y)) is not None:
         return low.apply(act.Scale(number), x) if number != 1 else x
-    view, axes, own = constant(low, x, y)
+    view, axes, own, y = constant(low, x, y)
     if y.sources and own[0] == view.own[0] and own[0] and not any(own[1:]):
         return low.apply(LayerScale(initial(y)), view, weight=ordered(y, axes, own))
     return merged(low, Multiply(), view, low.learned(y, view, own, axes))
@@ -259,7 +276,7 @@ def merged(low: Lowering, op: Op, x: View, y: View) -> View:
     return View(wire, own, axes)
 
 
-def constant(low: Lowering, x: View, static: Static) -> tuple[View, Layout, Layout]:
+def constant(low: Lowering, x: View, static: Static) -> tuple[View, Layout, Layout, Static]:
     """A view, routed so that a constant broadcasts over it; the axes of the constant, and where they lie."""
     place = x.batch_axis - len(x.axes) + len(static.shape)
     if place >= 0 and static.shape[place] == x.shape[x.batch_axis] > 1:
@@ -282,7 +299,7 @@ def constant(low: Lowering, x: View, static: Static) -> tuple[View, Layout, Layo
         view = low.laid(view, own)
         inner = restricted(own, View(x.wire, (inside,), ()))
         assert inner is not None
-    return view, other.axes, inner
+    return view, other.axes, inner, static
 
 
 def one_sample(static: Static, place: int) -> Static:
@@ -296,7 +313,7 @@ def one_sample(static: Static, place: int) -> Static:
 
 def learned(low: Lowering, x: View, static: Static) -> View:
     """A constant as a view that broadcasts over x."""
-    view, axes, own = constant(low, x, static)
+    view, axes, own, static = constant(low, x, static)
     return low.learned(static, view, own, axes)
 
 
@@ -304,7 +321,7 @@ def added(low: Lowering, x: View, static: Static) -> View:
     """A sum with what does not depend on the input: a bias by offset, a window mask, an embedding, or any tensor."""
     if (found := offset_bias(low, x, static)) or (found := window_mask(low, x, static)):
         return found
-    view, axes, own = constant(low, x, static)
+    view, axes, own, static = constant(low, x, static)
     if static.sources and own == view.own:
         return low.apply(PosEmbed(), view, weight=ordered(static, axes, own))
     return merged(low, Add(), view, low.learned(static, view, own, axes))
@@ -327,7 +344,9 @@ def offset_bias(low: Lowering, x: View, static: Static) -> View | None:
     shape = [size for size in static.shape if size > 1] if static.shape else []
     if len(shape) not in (2, 3) or shape[-1] != shape[-2] or len(static.sources) != 1 or static.is_parameter:
         return None
-    found = offset_table(static, low.trace.parameters.get(static.sources[0], ()))
+    shape_of_source = low.trace.parameters.get(static.sources[0], ())
+    mirrored = (found := offset_table(static, shape_of_source)) is None
+    found = found or offset_table(static, shape_of_source, mirrored=True)
     if found is None or extent(x.axes[-1]) != shape[-1]:
         return None
     grid, table = found
@@ -336,13 +355,14 @@ def offset_bias(low: Lowering, x: View, static: Static) -> View | None:
         return None
     view, heads = laid
     count = extent(heads) if len(view.own[0]) else 0
-    square = grid[0] == grid[1]
-    op = RelPosBias(*((0, 0) if square else grid), heads=count if count > 1 else 0)
-    source = Static(
-        table.shape if count > 1 else table.shape[1:],
-        lambda: offset_table(static, None)[1] if count > 1 else offset_table(static, None)[1][0],  # type: ignore[index]
-        sources=static.sources,
-    )
+    op = RelPosBias(*((0, 0) if grid[0] == grid[1] else grid), heads=count if count > 1 else 0, mirrored=mirrored)
+
+    def values() -> Any:
+        again = offset_table(static, None, mirrored=mirrored)
+        assert again is not None
+        return again[1] if count > 1 else again[1][0]
+
+    source = Static(table.shape if count > 1 else table.shape[1:], values, sources=static.sources)
     return low.apply(op, view, bias__table=source)
 
 
@@ -435,7 +455,19 @@ def squeeze(low: Lowering, x: View, dims: Any = None) -> View:
     return replace(x, axes=tuple(axis for n, axis in enumerate(x.axes) if axis or n not in gone))
 
 
-@rule("expand", "expand_as", "repeat")
+@rule("repeat")
+def repeat(low: Lowering, x: View, counts: Sequence[int]) -> View:
+    if any(count != 1 for count in counts[-len(x.axes) :]):
+        raise Foreign(f"a repetition of {x.shape}")
+    return replace(x, axes=((),) * (len(counts) - len(x.axes)) + x.axes)
+
+
+@rule("reshape_as", "view_as")
+def reshape_as(low: Lowering, x: View, other: Any) -> View:
+    return reshape(low, x, other.shape)
+
+
+@rule("expand", "expand_as")
 def expand(low: Lowering, x: View, sizes: Any, implicit: bool = False) -> View:
     sizes = sizes.shape if isinstance(sizes, View | Static) else tuple(sizes)
     view = replace(x, axes=((),) * (len(sizes) - len(x.axes)) + x.axes)
@@ -443,8 +475,8 @@ def expand(low: Lowering, x: View, sizes: Any, implicit: bool = False) -> View:
     if not grown:
         return view
     view = low.mapped(view)
-    if view.own[1] or view.own[2] or len(grown) > 2:
-        raise Foreign(f"an expansion of {x.shape} to {sizes}")
+    if view.own[1] or view.own[2] or len(grown) > 2 or len(view.axes) != 4 or set(grown) != {2, 3}:
+        return view  # what broadcasts needs no copies; whoever does need them says that they are not there
     axes = list(view.axes)
     for n in grown:
         axes[n] = made(sizes[n])
@@ -539,12 +571,25 @@ def slice_(low: Lowering, x: View, dim: int = 0, start: Any = None, stop: Any = 
     dim = placed(x, dim)
     total = x.shape[dim]
     start, stop, _ = slice(start, stop).indices(total)
+    if start >= stop:
+        nothing: Axis = (Factor(0),)
+        return replace(x, axes=(*x.axes[:dim], nothing, *x.axes[dim + 1 :]))
     if step != 1:
+        if (stop != total or total % step or start >= step) and start == 0 and stop == total:
+            return thinned(low, x, dim, step)
         if stop != total or total % step or start >= step:
             raise Foreign(f"a slice with a step of {step}")
         view = reshape(low, x, [*x.shape[:dim], total // step, step, *x.shape[dim + 1 :]])
         return dropped(cut(low, view, dim + 1, [(start, start + 1)])[0], dim + 1)
     return cut(low, x, dim, [(start, stop)])[0]
+
+
+def thinned(low: Lowering, x: View, dim: int, step: int) -> View:
+    """Every so many rows or columns, from the first on, of a number that the step does not divide."""
+    total = x.shape[dim]
+    count = -(-total // step)
+    view = pad(low, x, [*[0] * (2 * (len(x.axes) - 1 - dim)), 0, count * step - total])
+    return slice_(low, view, dim, 0, count * step, step)
 
 
 @rule("narrow")
@@ -581,6 +626,7 @@ def chunk(low: Lowering, x: View, n: int, dim: int = 0) -> list[View]:
 
 @rule("cat", "concat")
 def cat(low: Lowering, parts: Sequence[Any], dim: int = 0) -> View:
+    parts = [part for part in parts if 0 not in part.shape]
     views = [part for part in parts if isinstance(part, View)]
     if not views:
         raise Foreign("a concatenation of constants")
@@ -979,8 +1025,8 @@ def padded(
     return surrounded(low, view, ph, ph, pw, pw), 0
 
 
-def surrounded(low: Lowering, view: View, top: int, bottom: int, left: int, right: int) -> View:
-    """Zeros around a map."""
+def surrounded(low: Lowering, view: View, top: int, bottom: int, left: int, right: int, *, fill: str = "zero") -> View:
+    """Zeros around a map, or what no maximum takes."""
     c, h, w = shape_of(view.own)
     if min(top, bottom, left, right) < 0:
         cropped = Crop(h + min(top, 0) + min(bottom, 0), w + min(left, 0) + min(right, 0), max(-top, 0), max(-left, 0))
@@ -989,7 +1035,7 @@ def surrounded(low: Lowering, view: View, top: int, bottom: int, left: int, righ
         top, bottom, left, right = (max(0, side) for side in (top, bottom, left, right))
     if not any((top, bottom, left, right)):
         return view
-    (wire,) = low.emit(Pad(top, bottom, left, right), view)
+    (wire,) = low.emit(Pad(top, bottom, left, right, fill), view)
     _, h, w = shape_of(view.own)
     return View(wire, *grown(view, h + top + bottom, w + left + right))
 
@@ -1012,7 +1058,9 @@ def pad(low: Lowering, x: View, sides: Sequence[int], *rest: Any) -> View:
     sides = [*sides, *([0] * (2 * len(x.axes) - len(sides)))]
     if not any(sides):
         return x
-    if mode != "constant" or value != 0:
+    lowest = mode == "constant" and value < -1e30
+    fill = "lowest" if lowest else "one" if value == 1 else "zero"
+    if mode != "constant" or (value not in (0, 1) and not lowest):
         raise Foreign(f"a padding with {value if mode == 'constant' else mode}")
     axes = {
         len(x.axes) - 1 - n: (sides[2 * n], sides[2 * n + 1])
@@ -1022,7 +1070,7 @@ def pad(low: Lowering, x: View, sides: Sequence[int], *rest: Any) -> View:
     view = low.mapped(x.fused())
     for dim, (before, after) in axes.items():
         axis = view.axes[dim]
-        if axis and axis == view.own[0] and min(before, after) >= 0:
+        if axis and axis == view.own[0] and min(before, after) >= 0 and fill == "zero":
             zeros = [_zeros(low, view, dim, count) for count in (before, after)]
             parts = [*([zeros[0]] if before else []), view, *([zeros[1]] if after else [])]
             view = joined(low, parts, dim)
@@ -1031,7 +1079,7 @@ def pad(low: Lowering, x: View, sides: Sequence[int], *rest: Any) -> View:
         if axis not in view.own[1:] or not axis:
             view = low.laid(view, (rest_[0], rest_[1] + rest_[2], axis))
         row = view.own[1] == axis
-        wide = surrounded(low, view, *((before, after, 0, 0) if row else (0, 0, before, after)))
+        wide = surrounded(low, view, *((before, after, 0, 0) if row else (0, 0, before, after)), fill=fill)
         new = wide.own[1] if row else wide.own[2]
         own = (view.own[0], new, view.own[2]) if row else (view.own[0], view.own[1], new)
         view = View(wide.wire, own, (*view.axes[:dim], new, *view.axes[dim + 1 :]))
@@ -1092,6 +1140,17 @@ def adaptive_pool(low: Lowering, x: View, size: Any) -> View:
     else:
         raise Foreign(f"an adaptive pooling of {h} x {w} to {wanted[0]} x {wanted[1]}")
     return View(wire, *grown(view, *wanted))
+
+
+@rule("avg_pool1d")
+def avg_pool1d(
+    low: Lowering, x: View, kernel: Any, stride: Any = None, padding: Any = 0, ceil: bool = False, *_: Any
+) -> View:
+    k, s = pair(kernel)[0], pair(stride if stride not in (None, [], ()) else kernel)[0]
+    total = x.shape[-1]
+    if k != s or pair(padding, 0) != (0, 0) or total % k:
+        raise Foreign("an average pooling of one axis")
+    return mean(low, reshape(low, x, [*x.shape[:-1], total // k, k]), [-1])
 
 
 @rule("adaptive_avg_pool1d")
@@ -1155,8 +1214,14 @@ def matmul(low: Lowering, a: Any, b: Any, scale: float = 1.0) -> View:
     k, m, n = one.axes[-3], one.axes[-2], other.axes[-1]
     batch = tuple(x or y for x, y in zip(one.axes[:-3], other.axes[:-3], strict=True))
     rows = tuple(f for axis in batch for f in axis if not isinstance(f, Batch))
-    if set(flat(one.own)) != {*k, *m, *rows} or set(flat(other.own)) != {*k, *n, *rows}:
-        raise Foreign("a product of matrices with broadcast rows")
+    inside = [set(flat(view.own)) for view in (one, other)]
+    # What only one of them has goes with its own positions.
+    m_, n_ = tuple(f for f in rows if f not in inside[1]) + m, tuple(f for f in rows if f not in inside[0]) + n
+    rows = tuple(f for f in rows if f in inside[0] and f in inside[1])
+    if inside[0] != {*k, *m_, *rows} or inside[1] != {*k, *n_, *rows}:
+        raise Foreign("a product of matrices whose factors lie apart")
+    axes = (*batch, m, n)
+    m, n = m_, n_
     orders = [*permutations(rows)] if len(rows) <= 3 else [rows]
     options: list[tuple[int, int, str, Layout, Layout]] = []
     for order in orders:
@@ -1171,7 +1236,7 @@ def matmul(low: Lowering, a: Any, b: Any, scale: float = 1.0) -> View:
     _, _, kind, first, second = min(options, key=lambda option: option[:2])
     one, other = low.laid(one, first), low.laid(other, second)
     wire, result = product(low, kind, one, other, scale, (rows != (), k, m, n))
-    return View(wire, result, (*batch, m, n))
+    return View(wire, result, axes)
 
 
 def product(

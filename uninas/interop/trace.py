@@ -7,16 +7,16 @@ Shapes include the batch axis, which is the first one of every input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 Sizes = tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Value:
-    """A tensor that depends on the input."""
+    """A tensor that depends on the input. Without a shape it gets that which lowering finds."""
 
     shape: Sizes
 
@@ -68,7 +68,7 @@ class Trace:
     """All calls of one run, in order."""
 
     inputs: Sequence[Value]
-    calls: Sequence[Call]
+    calls: Iterable[Call]
     outputs: Sequence[Value]
     parameters: Mapping[str, Sizes] = field(default_factory=dict)
     """Shapes of the trainable parameters by name."""

@@ -128,6 +128,8 @@ class View:
             sizes = [prod(self.shape) // max(1, known) if size == -1 else size for size in sizes]
         view = self.fused()
         queue = list(flat(view.axes))
+        single = next((factor for factor in queue if isinstance(factor, Batch) and factor.size == 1), None)
+        queue = [factor for factor in queue if factor is not single]
         axes: list[Axis] = []
         for size in sizes:
             axis: list[Factor] = []
@@ -153,6 +155,8 @@ class View:
             axes.append(tuple(axis))
         if queue:
             raise Foreign(f"a reshape of {self.shape} to {tuple(sizes)}")
+        if single is not None and axes:
+            axes[0] = (single, *axes[0])
         return replace(view, axes=tuple(axes))
 
     def permuted(self, order: Sequence[int]) -> View:

@@ -20,7 +20,7 @@ from uninas.language.resources import library_root
 from uninas.language.tree import Definition, File, Import, Network, Word
 from uninas.plugins import LIBRARIES
 
-FOREIGN = re.compile(r"^(timm|torchvision):|\.(py|json)$")
+FOREIGN = re.compile(r"^(timm|torchvision):|\.(onnx|py|json)$")
 """Sources that are networks of other programs, which become text first."""
 
 MAX_IMPORT_DEPTH = 64
@@ -218,7 +218,7 @@ def find(source: str | Path) -> tuple[Module, str]:
     """The module and the name of the definition that a user means.
 
     `source` is a path to a `.uni` file (`file.uni:NAME` picks one of its definitions), a text, the name of something
-    shipped, or a network of another program (timm:NAME, torchvision:NAME, a file .py or .json). Without a name,
+    shipped, or a network of another program (timm:NAME, torchvision:NAME, a file .onnx, .py or .json). Without a name,
     the last network or space of a file is meant, or else its last block.
     """
     text = str(source)

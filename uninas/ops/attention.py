@@ -83,6 +83,7 @@ class RelPosBias(Op, name="rel_pos_bias", family="attention"):
     table_height: int = attr("height of the grid of the table; 0: as the grid", default=0, low=0, later=True)
     table_width: int = attr("width of the grid of the table; 0: as the grid", default=0, low=0, later=True)
     heads: int = attr("tables, one for each group of rows; 0: one for all rows", default=0, low=0, later=True)
+    mirrored: bool = attr("offsets up and down, left and right share a number", default=False, later=True)
 
     def grid(self, x: Shape) -> tuple[int, int]:
         """Height and width of the grid of positions; raises ShapeError when the map has other positions."""
@@ -106,15 +107,14 @@ class RelPosBias(Op, name="rel_pos_bias", family="attention"):
 
     def params(self, x: Shape) -> int:
         h, w = self.table(x)
-        return max(1, self.heads) * (2 * h - 1) * (2 * w - 1)
+        return max(1, self.heads) * (h * w if self.mirrored else (2 * h - 1) * (2 * w - 1))
 
     def elementwise(self, x: Shape) -> int:
         return size(x)
 
     def emit(self, nn: Any, x: Shape) -> Any:
-        if self.heads:
-            return nn.HeadsBias(self.heads, *self.grid(x), *self.table(x))
-        return nn.RelPosBias(*self.grid(x), *self.table(x))
+        kind = (nn.HeadsBias, self.heads) if self.heads else (nn.RelPosBias,)
+        return kind[0](*kind[1:], *self.grid(x), *self.table(x), mirrored=self.mirrored)
 
     def stackable(self, x: Shape) -> bool:
         return not self.heads

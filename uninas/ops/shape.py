@@ -299,13 +299,18 @@ class Pad(Op, name="pad", family="shape"):
     bottom: int = attr("rows below", default=0, low=0)
     left: int = attr("columns to the left", default=0, low=0)
     right: int = attr("columns to the right", default=0, low=0)
+    fill: str = attr(
+        "what they hold; lowest: less than all others", default="zero", choices=("zero", "one", "lowest"), later=True
+    )
 
     def shape(self, x: Shape) -> Shape:
         c, h, w = image(x)
         return (c, h + self.top + self.bottom, w + self.left + self.right)
 
     def emit(self, nn: Any, x: Shape) -> Any:
-        return nn.call(nn.pad, (self.left, self.right, self.top, self.bottom))
+        sides = (self.left, self.right, self.top, self.bottom)
+        value = {"zero": {}, "one": {"value": 1.0}, "lowest": {"value": -3e38}}[self.fill]
+        return nn.call(nn.pad, sides, **value)
 
 
 class Crop(Op, name="crop", family="shape"):
