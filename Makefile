@@ -9,7 +9,7 @@ BIN       := $(VENV)/bin
 WORKERS   ?= 2
 MICRO_PROXIES ?= params,flops,trainable_layers,vkdnw,vkdnw_single,naswot,swap,linear_regions,jacov,zico,zen,synflow,snip,grasp,fisher,grad_norm,grad_sign,expressivity,progressivity,trainability,path_depth,pooled_paths,shortcuts,vkdnw_agg,az_nas,paths_agg
 DEMO_DIR  ?= runs/demo
-DEMO_ARGS ?= --params-max 30M --flops-max 10G --iterations 40 --proxy vkdnw --seed 42 --img-size 32 --classes 100 --batch-size 2 --fold
+DEMO_ARGS ?= --params-max 30M --flops-max 10G --strategy climb --iterations 40 --proxy vkdnw --seed 42 --img-size 32 --classes 100 --batch-size 2 --fold
 
 .PHONY: help demo test quick browser lint bench bench-table bench-scores experiment docs gallery clean
 .DEFAULT_GOAL := help
