@@ -18,6 +18,7 @@ from pygments.token import Comment, Error, Keyword, Name, Number, Operator, Text
 from uninas.language.highlight import KEYWORDS, UniLexer
 
 FILES = sorted(library_root().rglob("*.uni"))
+TEXTMATE = "editors/vscode/syntaxes/uninas.tmLanguage.json"
 WORDS = set(re.findall(r'"([a-z]+)"', re.sub(r"//.*", "", grammar_text())))
 
 
@@ -80,14 +81,14 @@ def test_the_lexer_knows_the_words_of_the_grammar():
 
 
 def test_the_textmate_grammar_knows_the_words_of_the_grammar(root):
-    grammar = json.loads((root / "docs" / "editors" / "uninas.tmLanguage.json").read_text(encoding="utf-8"))
+    grammar = json.loads((root / TEXTMATE).read_text(encoding="utf-8"))
     listed = [*grammar["repository"]["keyword"]["patterns"], grammar["repository"]["constant"]]
     found = [word for rule in listed for word in re.match(r"\\b\(\?:([a-z|]+)\)", rule["match"])[1].split("|")]
     assert sorted(found) == sorted(WORDS)
 
 
 def test_the_textmate_grammar_is_whole(root):
-    grammar = json.loads((root / "docs" / "editors" / "uninas.tmLanguage.json").read_text(encoding="utf-8"))
+    grammar = json.loads((root / TEXTMATE).read_text(encoding="utf-8"))
     assert grammar["fileTypes"] == ["uni"]
     assert [rule["include"] for rule in grammar["patterns"]] == [f"#{name}" for name in grammar["repository"]]
     rules = [rule for entry in grammar["repository"].values() for rule in entry.get("patterns", [entry])]

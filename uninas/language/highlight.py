@@ -1,6 +1,7 @@
 """Colours for `.uni` texts: a Pygments lexer, which Sphinx and terminals find under the name `uninas`.
 
-Editors use docs/editors/uninas.tmLanguage.json instead. Pygments is needed only here; nothing else imports this module.
+Editors use editors/vscode/syntaxes/uninas.tmLanguage.json instead. Pygments is needed only here; nothing else imports
+this module.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from uninas import ops  # noqa: F401  # fills the registry
@@ -327,6 +328,7 @@ def _flow(passage: Passage) -> str:
     return "  \n".join(lines)
 
 
+@cache
 def _operation(name: str) -> str:
     known = entry(name)
     lines = [f"```uni\n{_signature(name)}\n```", known["doc"]]
