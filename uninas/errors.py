@@ -181,10 +181,10 @@ def error(code: str, message: str, span: Span | None = None, *notes: str) -> Uni
 
 PACKAGES = {
     "PIL": "pillow", "click": "click", "lightning": "lightning", "lsprotocol": "'uninas-toolkit[lsp]'",
-    "matplotlib": "matplotlib", "numpy": "numpy", "onnx": "onnx onnxscript", "onnxruntime": "onnxruntime",
-    "onnxscript": "onnxscript", "pygls": "'uninas-toolkit[lsp]'", "pygraphviz": "pygraphviz", "ray": "ray",
-    "rich": "rich", "scipy": "scipy", "tensorboard": "tensorboard", "timm": "timm", "torch": "torch",
-    "torchvision": "torchvision", "wandb": "wandb", "yaml": "pyyaml",
+    "matplotlib": "matplotlib", "mcp": "'uninas-toolkit[mcp]'", "numpy": "numpy", "onnx": "onnx onnxscript",
+    "onnxruntime": "onnxruntime", "onnxscript": "onnxscript", "pygls": "'uninas-toolkit[lsp]'",
+    "pygraphviz": "pygraphviz", "ray": "ray", "rich": "rich", "scipy": "scipy", "tensorboard": "tensorboard",
+    "timm": "timm", "torch": "torch", "torchvision": "torchvision", "wandb": "wandb", "yaml": "pyyaml",
 }  # fmt: skip
 """What to install for a module that cannot be imported."""
 

@@ -42,6 +42,7 @@ LAZY = {
     "compare": "uninas.cli.runs",
     "grammar": "uninas.cli.grammar",
     "lsp": "uninas.cli.lsp",
+    "mcp": "uninas.cli.mcp",
     "check": "uninas.cli.texts",
     "fmt": "uninas.cli.texts",
     "print": "uninas.cli.texts:print_",

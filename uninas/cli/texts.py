@@ -33,9 +33,13 @@ def check(files: Sequence[Path], stdin: str | None, as_json: bool) -> None:
     """
     from uninas.cli.tables import json_text
 
-    checked = [checked_text(stdin)] if stdin else [checked_file(file) for file in every_file(files)]
+    checked = (
+        [checked_text(sys.stdin.read(), stdin, [Path(stdin).resolve().parent])]
+        if stdin
+        else [checked_file(file) for file in every_file(files)]
+    )
     if as_json:
-        click.echo(json_text({"ok": all(one["ok"] for one in checked), "files": [_plain(one) for one in checked]}))
+        click.echo(json_text({"ok": all(one["ok"] for one in checked), "files": [plain(one) for one in checked]}))
     for number, one in enumerate(() if as_json else checked):
         if one["ok"]:
             click.echo(f"ok {one['file']}: {counted(each['kind'] for each in one['definitions'])}")
@@ -51,12 +55,11 @@ def checked_file(file: Path) -> dict[str, Any]:
     return _checked(str(file), lambda: load_file(file))
 
 
-def checked_text(name: str) -> dict[str, Any]:
-    """The same for standard input, as if it were a file called `name`."""
+def checked_text(text: str, name: str, roots: Iterable[Path]) -> dict[str, Any]:
+    """The same for a text that messages call `name`; imports are looked up in `roots` and the library."""
     from uninas.language.library import load_text
 
-    text = sys.stdin.read()
-    return _checked(name, lambda: load_text(text, name, [Path(name).resolve().parent]))
+    return _checked(name, lambda: load_text(text, name, roots))
 
 
 def _checked(name: str, load: Callable[[], Any]) -> dict[str, Any]:
@@ -71,7 +74,8 @@ def _checked(name: str, load: Callable[[], Any]) -> dict[str, Any]:
     return {"file": name, "ok": True, "definitions": definitions, "error": None}
 
 
-def _plain(one: dict[str, Any]) -> dict[str, Any]:
+def plain(one: dict[str, Any]) -> dict[str, Any]:
+    """The same as JSON has it."""
     problem: UninasError | None = one["error"]
     problems = [diagnostic.as_dict() for diagnostic in problem.diagnostics] if problem else []
     return {"file": one["file"], "ok": one["ok"], "definitions": one["definitions"], "problems": problems}

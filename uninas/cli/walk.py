@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,7 @@ from uninas.language.library import find
 from uninas.language.printer import dumps
 from uninas.mutate.choices import ChoiceWalk
 from uninas.mutate.edits import Edit, read_edit, record
+from uninas.mutate.propose import Proposal
 from uninas.mutate.walk import walk_of
 
 MOST_JSON = 1 << 20  # characters of an edit
@@ -43,7 +45,7 @@ def sample(name: str, number: int, output: Path | None, seed: int, as_json: bool
         seen.add(graph.key)
         member = walk.member(graph)
         answers = {choice.path: choice.options[member.answers[choice.path]] for choice in member.choices}
-        click.echo(_line({**_costs(graph), "answers": answers}, as_json))
+        click.echo(_line({**costs(graph), "answers": answers}, as_json))
         if output:
             _write(output, f"{graph.name}_{index}.uni", dumps(graph))
 
@@ -77,7 +79,7 @@ def mutate(net: str | None, name: str, moves: int, even: str, output: Path | Non
         proposal = walk.propose(graph, rng, seen)
         graph = proposal.graph
         seen.add(graph.key)
-        shown = {**_costs(graph), "edit": record(proposal.edit) if as_json else str(proposal.edit)}
+        shown = {**costs(graph), "edit": record(proposal.edit) if as_json else str(proposal.edit)}
         click.echo(_line(shown, as_json))
     if output:
         _write(output.parent, output.name, dumps(graph))
@@ -91,13 +93,17 @@ def mutate(net: str | None, name: str, moves: int, even: str, output: Path | Non
 @json_option
 def moves(net: str, name: str, place: str, number: int, as_json: bool) -> None:
     """List the legal moves from NET in a space, each with what it costs; `uninas apply` makes one of them."""
+    for proposal in legal_moves(net, name, place, number):
+        edit = record(proposal.edit) if as_json else str(proposal.edit)
+        click.echo(_line({**costs(proposal.graph), "edit": edit}, as_json))
+
+
+def legal_moves(net: str, name: str, place: str, number: int) -> Iterator[Proposal]:
+    """At most so many moves from a network in a space, at or inside a place."""
     walk = walk_of(space(*find(name)), build(*find(net)))
     if isinstance(walk, ChoiceWalk) and place:
         raise error("UNI042", f"{name} is a space of choices, whose moves have no place", None, "leave out --at")
-    found = (one for one in walk.neighbours(build(*find(net))) if _lies(one.edit, place))
-    for proposal in islice(found, number):
-        edit = record(proposal.edit) if as_json else str(proposal.edit)
-        click.echo(_line({**_costs(proposal.graph), "edit": edit}, as_json))
+    return islice((one for one in walk.neighbours(build(*find(net))) if _lies(one.edit, place)), number)
 
 
 def _lies(edit: Edit, place: str) -> bool:
@@ -119,14 +125,19 @@ def apply_(net: str, edit: IO[str], name: str, output: Path | None) -> None:
     """
     from uninas.cli.main import write
 
+    write(edited(net, name, edit.read(MOST_JSON + 1)), output)
+
+
+def edited(net: str, name: str, edits: str) -> str:
+    """The text of the network that edits, as JSON, make of another one in a space."""
     graph = build(*find(net))
     walk = walk_of(space(*find(name)), graph)
-    for values in _records(edit.read(MOST_JSON + 1)):
+    for values in _records(edits):
         made = read_edit(values)
         graph = walk.apply(graph, made)
         if broken := walk.budget.broken(graph):
             raise error("UNI040", f"{shown(made)} breaks the budget: {broken[0]}")
-    write(dumps(graph), output)
+    return dumps(graph)
 
 
 def _records(text: str) -> list[dict[str, Any]]:
@@ -157,7 +168,8 @@ def _drawn(walk: ChoiceWalk, rng: random.Random, seen: set[str], number: int) ->
         raise NoLegalEdit.because(found, problem.diagnostics[0].message) from None
 
 
-def _costs(graph: Graph) -> dict[str, Any]:
+def costs(graph: Graph) -> dict[str, Any]:
+    """Key, parameters and FLOPs of a network."""
     return {"key": graph.key[:16], "params": graph.cost.params, "flops": graph.cost.flops}
 
 
