@@ -9,6 +9,7 @@ import torch
 from helpers import named
 
 import uninas
+from uninas.errors import UninasError
 from uninas.proxies import score
 
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -174,3 +175,22 @@ def test_numbers_of_numpy_are_numbers():
 
     model = uninas.create_model("resnet18", num_classes=np.int64(7), img_size=(np.int32(32), np.int64(64)))
     assert model.architecture.inputs == ((3, 32, 64),) and model.num_classes == 7
+
+
+TWO_HEADS = """
+block Fork { a = in -> global_avg_pool -> linear(3)  b = in -> global_avg_pool -> linear(5)  out = (a, b) }
+network two { input 3 x 8 x 8  stem conv(8, 3)  section heads Fork }
+"""
+
+
+def test_which_head_gets_the_classes_is_never_guessed():
+    with pytest.raises(UninasError, match="expected a network with one output"):
+        uninas.create_model(TWO_HEADS, num_classes=7)
+
+
+def test_features_need_stages_of_one_tensor():
+    with pytest.raises(UninasError, match="expected a network of stages"):
+        uninas.create_model(TWO_HEADS, features_only=True)
+    text = "network n { input 4 x 8 x 8  stage 4 { chunk(2) } }"
+    with pytest.raises(UninasError, match="stages of one tensor each"):
+        uninas.create_model(text, features_only=True)

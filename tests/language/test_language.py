@@ -4,9 +4,11 @@ import pytest
 
 import uninas
 from uninas import UninasError, dumps, load
+from uninas.language import synonyms
 from uninas.language.elaborate import build, check
 from uninas.language.library import find, load_file, load_text
 from uninas.language.resources import library_root
+from uninas.ops.op import REGISTRY
 
 SHIPPED = sorted(library_root().rglob("*.uni"))
 
@@ -128,3 +130,16 @@ def test_a_choice_of_one_option_is_no_choice():
 
 def test_a_space_is_found_by_its_name_and_by_that_of_its_file():
     assert find("uninas")[1] == find("UniNAS")[1] == "UniNAS"
+
+
+@pytest.mark.parametrize("word", sorted(synonyms.SYNONYMS))
+def test_words_of_others_are_understood_in_hints(word):
+    assert synonyms.SYNONYMS[word] in REGISTRY and word not in REGISTRY
+    with pytest.raises(UninasError, match=f"did you mean '{synonyms.SYNONYMS[word]}'"):
+        uninas.load(f"block A {{ out = in -> {word} }}")
+
+
+def test_a_block_of_several_wires_checks_alone():
+    module = load_text("block Add { a, b = in  out = a + b }\nblock Gate { out = in[0] * (in[1] -> sigmoid) }")
+    graphs = check(module)
+    assert [len(graphs[name].inputs) for name in ("Add", "Gate")] == [2, 2]

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uninas.cli.options import input_option, json_option, options_of_proxies, output_option, plugin_option
+from uninas.cli.options import (
+    format_option,
+    input_option,
+    json_option,
+    options_of_proxies,
+    output_option,
+    plugin_option,
+)
 from uninas.errors import UninasError, error, missing, shown
 from uninas.runs.process import keep_memory
 from uninas.version import __version__
@@ -113,21 +120,26 @@ def main() -> None:
 @click.argument("net")
 @click.option("--depth", type=click.IntRange(1, 20), default=1, show_default=True, help="Levels of blocks to list.")
 @click.option("--img-size", type=click.IntRange(1), help="Height and width of the images, instead of the network's.")
+@format_option
 @json_option
-def summary(net: str, depth: int, img_size: int | None, as_json: bool) -> None:
+def summary(net: str, depth: int, img_size: int | None, form: str, as_json: bool) -> None:
     """Print shapes and costs of NET, section by section; of a space, its choices, its size and what members cost.
 
     Costs are for one sample; FLOPs are 2 x multiply-accumulates.
     """
     from uninas import load
-    from uninas.cli.tables import json_text, space_text, summary_text, terminal_width
+    from uninas.cli.tables import json_text, space_text, summary_rows, summary_text, terminal_width, written
     from uninas.graph.summary import summarize
 
+    as_json = as_json or form == "json"
     if (about := _space(net)) is not None:
         click.echo(json_text(about) if as_json else space_text(about, terminal_width()))
         return
     found = summarize(load(net, img_size=img_size), depth)
-    click.echo(json_text(found.as_dict()) if as_json else summary_text(found, terminal_width()))
+    if form in ("text", "json"):
+        click.echo(json_text(found.as_dict()) if as_json else summary_text(found, terminal_width()))
+    else:
+        click.echo(written(form, *summary_rows(found)))
 
 
 @cli.command()
@@ -161,20 +173,24 @@ def summary(net: str, depth: int, img_size: int | None, as_json: bool) -> None:
     metavar="[PROXY.]NAME=VALUE",
     help="Option of the proxies, or of one of them: vkdnw.scalars=2.",
 )
+@format_option
 @json_option
-def score(net: str, proxy: str, as_json: bool, **options: Any) -> None:
+def score(net: str, proxy: str, form: str, as_json: bool, **options: Any) -> None:
     """Score NET without training it.
 
     Where one of several proxies fails, the others are still printed, and the exit status is 1.
     """
-    from uninas.cli.tables import json_text, score_text
+    from uninas.cli.tables import json_text, score_rows, score_text, written
     from uninas.runs.scorer import scored
 
     names = list(dict.fromkeys(name.strip() for name in proxy.split(",") if name.strip()))
     if not names:
         raise click.UsageError("name a proxy: --proxy vkdnw")
     found = scored(net, names, **options)
-    click.echo(json_text(found) if as_json else score_text(found))
+    if form in ("text", "json"):
+        click.echo(json_text(found) if as_json or form == "json" else score_text(found))
+    else:
+        click.echo(written(form, *score_rows(found)))
     if found["failures"]:
         sys.exit(1)
 

@@ -18,6 +18,15 @@ from uninas.scores.options import read as read_options
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "csv", "markdown", "latex", "json"]),
+    default="text",
+    show_default=True,
+    help="How the table is written.",
+)
+
 output_option = click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="File to write, instead of stdout."
 )

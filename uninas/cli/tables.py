@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -41,6 +43,63 @@ def columns(
             cells[fold] = part
             lines.append(_line(cells, widths, right))
     return "\n".join(lines)
+
+
+FORMATS = ("text", "csv", "markdown", "latex", "json")
+
+
+def written(form: str, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    r"""A table for other programs: csv, markdown or latex (a tabular of booktabs).
+
+    >>> print(written("markdown", ["name", "params"], [["stem", 928]]))
+    | name | params |
+    |---|---|
+    | stem | 928 |
+    >>> print(written("latex", ["name", "params"], [["conv_1", 928]]))
+    \begin{tabular}{lr}
+    \toprule
+    name & params \\
+    \midrule
+    conv\_1 & 928 \\
+    \bottomrule
+    \end{tabular}
+    """
+    if form == "csv":
+        file = io.StringIO()
+        csv.writer(file, lineterminator="\n").writerows([headers, *rows])
+        return file.getvalue().removesuffix("\n")
+    if form == "markdown":
+        cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (headers, *rows)]
+        lines = [f"| {' | '.join(row)} |" for row in cells]
+        return "\n".join([lines[0], "|" + "---|" * len(headers), *lines[1:]])
+    numeric = [all(isinstance(row[n], int | float) for row in rows) and bool(rows) for n in range(len(headers))]
+    cells = [[re.sub(r"([#$%&_{}])", r"\\\1", str(cell)) for cell in row] for row in (headers, *rows)]
+    lines = [" & ".join(row) + r" \\" for row in cells]
+    head = r"\begin{tabular}{" + "".join("r" if is_number else "l" for is_number in numeric) + "}"
+    return "\n".join([head, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"])
+
+
+def summary_rows(found: Summary) -> tuple[list[str], list[list[Any]]]:
+    """The rows of a summary with whole numbers, for tables of other programs."""
+    headers = ["name", "consists of", "output", "params", "flops", "share"]
+    rows = [
+        [row.path, row.what, show_shape(row.output), row.cost.params, row.cost.flops, round(row.share, 4)]
+        for row in found.rows
+    ]
+    return headers, [
+        *rows,
+        ["total", "", ", ".join(map(show_shape, found.outputs)), found.cost.params, found.cost.flops, 1],
+    ]
+
+
+def score_rows(found: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Scores of a network, a row for each proxy."""
+    headers = ["proxy", "value", "spread", "better", "seconds", "params", "flops"]
+    return headers, [
+        [s["proxy"], s["value"], "" if s["spread"] is None else s["spread"], s["direction"], round(s["seconds"], 3),
+         found["params"], found["flops"]]
+        for s in found["scores"]
+    ]  # fmt: skip
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: int) -> str:

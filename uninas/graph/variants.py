@@ -40,6 +40,9 @@ def with_classes(graph: Graph, classes: int) -> Graph:
     """Another number of outputs for the last linear layer; 0: no linear layer, a vector of features."""
     if classes < 0:
         raise error("UNI060", f"expected num_classes of at least 0, but got {classes}")
+    if len(graph.outputs) > 1:
+        raise error("UNI060", f"expected a network with one output, to change its number of classes, but it has "
+                    f"{len(graph.outputs)}", None, "say in the text how many classes each head has")  # fmt: skip
     last = graph.nodes[-1] if graph.nodes else None
     if last and isinstance(last.op, Block):
         op: Op | Block = Block(with_classes(last.op.graph, classes))
@@ -132,7 +135,12 @@ def with_stage_outputs(graph: Graph, indices: Sequence[int] | None) -> Graph:
     """The graph with the outputs of its stages as outputs, and nothing after the last of them."""
     stages = [node.name for node in network_of(graph).stages]
     chosen = range(len(stages)) if indices is None else indices
-    if not stages or not list(chosen) or not all(-len(stages) <= index < len(stages) for index in chosen):
+    if not stages:
+        raise error("UNI060", "expected a network of stages, to return their features, but it has none")
+    several = next((name for name in stages if len(graph.shapes(name)) > 1), None)
+    if several:
+        raise error("UNI060", f"expected stages of one tensor each, but {several} makes {len(graph.shapes(several))}")
+    if not list(chosen) or not all(-len(stages) <= index < len(stages) for index in chosen):
         raise error("UNI060", f"expected out_indices from 0 to {len(stages) - 1}, but got {list(chosen)}")
     return graph.edited(graph.nodes, [Wire(stages[index]) for index in chosen])
 

@@ -14,6 +14,7 @@ from uninas.graph.builder import Builder, Wires
 from uninas.language import tree as ast
 from uninas.language.parser import deep_recursion
 from uninas.language.scope import Callee, Nameless, Poison, Poisoned, Scope, Value
+from uninas.language.synonyms import meant
 from uninas.ops.op import REGISTRY, Op, Shape, ShapeError, show_shape, show_value
 from uninas.space import Choice, Decide
 
@@ -208,7 +209,7 @@ class Core:
         message = f"unknown name {shown(word.text)}"
         if ("UNI010", word.span, message) in self.problems:  # a hint takes long to find, and is wanted once
             raise Poisoned
-        hint = did_you_mean(word.text, [*scope.known(), *REGISTRY, *FUNCTIONS])
+        hint = meant(word.text, REGISTRY) or did_you_mean(word.text, [*scope.known(), *REGISTRY, *FUNCTIONS])
         if word.text in ("C", "H", "W"):
             hint = "the sizes C, H and W exist inside a block or chain, of an input that has them"
         raise error("UNI010", message, word.span, hint)

@@ -15,7 +15,7 @@ from uninas.language.elaborate.core import LARGEST_EXTENT, MAX_DEPTH, MAX_OPTION
 from uninas.language.elaborate.steps import Steps
 from uninas.language.library import Module
 from uninas.language.scope import Poisoned, Scope, Symbol, Value
-from uninas.ops.op import Shape, show_shape
+from uninas.ops.op import MAX_PORTS, Shape, show_shape
 from uninas.space import METRICS, Limit
 
 PROBE: Shape = (64, 56, 56)  # the input of a block that is looked at alone and names none
@@ -39,12 +39,14 @@ class Elaborator(Steps):
         values = {name: Symbol(v) if isinstance(v, str) else v for name, v in given.items()}
         if shape is None:
             shape = self.declared_input(definition, scope)
-        return self.definition_graph(module, definition, values, (shape,), definition.name.span)
+        return self.definition_graph(
+            module, definition, values, (shape,) * wires_into(definition), definition.name.span
+        )
 
     def guessed(self, module: Module, block: ast.Block, guess: Callable[[Shape], dict[str, Value]]) -> Graph:
         """A block alone, with guessed values for the parameters that have no default."""
         shape = self.declared_input(block, Scope(module, None))
-        return self.definition_graph(module, block, guess(shape), (shape,), block.name.span)
+        return self.definition_graph(module, block, guess(shape), (shape,) * wires_into(block), block.name.span)
 
     def declared_input(self, definition: ast.Definition, scope: Scope) -> Shape:
         """The `input` of a definition; blocks have a usual one."""
@@ -304,3 +306,19 @@ def _size_of(bound: ast.Bound) -> tuple[int, int] | None:
         if not isinstance(number.value, int) or not 1 <= number.value <= LARGEST_EXTENT:
             raise error("UNI015", f"expected from 1 to {LARGEST_EXTENT} pixels, but got {number.value:,}", number.span)
     return int(bound.at[0].value), int(bound.at[1].value)
+
+
+def wires_into(definition: ast.Definition) -> int:
+    """How many wires a block takes, as far as its text says: by `in[1]`, or by `a, b = in`."""
+    count, waiting = 1, list[object](definition.statements if isinstance(definition, ast.Block) else ())
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, ast.Statement) and isinstance(part.value, ast.BlockInput):
+            count = max(count, len(part.names))
+        if isinstance(part, ast.Item) and isinstance(part.of, ast.BlockInput) and isinstance(part.index, ast.Number):
+            count = max(count, min(int(part.index.value) + 1, MAX_PORTS))
+        if isinstance(part, tuple | list):
+            waiting += part
+        elif isinstance(part, ast.Syntax):
+            waiting += [value for name, value in vars(part).items() if name != "span"]
+    return count
