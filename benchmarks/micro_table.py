@@ -69,8 +69,9 @@ def row(number: int, seed: int, data: str) -> dict[str, object]:
     began = time.process_time()
     try:
         found, outcome = TrainedScore(data)(graph, seed), "finished"
-    except Diverged:
-        found, outcome = {"top1": CHANCE, "top5": 5 * CHANCE, "loss": float("nan")}, "diverged"
+    except (Diverged, RuntimeError) as problem:  # what cannot be trained is worth what chance gives
+        outcome = "diverged" if isinstance(problem, Diverged) else "failed"
+        found = {"top1": CHANCE, "top5": 5 * CHANCE, "loss": float("nan")}
     return {
         "index": f"{number}.{seed}",
         "member": number,

@@ -214,6 +214,9 @@ def test_commands_train_evaluate_resume_and_compare(archive, tmp_path):
     figures = json.loads(succeed("evaluate", str(tmp_path / "0"), "--json"))
     assert figures == TrainingRun.open(tmp_path / "0").figures
     (row,) = json.loads(succeed("compare", str(tmp_path / "0"), str(tmp_path / "1"), "--json"))
+    pasted = [succeed("compare", str(tmp_path / "0"), "--to", form) for form in ("markdown", "csv", "latex")]
+    assert pasted[0].startswith("| network | task |") and pasted[1].startswith("network,task,seeds")
+    assert r"\begin{tabular}{lr" in pasted[2] and r"images/s \\" in pasted[2]
     tops = [TrainingRun.open(tmp_path / seed).figures["top1"] for seed in ("0", "1")]
     assert row["top1"] == pytest.approx(sum(tops) / 2) and row["seeds"] == 2 and row["network"] == "plain"
     assert "a recipe has no epoch" in fail("train", PLAIN, "--data", str(archive), "--set", "epoch=1", "-o",
@@ -333,3 +336,13 @@ def test_what_the_machine_does_not_have_is_said_before_anything(archive, tmp_pat
     with pytest.raises(UninasError, match="in equal parts for 2 processes, but got 3 parts"):
         Trainer(task, torch.nn.Linear(2, 2), RECIPE, world=World(0, 2), seed=0, parts=3)
     assert not (tmp_path / "a").exists()
+
+
+def test_the_published_recipe_runs_on_images_in_memory_without_what_needs_files(archive, tmp_path):
+    changes = {"epochs": 1, "height": 16, "width": 16, "warmup_epochs": 0.1, "drop_path": 0}
+    settings = [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
+    given = ["train", PLAIN, "--data", str(archive), "--recipe", "uninas", *settings, "-o", str(tmp_path / "a")]
+    refused = fail(*given)
+    assert "augment of a recipe is for image files" in refused and "--set augment=null" in refused
+    text = succeed(*given, "--set", "augment=null", "--set", "crop_scale=null")
+    assert "160 images behind an update" in text  # fewer images than the recipe's batch

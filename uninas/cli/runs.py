@@ -52,13 +52,14 @@ def top(folder: Path, count: int, pareto: bool, output: Path | None, as_json: bo
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--to", "form", type=click.Choice(["markdown", "csv", "latex"]), help="A table of trainings to paste.")
 @_json
-def compare(folders: Sequence[Path], as_json: bool) -> None:
+def compare(folders: Sequence[Path], form: str | None, as_json: bool) -> None:
     """Set the runs in FOLDERS side by side: searches, or trainings."""
     from uninas.cli.train import compare_trainings, only_trainings
 
     if only_trainings(folders):
-        compare_trainings(folders, as_json)
+        compare_trainings(folders, as_json, form)
         return
     found = []
     for folder in folders:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -154,7 +157,7 @@ def evaluate(run: Path, data: str | None, device: str, as_json: bool) -> None:
     say(json_text(found) if as_json else table(["figure", "value"], [[k, f"{v:.4f}"] for k, v in found.items()], 80))
 
 
-def compare_trainings(folders: Sequence[Path], as_json: bool) -> None:
+def compare_trainings(folders: Sequence[Path], as_json: bool, form: str | None) -> None:
     """Trainings side by side: every one as a row, and seeds of the same training together."""
     from uninas.training.compare import compared
 
@@ -163,7 +166,23 @@ def compare_trainings(folders: Sequence[Path], as_json: bool) -> None:
         say(json_text(rows))
         return
     heads = list(dict.fromkeys(name for row in rows for name in row))
-    say(table(heads, [[_cell(row.get(head)) for head in heads] for row in rows], terminal_width()))
+    cells = [[_cell(row.get(head)) for head in heads] for row in rows]
+    say(_written(heads, cells, form) if form else table(heads, cells, terminal_width()))
+
+
+def _written(heads: Sequence[str], rows: Sequence[Sequence[str]], form: str) -> str:
+    """A table as Markdown, CSV or LaTeX."""
+    if form == "csv":
+        written = io.StringIO()
+        csv.writer(written, lineterminator="\n").writerows([heads, *rows])
+        return written.getvalue().rstrip("\n")
+    if form == "markdown":
+        return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows])
+    escaped = [[re.sub(r"([&%$#_{}])", r"\\\1", cell) for cell in row] for row in [heads, *rows]]
+    lines = [" & ".join(row) + r" \\" for row in escaped]
+    return "\n".join(
+        [rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}", lines[0], r"\hline", *lines[1:], r"\end{tabular}"]
+    )
 
 
 def _cell(value: object) -> str:

@@ -83,7 +83,7 @@ class Recipe:
     smoothing: float = 0.0
     mixup: float = 0.0
     """Alpha of the beta distribution that two images are mixed by; 0: none."""
-    augment: str = ""
+    augment: str | None = None
     """RandAugment and its kin in timm's words, for image files."""
     crop_scale: tuple[float, float] | None = None
     """Area of random crops as a part of the image, for image files."""
