@@ -188,3 +188,23 @@ def test_seeds_differ_and_torchs_own_generator_is_left_alone(tiny, bars):
     assert torch.equal(before, torch.get_rng_state())
     second.run()
     assert first.rows[0]["loss"] != second.rows[0]["loss"]
+
+
+def test_a_moving_average_is_what_is_evaluated_and_resumed(tiny, bars, tmp_path):
+    recipe = RECIPE.but(ema=0.5)
+    whole = trainer(tiny, bars, recipe)
+    whole.run(save=lambda: checkpoint.save(tmp_path, whole.state()) if whole.epoch < 3 else None)
+    own = whole.task.weights(whole.module)
+    assert any(not torch.equal(tensor, own[name]) for name, tensor in whole.weights().items())
+    second = trainer(tiny, bars, recipe)
+    second.restore(checkpoint.load(tmp_path))
+    second.run()
+    assert second.update == 15
+    assert all(torch.equal(tensor, second.weights()[name]) for name, tensor in whole.weights().items())
+
+
+def test_frozen_norms_keep_their_statistics(tiny, bars):
+    some = trainer(tiny, bars, RECIPE.but(epochs=1, batch_norm="frozen"))
+    before = {name: buffer.clone() for name, buffer in some.module.named_buffers() if "running" in name}
+    some.run()
+    assert before and all(torch.equal(buffer, before[n]) for n, buffer in some.module.named_buffers() if n in before)
