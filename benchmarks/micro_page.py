@@ -67,8 +67,9 @@ def lines(rows: Sequence[dict[str, str]], ranks: Path) -> list[str]:
         "The starts: " + ", ".join(f"{name} {value:.1f}" for name, value in starts.items())
         + f". {beaten} of {len(moved)} members are above the start of their walk.",
         "", known, "",
-        "Kendall's tau between a score of the untrained network and its accuracy, with a 95 % interval (bootstrap). Much",
-        "of it may come from the four starts, which differ; so tau over pairs from the same start stands beside it.", "",
+        "Kendall's tau between a score of the untrained network and its accuracy, with a 95 % interval (bootstrap).",
+        "Much of it may come from the four starts, which differ; so tau over pairs from one start stands beside it.",
+        "",
         "| score | tau | interval | within a start | failed |", "|---|---|---|---|---|",
     ]  # fmt: skip
     with (ranks / "scores.csv").open(newline="", encoding="utf-8") as file:
