@@ -192,6 +192,23 @@ def test_completion_knows_operations_blocks_arguments_wires_and_words(editor: Ed
     assert names("from blocks.ffn import ") == {"MLP", "FFN", "ConvFFN"}
 
 
+def test_a_call_shows_its_arguments_and_the_one_that_is_written(editor: Editor, tmp_path: Path) -> None:
+    path = tmp_path / "call.uni"
+    text = RIGHT + "\nblock B { out = in -> conv(min(C, 8), 3, padding=0) -> Gate(C / 2) }\n"
+    editor.open(path, text)
+
+    def active(before: str) -> str:
+        found = editor.about("signatureHelp", path, text, before)
+        (one,) = found["signatures"]
+        return f"{one['label'].partition('(')[0]}.{one['parameters'][found['activeParameter']]['label']}"
+
+    assert active("{ out = in -> conv(min(C, 8)") == "conv.out"
+    assert active("(min(C, 8), 3") == "conv.kernel"
+    assert active("padding=0") == "conv.padding"
+    assert active("Gate(C") == "Gate.hidden"
+    assert editor.about("signatureHelp", path, text, "\nblock B { out") is None
+
+
 def test_completion_of_a_broken_text_remembers_its_imports(editor: Editor, tmp_path: Path) -> None:
     path = tmp_path / "broken.uni"
     editor.open(path, RIGHT)

@@ -181,6 +181,17 @@ def _features_of_places(server: Server) -> None:
             known.setdefault(found.name, found)
         return types.CompletionList(is_incomplete=False, items=[item(found) for found in known.values()])
 
+    @server.feature(types.TEXT_DOCUMENT_SIGNATURE_HELP, types.SignatureHelpOptions(trigger_characters=["(", ","]))
+    def signature(params: types.SignatureHelpParams) -> types.SignatureHelp | None:
+        text, places = server.at(params.text_document.uri)
+        found = text.signature(places.offset(params.position))
+        if found is None:
+            return None
+        name, arguments, active = found
+        parameters = [types.ParameterInformation(label=one.name, documentation=one.short) for one in arguments]
+        label = f"{name}({', '.join(one.name for one in arguments)})"
+        return types.SignatureHelp([types.SignatureInformation(label, None, parameters)], 0, active)
+
     @server.feature(types.TEXT_DOCUMENT_DEFINITION)
     def definition(params: types.DefinitionParams) -> types.Location | None:
         text, places = server.at(params.text_document.uri)

@@ -22,6 +22,7 @@ from uninas.initial import NAMES as SCHEMES
 from uninas.language import tree as ast
 from uninas.language.elaborate import Passage, check, passages
 from uninas.language.library import Module, libraries, load_file, load_text
+from uninas.language.parser import MAX_NAME
 from uninas.language.resources import library_root
 from uninas.ops.op import REGISTRY, Cost, show_shape, show_value
 from uninas.ops.reference import attribute_entry, entry, sentence
@@ -67,6 +68,9 @@ WORDS = {
 }  # fmt: skip
 """What a word of the language means, in a sentence."""
 
+LONGEST_LINE = 1_000  # characters before the cursor that say what may come next
+LONGEST_CALL = 2_000  # characters back to the parenthesis of a call
+MAX_NAMES = 64  # of one statement, that are offered
 STEP_WORDS = ("repeat", "each", "if")
 
 
@@ -111,11 +115,13 @@ class Text:
 
     def word_at(self, offset: int) -> Span | None:
         """The name around a place, or just before it."""
-        for found in re.finditer(r"[A-Za-z_]\w*", self.line_until_end(offset)[1]):
-            start = self.line_until_end(offset)[0] + found.start()
-            if start <= offset <= start + len(found[0]):
-                return Span(self.source, start, start + len(found[0]))
-        return None
+        text = self.source.text
+        start = end = offset
+        while start > 0 and offset - start < MAX_NAME and re.match(r"\w", text[start - 1]):
+            start -= 1
+        while end < len(text) and end - offset < MAX_NAME and re.match(r"\w", text[end]):
+            end += 1
+        return Span(self.source, start, end) if re.match(r"[A-Za-z_]", text[start:end]) else None
 
     def line_until_end(self, offset: int) -> tuple[int, str]:
         """Where the line of a place begins, and the whole line."""
@@ -169,7 +175,7 @@ class Text:
         start, line = self.line_until_end(offset)
         return "#" in line[: offset - start]
 
-    # ---- completion ----------------------------------------------------------------------------------------------
+    # ---- completion and calls ------------------------------------------------------------------------------------
 
     def completions(self, offset: int) -> list[Found]:
         """What may be meant by a name that ends here."""
@@ -177,6 +183,7 @@ class Text:
         line = line[: offset - start]
         if "#" in line:
             return []
+        line = line[-LONGEST_LINE:]
         if found := re.search(r"\bfrom\s+([\w.]+)\s+import\s[^{}]*$", line):
             return list(self.definitions_of(found[1]))
         if re.search(r"\bfrom\s+[\w.]*$", line):
@@ -214,24 +221,35 @@ class Text:
             for name, rest in re.findall(r"(?:^|,)\s*([A-Za-z_]\w*)\s*((?:[:=][^,]*)?)", head[1]):
                 yield Found(name, "parameter", f"Parameter {name}{rest.replace('=', ' =', 1)}".strip())
         if "wire" in kinds:
-            for names in re.findall(
-                r"(?:^|[{\s])((?:[A-Za-z_]\w*\s*,\s*)*[A-Za-z_]\w*)\s*=(?!=)", body[head.end() if head else 0 :]
-            ):
-                yield from (Found(name, "wire", "A wire of this block.") for name in re.split(r"\s*,\s*", names))
+            for name in dict.fromkeys(_assigned(body[head.end() if head else 0 :])):
+                yield Found(name, "wire", "A wire of this block.")
 
     def callee_around(self, offset: int) -> str | None:
         """The name before the parenthesis that is open at a place: `conv` in `conv(64, |`."""
-        depth = 0
-        for at in range(offset - 1, max(-1, offset - 2_000), -1):
-            letter = self.source.text[at]
-            if letter in ")]}":
-                depth += 1
-            elif letter in "([{":
-                depth -= 1
-                if depth < 0:
-                    found = re.search(r"([A-Za-z_]\w*)\s*$", self.source.text[:at])
-                    return found[1] if letter == "(" and found else None
+        call = self.call_around(offset)
+        return call[0] if call else None
+
+    def call_around(self, offset: int) -> tuple[str, str] | None:
+        """The same, and what stands between the parenthesis and the place."""
+        depth, text = 0, self.source.text
+        for at in range(offset - 1, max(-1, offset - LONGEST_CALL), -1):
+            letter = text[at]
+            depth += (letter in ")]}") - (letter in "([{")
+            if depth < 0:
+                found = re.search(r"([A-Za-z_]\w*)\s*$", text[max(0, at - LONGEST_LINE) : at])
+                return (found[1], text[at + 1 : offset]) if letter == "(" and found else None
         return None
+
+    def signature(self, offset: int) -> tuple[str, list[Found], int] | None:
+        """The call around a place: the name, its arguments, and the number of the one that is being written."""
+        call = self.call_around(offset)
+        arguments = list(self.arguments_of(call[0])) if call else []
+        if call is None or not arguments:
+            return None
+        given = re.sub(r"\([^()]*\)|\{[^{}]*\}|\[[^\[\]]*\]", "", call[1]).split(",")
+        named = re.match(r"\s*([A-Za-z_]\w*)\s*=(?!=)", given[-1])
+        names = [one.name for one in arguments]
+        return call[0], arguments, names.index(named[1]) if named and named[1] in names else len(given) - 1
 
     def arguments_of(self, callee: str) -> Iterator[Found]:
         """Attributes of an operation, or parameters of a block."""
@@ -303,6 +321,22 @@ class Text:
 
 
 # ---- in words --------------------------------------------------------------------------------------------------------
+
+
+def _assigned(body: str) -> Iterator[str]:
+    """The names before every `=` that stands in no parentheses."""
+    names: list[str] = []
+    depth, last = 0, ""
+    for found in re.finditer(r"\w+|[=<>!]=|[^\w\s]", body):
+        word = found[0]
+        depth = max(0, depth + (word in "([") - (word in ")]"))
+        if word == "=" and not depth:
+            yield from names
+        if word.isidentifier():
+            names = [*names, word] if last == "," and len(names) < MAX_NAMES else [word]
+        elif word != ",":
+            names = []
+        last = word
 
 
 def _words(names: object) -> Iterator[Found]:
