@@ -6,6 +6,8 @@ of paths, and what counts about a path is how many weighted operations (convolut
 parameters) it passes, and whether it passes a pooling:
 
     path_depth    = sum over regions of the mean number of weighted operations on a path;
+    path_width    = sum over regions of the mean, over paths, of the sum of ln(fan-in) of the weighted operations on it;
+    path_count    = sum over regions of ln(number of paths), which is the logarithm of that of the network;
     pooled_paths  = sum over regions of the share of paths that pass a pooling;
     shortcuts     = R - S - W,  R the regions with a shortcut: weighted operations, and beside them one path that passes
                     neither these nor a pooling; S the further paths without weights, in all regions; W the weighted
@@ -27,7 +29,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from uninas.proxies.base import proxy
-from uninas.proxies.engine.convolutions import CONVOLUTIONS
+from uninas.proxies.engine.convolutions import CONVOLUTIONS, plain_arguments
 from uninas.proxies.engine.program import Program, differentiable_kernels, lower
 from uninas.proxies.engine.torch_private import adaptive_avg_pool2d, adaptive_avg_pool3d, pytree
 from uninas.proxies.guard import of_structure
@@ -87,7 +89,7 @@ def _steps(program: Program, parameters: int) -> tuple[list[Step], list[int]] | 
         Step(
             number[node],
             tuple(number[leaf] for leaf in program.leaves[node] if leaf in passed),
-            _packet(node) in _PRODUCTS and any(leaf in learned and leaf not in passed for leaf in program.leaves[node]),
+            _fan_in(node) if any(leaf in learned and leaf not in passed for leaf in program.leaves[node]) else 0,
             _is_pooling(node),
         )
         for node in nodes
@@ -117,6 +119,22 @@ def _packet(node: fx.Node) -> Any:
     return aten.convolution if node.target in CONVOLUTIONS else getattr(node.target, "overloadpacket", None)
 
 
+def _fan_in(node: fx.Node) -> int:
+    """How many products are added up for a value of it; 0 where it is neither a convolution nor a matrix product."""
+    packet = _packet(node)
+    if packet not in _PRODUCTS:
+        return 0
+    if packet is not aten.convolution:
+        left: Any = node.args[1 if packet in (aten.addmm, aten.baddbmm) else 0]
+        return int(left.meta["val"].shape[-1])
+    filters: Any
+    settings: Any
+    _, filters, _, *settings = plain_arguments(node.target, node.args)
+    shape, transposed, groups = filters.meta["val"].shape, settings[3], settings[-1]
+    channels = shape[0] // groups if transposed else shape[1]
+    return int(channels * shape[2:].numel())
+
+
 def _is_pooling(node: fx.Node) -> bool:
     """Whether it pools neighbours; not where it leaves a single position."""
     out = next((leaf for leaf in pytree.tree_leaves(node.meta["val"]) if isinstance(leaf, Tensor)), None)
@@ -132,6 +150,28 @@ def path_depth(module: nn.Module, inputs: Inputs, generator: torch.Generator) ->
     ProxyError for a network that cannot be recorded.
     """
     return MEASURES["path_depth"](regions(module, inputs))
+
+
+@proxy("path_width")
+def path_width(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
+    """The sum of ln(fan-in) of the weighted operations on the mean path from input to output (this toolkit's own).
+
+    All paths count alike. The fan-in of a weighted operation (a convolution or matrix product with parameters) is how
+    many products it adds up for one value. On a network of a single path this is the sum in the entropy of DeepMAD
+    (Shen et al., CVPR 2023), which that multiplies by ln(size of the last map). The network is recorded, not run.
+    Components: `regions`. Raises ProxyError for a network that cannot be recorded.
+    """
+    return MEASURES["path_width"](regions(module, inputs))
+
+
+@proxy("path_count")
+def path_count(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
+    """The logarithm of the number of paths from input to output, operation by operation (this toolkit's own).
+
+    Heads of attention are one path together in a network of UniNAS. The network is recorded, not run. Components:
+    `regions`, into which it falls. Raises ProxyError for a network that cannot be recorded.
+    """
+    return MEASURES["path_count"](regions(module, inputs))
 
 
 @proxy("pooled_paths", "lower")

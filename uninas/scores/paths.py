@@ -2,7 +2,8 @@
 
 A network narrows to a single value again and again: between its blocks, and inside a block where there is nothing
 beside it. What lies between two such values is a region, a bundle of paths. What counts about a path is how many
-weighted operations (convolutions and matrix products with parameters) it passes, and whether it passes a pooling.
+weighted operations (convolutions and matrix products with parameters) it passes, how many values each of these adds up
+(its fan-in), and whether it passes a pooling.
 `proxies.paths` says what is made of it, and counts the same on modules that come from elsewhere.
 
 The parts of an `each`, such as the heads of attention, are one path together, however they are written or run.
@@ -10,11 +11,12 @@ The parts of an `each`, such as the heads of attention, are one path together, h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
-from uninas.ops.op import Op, Shape
+from uninas.ops.op import Op, size
 
 POOLINGS = ("max_pool", "avg_pool")
 """Operations that pool neighbours; over all positions they take no detail away that a head would not."""
@@ -36,19 +38,23 @@ class Paths(NamedTuple):
     """Those without a pooling."""
     weighted: int
     """The weighted operations on all of them together, each as often as paths pass it."""
+    width: float
+    """The sum of the logarithms of the fan-ins of these."""
 
-    def through(self, weighted: bool, pooling: bool) -> Paths:
-        """The same paths, one operation longer."""
+    def through(self, fan_in: int, pooling: bool) -> Paths:
+        """The same paths, one operation longer; its fan-in is 0 where it has no weights."""
+        weighted = fan_in > 0
         return Paths(
             self.total,
             self.free * (not weighted),
             self.plain * (not weighted and not pooling),
             self.unpooled * (not pooling),
             self.weighted + self.total * weighted,
+            self.width + self.total * math.log(fan_in) if weighted else self.width,
         )
 
 
-START = Paths(1, 1, 1, 1, 0)
+START = Paths(1, 1, 1, 1, 0, 0.0)
 
 
 class Region(NamedTuple):
@@ -83,7 +89,8 @@ class Step(NamedTuple):
 
     value: int
     takes: tuple[int, ...]
-    weighted: bool
+    fan_in: int
+    """How many values its weights add up for one of their outputs; 0 where it has none."""
     pooling: bool
 
 
@@ -126,7 +133,8 @@ def _inside(node: Node, graph: Graph, known: dict[int, list[Region] | None]) -> 
         return _regions(node.op.body, known)
     if node.op.name == BARRIER:
         return None
-    region = Region(START.through(*_kind(node.op, graph.shapes(node.name))), int(_is_weighted(node.op)))
+    fan_in, pooling = _kind(node, graph)
+    region = Region(START.through(fan_in, pooling), int(fan_in > 0))
     return [region] if region.counts else []
 
 
@@ -152,10 +160,10 @@ def _steps(graph: Graph) -> list[Step]:
             takes = ()
         elif node.op.name == "concat":  # parts of one value, put together again, are that value
             takes = tuple(dict.fromkeys(takes))
-        return joined(tuple(takes), *_kind(node.op, graph.shapes(node.name)))
+        return joined(tuple(takes), *_kind(node, graph))
 
-    def joined(takes: tuple[int, ...], weighted: bool = False, pooling: bool = False) -> int:
-        steps.append(Step(len(steps) + 1, takes, weighted, pooling))
+    def joined(takes: tuple[int, ...], fan_in: int = 0, pooling: bool = False) -> int:
+        steps.append(Step(len(steps) + 1, takes, fan_in, pooling))
         return len(steps)
 
     ends = add(graph, [0] * len(graph.inputs))
@@ -163,14 +171,15 @@ def _steps(graph: Graph) -> list[Step]:
     return steps
 
 
-def _kind(op: Op, made: Sequence[Shape]) -> tuple[bool, bool]:
-    """Whether it is weighted, and whether it pools neighbours."""
+def _kind(node: Node, graph: Graph) -> tuple[int, bool]:
+    """The fan-in of its weights, or 0, and whether it pools neighbours."""
+    op, made = node.op, graph.shapes(node.name)
+    assert isinstance(op, Op)
     positions = made[0][1:] if made else ()
-    return _is_weighted(op), op.name in POOLINGS and any(extent > 1 for extent in positions)
-
-
-def _is_weighted(op: Op) -> bool:
-    return op.family in ("conv", "linear")
+    pooling = op.name in POOLINGS and any(extent > 1 for extent in positions)
+    if op.family not in ("conv", "linear"):
+        return 0, pooling
+    return op.macs(*graph.input_shapes(node)) // size(made[0]), pooling
 
 
 def between(steps: Sequence[Step], inputs: Iterable[int]) -> Iterator[Region]:
@@ -185,8 +194,8 @@ def between(steps: Sequence[Step], inputs: Iterable[int]) -> Iterator[Region]:
     operations = 0
     for step in kept:
         arriving = Paths(*map(sum, zip(*(known[value] for value in step.takes if value in known), strict=True)))
-        known[step.value] = arriving.through(step.weighted, step.pooling)
-        operations += step.weighted
+        known[step.value] = arriving.through(step.fan_in, step.pooling)
+        operations += step.fan_in > 0
         for value in {value for value in step.takes if value in known and last[value] == step.value}:
             del known[value]
         if len(known) == 1:
@@ -220,6 +229,16 @@ def path_depth(found: Sequence[Region]) -> tuple[float, dict[str, float]]:
     return sum(region.paths.weighted / region.paths.total for region in found), {"regions": len(found)}
 
 
+def path_width(found: Sequence[Region]) -> tuple[float, dict[str, float]]:
+    """The sum of the logarithms of the fan-ins on the mean path, and the number of regions."""
+    return sum(region.paths.width / region.paths.total for region in found), {"regions": len(found)}
+
+
+def path_count(found: Sequence[Region]) -> tuple[float, dict[str, float]]:
+    """The logarithm of the number of paths from input to output, and the number of regions."""
+    return sum(math.log(region.paths.total) for region in found), {"regions": len(found)}
+
+
 def pooled_paths(found: Sequence[Region]) -> tuple[float, dict[str, float]]:
     """The share of paths that pass a pooling, summed over regions, and the number of these."""
     return sum(1 - region.paths.unpooled / region.paths.total for region in found), {"regions": len(found)}
@@ -237,6 +256,8 @@ def shortcuts(found: Sequence[Region]) -> tuple[float, dict[str, float]]:
 
 MEASURES: dict[str, Callable[[Sequence[Region]], tuple[float, dict[str, float]]]] = {
     "path_depth": path_depth,
+    "path_width": path_width,
+    "path_count": path_count,
     "pooled_paths": pooled_paths,
     "shortcuts": shortcuts,
 }
