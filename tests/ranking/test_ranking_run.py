@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import sqlite3
 from itertools import product
 
@@ -231,6 +232,28 @@ def test_a_network_that_cannot_be_built_or_scored_is_recorded_with_the_reason(tm
     ]
     # Scores that failed are last: the fourth, the most accurate, is behind the first and the second.
     assert found[0].metrics["best"].mean == pytest.approx(np.mean([60.5, 75.0, 70.25]))
+
+
+def test_a_metric_of_which_less_is_better_turns_correlations_around(tmp_path, settings):
+    one = dataclasses.replace(settings, proxies=("params",), seeds=1, datasets=("easy",))
+    reports = {}
+    for metric in ("raw", "lower"):
+        changed = dataclasses.replace(one, metric=metric)
+        finished(tmp_path / metric, changed)
+        with Store(tmp_path / metric, read_only=True) as store:
+            (reports[metric],), _ = report.results(store, changed, 50, {})
+    raw, lower = (reports[metric].metrics for metric in ("raw", "lower"))
+    assert raw["kendall"].mean == -lower["kendall"].mean != 0
+    assert lower["best"].mean == raw["best"].mean and lower["regret"].mean > 0
+    assert lower["best"].interval.low <= lower["best"].mean <= lower["best"].interval.high
+    assert math.isnan(raw["ndcg"].mean)
+
+
+def test_a_table_without_a_network_that_can_be_read_stops_before_any_work(tmp_path, settings):
+    path = tmp_path / "other.csv"
+    path.write_text("architecture,easy,hard\n0:0:0,50,60\nnothing,60,70\n")
+    with pytest.raises(UninasError, match=r"none of the first rows of .* can be read\n.*the first: expected"):
+        Ranking(tmp_path / "run", dataclasses.replace(settings, table=str(path)))
 
 
 def test_an_aggregate_is_made_of_the_stored_components(tmp_path, settings):

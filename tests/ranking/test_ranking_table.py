@@ -61,6 +61,27 @@ def test_a_mistake_is_shown_with_its_line(tmp_path, text):
     assert caught.value.code == "UNI110"
 
 
+LOSSES = "arch,loss\nx,-2.5\ny,\nz,300\n,\n"
+
+
+@pytest.mark.parametrize("metric", ["raw", "lower"])
+def test_numbers_of_another_kind_have_no_bounds_and_rows_that_lack_one_are_counted(tmp_path, metric):
+    table = read_table(write(tmp_path, LOSSES), ["loss"], metric=metric)
+    assert [(row.line, row.accuracies["loss"]) for row in table.rows] == [(0, -2.5), (2, 300)] and table.empty == 2
+
+
+def test_a_row_must_have_every_number_that_is_asked_for(tmp_path):
+    table = read_table(write(tmp_path, "arch,a,b\nx,50,\ny,,60\nz,70,80\n"), ["a", "b"])
+    assert [row.architecture for row in table.rows] == ["z"] and table.empty == 2
+    with pytest.raises(UninasError, match=r"there is no row in .*; 1 rows lack a number"):
+        read_table(write(tmp_path, "arch,a\nx,\n"), ["a"])
+
+
+def test_another_metric_is_refused(tmp_path):
+    with pytest.raises(UninasError, match="expected the metric to be percent or raw or lower"):
+        read_table(write(tmp_path, LOSSES), ["loss"], metric="best")
+
+
 def test_a_missing_column_names_those_there_are(table):
     with pytest.raises(UninasError, match=r"did you mean 'hard'.*\n.*its columns are index, architecture, easy, hard"):
         read_table(table, ["hart"])

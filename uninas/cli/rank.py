@@ -56,6 +56,13 @@ def _listed(context: click.Context, parameter: click.Parameter, text: str) -> tu
 @click.option("--where", default="", help="Keep only rows where this column is neither empty nor 0 (valid9445).")
 @click.option("--architecture", default="", help="Column of the architectures.  [default: arch_str and the like]")
 @click.option("--accuracy", default="", help="Columns of the accuracies, as {}_test.  [default: found by the names]")
+@click.option(
+    "--metric",
+    type=click.Choice(("percent", "raw", "lower")),
+    default="percent",
+    show_default=True,
+    help="What the numbers are: accuracies in percent; or any, of which more (raw) or less (lower) is better.",
+)
 @click.option("--index", default="index", show_default=True, help="Column of the keys.")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Number of images.")
 @input_option

@@ -15,6 +15,8 @@ def begun(ranking: Ranking) -> Begun:
         f"scoring {ranking.total} networks ({', '.join(s.names)}) by {', '.join(s.components)} with {s.seeds} "
         f"seed{'s' * (s.seeds > 1)} in {ranking.folder}{before}"
     )
+    if ranking.empty:
+        greeting += f"; {ranking.empty} rows lack a number and are left out"
     return Begun("start", greeting, ranking.folder, ranking.total, there, s.as_dict())
 
 

@@ -28,7 +28,9 @@ CUT = 1000
 _ENTRIES = 4_000_000  # of a weight matrix handled at once: 32 MB in float64
 
 
-def measured(scores: Floats, accuracies: Floats, weights: Floats | None = None, cut: int = CUT) -> dict[str, Floats]:
+def measured(
+    scores: Floats, accuracies: Floats, weights: Floats | None = None, cut: int = CUT, percent: bool = True
+) -> dict[str, Floats]:
     """Every metric, for every weighting.
 
     Args:
@@ -36,6 +38,7 @@ def measured(scores: Floats, accuracies: Floats, weights: Floats | None = None, 
         accuracies: (n,), in percent.
         weights: (b, n), how often each row is drawn; integers of 0 or more. By default one weighting of ones.
         cut: the places that count in nDCG.
+        percent: whether accuracies are in percent. What is not has no gains, and so no nDCG: it is NaN.
 
     Returns (b,) for every name of METRICS. `best` is the accuracy of the network with the highest score, `regret`
     what the most accurate network has more. A correlation is NaN where all scores, or all accuracies, are equal.
@@ -44,7 +47,7 @@ def measured(scores: Floats, accuracies: Floats, weights: Floats | None = None, 
     by_score, by_accuracy = _Ties(-scores), _Ties(-accuracies)
     tied, equal = by_score.sums(w), by_accuracy.sums(w)
     best = _first(by_score.sums(w * accuracies), tied)
-    gains = np.exp2(accuracies) - 1
+    gains = np.exp2(accuracies if percent else np.zeros_like(accuracies)) - 1
     with np.errstate(invalid="ignore"):  # 0 / 0 where nothing can be ranked
         return {
             "kendall": _concordance(scores, accuracies, w) / np.sqrt(_untied(tied) * _untied(equal)),
@@ -72,7 +75,12 @@ class Interval:
 
 
 def bootstrap(
-    scores: Floats, accuracies: Floats, samples: int, generator: np.random.Generator, level: float = 0.95
+    scores: Floats,
+    accuracies: Floats,
+    samples: int,
+    generator: np.random.Generator,
+    level: float = 0.95,
+    percent: bool = True,
 ) -> dict[str, Interval]:
     """Percentile intervals of the metrics, from `samples` drawings of n networks with replacement.
 
@@ -84,7 +92,7 @@ def bootstrap(
     for start in range(0, samples, step):
         count = min(step, samples - start)
         weights = generator.multinomial(n, np.full(n, 1 / n), size=count).astype(np.float64)
-        per_seed = [measured(one, accuracies, weights) for one in scores]
+        per_seed = [measured(one, accuracies, weights, percent=percent) for one in scores]
         for name in METRICS:
             drawn[name].append(np.mean([found[name] for found in per_seed], axis=0))
     return {name: _interval(np.concatenate(parts), level) for name, parts in drawn.items()}

@@ -75,7 +75,9 @@ class Scores:
                     self.reasons[proxy][failure] += 1
         self.networks: list[Network] = [one for one in networks if len(found.get(one.line, ())) == len(wanted)]
         self.missing = len(networks) - len(self.networks)
+        self.percent, self.sign = settings.metric == "percent", -1 if settings.metric == "lower" else 1
         self.accuracies = np.array([one.accuracy for one in self.networks])
+        """As the table has them; times `sign`, more is better."""
         lines, seeds = [one.line for one in self.networks], range(settings.seeds)
         pairs = {
             proxy: np.array([[found[line][seed, proxy] for line in lines] for seed in seeds]).reshape(
@@ -122,14 +124,19 @@ def results(
 
 def _result(scores: Scores, proxy: str, samples: int, compare: Sequence[Path], seed: int) -> Result:
     values, merits = scores.of(proxy), scores.merits(proxy)
-    per_seed = [measured(row, scores.accuracies) for row in merits]
+    truth, percent = scores.accuracies * scores.sign, scores.percent
+    per_seed = [measured(row, truth, percent=percent) for row in merits]
     # The same drawings for every proxy, so that their intervals can be compared.
-    drawn = bootstrap(merits, scores.accuracies, samples, np.random.default_rng(seed)) if samples else {}
+    drawn = bootstrap(merits, truth, samples, np.random.default_rng(seed), percent=percent) if samples else {}
     figures = {}
     for name in METRICS:
-        numbers = [float(found[name][0]) for found in per_seed]
+        sign = scores.sign if name == "best" else 1  # it is a number of the table
+        numbers = [sign * float(found[name][0]) for found in per_seed]
         deviation = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else 0.0
-        figures[name] = Figure(float(np.mean(numbers)), deviation, drawn.get(name), numbers)
+        interval = drawn.get(name)
+        if interval is not None and sign < 0:
+            interval = Interval(-interval.high, -interval.low)
+        figures[name] = Figure(float(np.mean(numbers)), deviation, interval, numbers)
     compared = {path.name: found for path in compare if (found := _agreement(scores, proxy, values[0], path))}
     failures = int(np.isnan(values).any(axis=0).sum())
     seconds = sum(scores.seconds[part] for part in parts_of(proxy))
@@ -191,7 +198,8 @@ def tables(found: Sequence[Result], scores: Mapping[str, Scores], settings: Sett
         rows = [result for result in found if result.dataset == dataset]
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
         table.add_column("proxy", overflow="fold")
-        heads = ["Kendall", "Spearman", "nDCG", "best %", "regret %", "failed", "seconds"]
+        unit = " %" * part.percent
+        heads = ["Kendall", "Spearman", "nDCG", f"best{unit}", f"regret{unit}", "failed", "seconds"]
         heads += ["published"] * any(result.compared for result in rows)
         for head in heads:
             table.add_column(head, justify="right")
@@ -216,6 +224,8 @@ def _remarks(scores: Scores) -> Iterator[str]:
 
 def _shown(figure: Figure, digits: int) -> str:
     """0.618 ±0.004, and below it 0.601 .. 0.634"""
+    if math.isnan(figure.mean):
+        return "-"
     text = f"{figure.mean:.{digits}f}"
     if len(figure.per_seed) > 1:
         text += f" ±{figure.deviation:.{digits}f}"
@@ -296,7 +306,7 @@ def plot(scores: Scores, found: Sequence[Result], path: Path) -> None:
         axes = canvas.add_subplot(lines, columns, number)
         size = min(20.0, max(3.0, 4000 / len(scores.networks)))
         axes.scatter(scores.of(result.proxy)[0], scores.accuracies, s=size, alpha=0.5, linewidths=0)
-        axes.set(xlabel=result.proxy, ylabel=f"accuracy on {scores.dataset} (%)")
+        axes.set(xlabel=result.proxy, ylabel=f"accuracy on {scores.dataset} (%)" if scores.percent else scores.dataset)
         axes.set_title(f"Spearman {result.metrics['spearman'].per_seed[0]:.3f}", fontsize="medium")
         axes.grid(alpha=0.3)
     canvas.savefig(path, dpi=150)

@@ -7,22 +7,24 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from uninas import proxies
-from uninas.errors import error, shown
-from uninas.ranking.members import dataset, fingerprint
+from uninas.errors import UninasError, error, shown
+from uninas.ranking.members import Dataset, builder, dataset, fingerprint
 from uninas.ranking.scoring import Job, Outcome, Work, lost
 from uninas.ranking.store import Store
-from uninas.ranking.table import read_table
+from uninas.ranking.table import Row, read_table
 from uninas.runs.workers import Workers
 from uninas.scores.aggregate import AGGREGATES, Aggregate, parts_of
 from uninas.scores.images import NORMAL, from_files, sources
 from uninas.scores.objectives import PROTOCOL, Recipe
 from uninas.scores.options import of as plain_options
+
+PROBED = 100  # rows of which one must be a network, before any work
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Settings:
     architecture: str = ""
     accuracy: str = ""
     index: str = "index"
+    metric: str = "percent"
+    """What the numbers of the table are: one of `table.METRICS`."""
     batch_size: int = 64
     init: str = "kaiming_normal_fan_in"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -79,7 +83,8 @@ def aggregate(name: str, directions: Mapping[str, str]) -> Aggregate | None:
 
 
 # What makes scores in one folder comparable. The rest (proxies, seeds, data sets, limit) says only how many there are.
-_FIXED = ("space", "where", "architecture", "accuracy", "index", "sample_seed", "batch_size", "init", "device")
+_FIXED = ("space", "where", "architecture", "accuracy", "index", "metric", "sample_seed", "batch_size", "init",
+          "device")  # fmt: skip
 
 
 class Ranking:
@@ -91,7 +96,7 @@ class Ranking:
         path = Path(settings.table)
         table = read_table(
             path, settings.names, architecture=settings.architecture, accuracy=settings.accuracy,
-            index=settings.index, where=settings.where,
+            index=settings.index, where=settings.where, metric=settings.metric,
         )  # fmt: skip
         sets = tuple(map(dataset, settings.datasets))
         images = sources(settings.proxies, settings.images)
@@ -103,6 +108,7 @@ class Ranking:
         meant |= {text: proxies.digest(text) for text in from_files(images)}
         rows = list(table.rows)
         random.Random(settings.sample_seed).shuffle(rows)  # so that a larger sample contains the smaller ones
+        self._check_rows(rows, sets)
         self.store = Store(folder)
         try:
             fixed = self._compared({f"what {name} is": value for name, value in meant.items()})
@@ -117,8 +123,24 @@ class Ranking:
         except BaseException:
             self.store.close()
             raise
+        self.empty = table.empty
+        """Rows of the table that are left out as they lack a number."""
         self.total = min(len(rows), settings.limit or len(rows)) * len(sets)
         self.failures: Counter[str] = Counter()
+
+    def _check_rows(self, rows: Sequence[Row], sets: Sequence[Dataset]) -> None:
+        """Raises UNI110 where none of the first rows is a network."""
+        build, first = builder(self.work.space, self.work.folder), None
+        for row in rows[: min(PROBED, self.settings.limit or PROBED)]:
+            try:
+                build(row.architecture, sets[0])
+                return
+            except UninasError as problem:
+                first = first or problem
+        if first is not None:
+            what, found = shown(self.settings.table, 200), first.diagnostics[0]
+            message = f"expected networks, but none of the first rows of {what} can be read"
+            raise error("UNI110", message, None, f"the first: {found.message}", *found.notes)
 
     def outcomes(
         self, workers: int = 1, *, time_limit: float | None = None, memory_limit: float | None = None

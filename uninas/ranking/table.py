@@ -1,4 +1,4 @@
-"""A table of networks with their accuracies, read from a CSV file; mistakes are shown with their line (UNI110)."""
+"""A table of networks with what was measured of them, from a CSV file; mistakes are shown with their line (UNI110)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from uninas.errors import Source, Span, UninasError, did_you_mean, error, shown
 
 MAX_BYTES = 256 * 2**20
+METRICS = ("percent", "raw", "lower")
+"""What the numbers of a table are: accuracies in percent, numbers of which more is better, or less."""
 ARCHITECTURE = ("architecture", "arch_str", "arch", "cell", "file")
 """Columns that are taken for the architectures, where none is named."""
 ACCURACY = ("{}", "{}_test", "{}_acc", "{}_accuracy")
@@ -27,7 +29,7 @@ class Row:
     key: str
     architecture: str
     accuracies: Mapping[str, float]
-    """In percent, by data set."""
+    """By data set; in percent unless the metric is another."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Table:
     rows: tuple[Row, ...]
     digest: str
     """sha256 of the file, in hexadecimal."""
+    empty: int = 0
+    """Rows that passed the filter, but are left out as they lack a number."""
 
 
 def read_table(
@@ -48,17 +52,21 @@ def read_table(
     accuracy: str = "",
     index: str = "index",
     where: str = "",
+    metric: str = "percent",
 ) -> Table:
-    """Read the architectures and their accuracies on `datasets`.
+    """Read the architectures and their accuracies on `datasets`. A row that lacks one of these is left out.
 
     Args:
         architecture: the column of the architectures; by default the first of ARCHITECTURE that is there.
         accuracy: the columns of the accuracies, with {} for the data set; by default the first of ACCURACY.
         index: the column of keys; without such a column, rows are numbered from 0.
         where: keep only rows where this column is neither empty nor 0.
+        metric: one of METRICS; only 'percent' has bounds.
 
     Raises UninasError (UNI001, UNI110).
     """
+    if metric not in METRICS:
+        raise error("UNI110", f"expected the metric to be {' or '.join(METRICS)}, but got {shown(metric)}")
     sheet = Sheet(path)
     names = sheet.column(architecture, ARCHITECTURE, "--architecture")
     accuracies = {
@@ -68,31 +76,37 @@ def read_table(
     }  # fmt: skip
     kept = sheet.column(where, (), "--where") if where else None
     keys = sheet.columns.get(index)
-    rows = []
+    rows, empty = [], 0
     for line, cells in enumerate(sheet.rows):
         if kept is not None and cells[kept].strip() in ("", "0"):
             continue
+        if not all(cells[place].strip() for place in accuracies.values()):
+            empty += 1
+            continue
         numbers = {name: sheet.number(line, place) for name, place in accuracies.items()}
         for number in numbers.values():
-            if not 0 <= number <= 100:
-                raise sheet.error(line, f"expected an accuracy from 0 to 100 percent, but got {number:g}")
+            if metric == "percent" and not 0 <= number <= 100:
+                message = f"expected an accuracy from 0 to 100 percent, but got {number:g}"
+                raise sheet.error(line, message, "numbers of another kind: --metric raw, or lower")
         if not cells[names].strip():
             raise sheet.error(line, f"expected an architecture in the column {sheet.header[names]}")
         rows.append(Row(line, str(line) if keys is None else cells[keys], cells[names].strip(), numbers))
-    _check(sheet, rows, datasets, where)
-    return Table(path, tuple(rows), sheet.digest)
-
-
-def _check(sheet: Sheet, rows: list[Row], datasets: Sequence[str], where: str) -> None:
     if not rows:
-        raise error("UNI110", f"there is no row in {sheet.path}" + (f" with {where}" if where else ""))
+        lacking = f"; {empty} rows lack a number" if empty else ""
+        raise error("UNI110", f"there is no row in {path}" + (f" with {where}" if where else "") + lacking)
+    _check(sheet, rows, datasets if metric == "percent" else ())
+    return Table(path, tuple(rows), sheet.digest, empty)
+
+
+def _check(sheet: Sheet, rows: list[Row], percent: Sequence[str]) -> None:
     first: dict[str, int] = {}
     for row in rows:
         if first.setdefault(row.key, row.line) != row.line:
             raise sheet.error(row.line, f"the key {shown(row.key)} is there twice", "keys tell rows apart (--index)")
-    for name in datasets:
+    for name in percent:
         if max(row.accuracies[name] for row in rows) <= 1:
-            raise error("UNI110", f"expected the accuracies on {name} in percent, but none in {sheet.path} is above 1")
+            message = f"expected the accuracies on {name} in percent, but none in {sheet.path} is above 1"
+            raise error("UNI110", message, None, "numbers of another kind: --metric raw, or lower")
 
 
 class Sheet:
