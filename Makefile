@@ -8,6 +8,8 @@ VENV      := .venv$(if $(TORCH),-torch-$(TORCH))
 BIN       := $(VENV)/bin
 WORKERS   ?= 2
 MICRO_PROXIES ?= params,flops,trainable_layers,vkdnw,vkdnw_single,naswot,swap,linear_regions,jacov,zico,zen,synflow,snip,grasp,fisher,grad_norm,grad_sign,expressivity,progressivity,trainability,path_depth,pooled_paths,shortcuts,vkdnw_agg,az_nas,paths_agg
+# A ranking belongs to one state of its table, so a table that has grown gets another folder.
+MICRO_RANKS = runs/micro_ranks_$(shell cksum < docs/results/micro_table.csv | cut -d" " -f1)
 DEMO_DIR  ?= runs/demo
 DEMO_ARGS ?= --params-max 30M --flops-max 10G --strategy climb --iterations 40 --proxy vkdnw --seed 42 --img-size 32 --classes 100 --batch-size 2 --fold
 
@@ -16,7 +18,7 @@ DEMO_ARGS ?= --params-max 30M --flops-max 10G --strategy climb --iterations 40 -
 
 help: ## list the targets
 	@echo "UniNAS toolkit. The first target you make also makes $(VENV) and installs the package there."
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.core ## search the UniNAS space from CoAtNet with VKDNW, on 32 px images and two of them, to be quick
 	OMP_NUM_THREADS=1 $(BIN)/uninas search spaces/uninas.uni --start coatnet $(DEMO_ARGS) -o $(DEMO_DIR)
@@ -48,8 +50,8 @@ experiment: $(VENV)/.core ## found against known, trained alike, by the plan in 
 
 bench-scores: $(VENV)/.core ## score the networks of that table by every proxy, and write the page of correlations (resumable)
 	OMP_NUM_THREADS=1 $(BIN)/uninas rank --table docs/results/micro_table.csv --where first --init own --batch-size 32 \
-	    --proxy $(MICRO_PROXIES) -o runs/micro_ranks -j $(WORKERS)
-	$(BIN)/python benchmarks/micro_page.py docs/results/micro_table.csv runs/micro_ranks docs/results/micro_table.md
+	    --proxy $(MICRO_PROXIES) -o $(MICRO_RANKS) -j $(WORKERS)
+	$(BIN)/python benchmarks/micro_page.py docs/results/micro_table.csv $(MICRO_RANKS) docs/results/micro_table.md
 
 bench-table: $(VENV)/.core ## train random members of the UniNAS space at a micro size (DATA=cifar.npz; resumable)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/micro_table.py --data $(DATA) -o docs/results/micro_table.csv -j $(WORKERS)

@@ -58,6 +58,8 @@ def lines(rows: Sequence[dict[str, str]], ranks: Path) -> list[str]:
     known = f"The standard deviation over seeds is {spread[0]:.2f} points ({spread[1]} networks)." if spread else (
         "No network has been trained with several seeds yet, so the noise is not known."
     )  # fmt: skip
+    with (ranks / "scores.csv").open(newline="", encoding="utf-8") as file:
+        scores = {row["index"]: row for row in csv.DictReader(file)}
     found = [
         "# Trained members of the UniNAS space", "",
         f"{len(first)} networks of `micro_table.csv`, {len(rows)} trainings. Members of random walks of 5 to 60 moves",
@@ -68,12 +70,11 @@ def lines(rows: Sequence[dict[str, str]], ranks: Path) -> list[str]:
         + f". {beaten} of {len(moved)} members are above the start of their walk.",
         "", known, "",
         "Kendall's tau between a score of the untrained network and its accuracy, with a 95 % interval (bootstrap).",
-        "Much of it may come from the four starts, which differ; so tau over pairs from one start stands beside it.",
+        f"{len(scores)} of the networks have been scored. Much of it may come from the four starts, which differ;",
+        "so tau over pairs from one start stands beside it.",
         "",
         "| score | tau | interval | within a start | failed |", "|---|---|---|---|---|",
     ]  # fmt: skip
-    with (ranks / "scores.csv").open(newline="", encoding="utf-8") as file:
-        scores = {row["index"]: row for row in csv.DictReader(file)}
     metrics = json.loads((ranks / "metrics.json").read_text(encoding="utf-8"))["results"]
     for each in sorted(metrics, key=lambda one: -(one["metrics"].get("kendall", {}).get("mean") or -9)):
         tau = each["metrics"].get("kendall")
