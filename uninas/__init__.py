@@ -20,7 +20,7 @@ from uninas.errors import UninasError, missing
 from uninas.graph import Block, Each, Graph, Node, Wire
 from uninas.language.elaborate import sized
 from uninas.language.elaborate import space as read_space
-from uninas.language.library import find, shipped
+from uninas.language.library import SOURCES, find, shipped
 from uninas.language.printer import dumps
 from uninas.ops.op import REGISTRY as operations
 from uninas.ops.op import Cost, Op
@@ -161,6 +161,18 @@ def _html(subject: Graph | Space) -> str | None:
 for _kind in (Graph, Space):
     for _name, _shown in (("_repr_svg_", _svg), ("_repr_html_", _html)):
         setattr(_kind, _name, _shown)
+
+
+def _from_elsewhere(source: str) -> str:
+    """The text of a network that another program wrote, or that a package makes. Loads torch."""
+    from uninas.backend.sources import text_of
+
+    return text_of(source)
+
+
+# Texts know nothing of other programs; here they learn where networks come from.
+for _source in ("timm", "torchvision", ".onnx", ".py", ".json"):
+    SOURCES.add(_source, _from_elsewhere, owner="uninas")
 
 
 def __getattr__(name: str) -> Any:

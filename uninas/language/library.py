@@ -6,11 +6,10 @@ An import names a file by words (`from blocks.attention import Attention`), so i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 
@@ -18,9 +17,10 @@ from uninas.errors import Diagnostic, Source, Span, UninasError, did_you_mean, e
 from uninas.language.parser import MAX_FILE_BYTES, MAX_NAME, familiar, parse, read_source
 from uninas.language.resources import library_root
 from uninas.language.tree import Definition, File, Import, Network, Word
-from uninas.plugins import LIBRARIES
+from uninas.plugins import LIBRARIES, Registry
 
-FOREIGN = re.compile(r"^(timm|torchvision):|\.(onnx|py|json)$")
+SOURCES: Registry[Callable[[str], str]] = Registry("source of networks")
+"""Readers of networks that are no text of ours, by what their names begin with (timm:) or end in (.onnx)."""
 """Sources that are networks of other programs, which become text first."""
 
 MAX_IMPORT_DEPTH = 64
@@ -214,6 +214,13 @@ def shipped_file(name: str, span: Span | None = None) -> Path:
     )
 
 
+def _reader(source: str) -> Callable[[str], str] | None:
+    """The reader of a network from elsewhere; None for a source that is ours."""
+    found = re.search(r"^(\w+):(?!.*\.uni)|\.(\w+)$", source)
+    kind = found and (found[1] or f".{found[2]}")
+    return SOURCES[kind] if kind and kind not in (".uni",) and kind in SOURCES else None
+
+
 def find(source: str | Path) -> tuple[Module, str]:
     """The module and the name of the definition that a user means.
 
@@ -224,8 +231,7 @@ def find(source: str | Path) -> tuple[Module, str]:
     text = str(source)
     if "{" in text:
         module, name = load_text(text), ""
-    elif FOREIGN.search(text):
-        read = import_module("uninas.backend.sources").text_of  # late: it loads torch
+    elif read := _reader(text):
         module, name = load_text(read(text), text), ""
     elif re.search(r"\.uni(:\w+)?$", text) or isinstance(source, Path):
         path, _, name = text.rpartition(":") if re.search(r"\.uni:\w+$", text) else (text, "", "")
