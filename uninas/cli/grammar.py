@@ -18,8 +18,8 @@ from uninas.cli.options import output_option
 def grammar(form: str, output: Path | None) -> None:
     """Print the grammar of the language for other programs.
 
-    lark is the grammar itself, for Lark's LALR parser with its contextual lexer. llguidance and gbnf (llama.cpp) are
-    for engines that let a language model write nothing but texts of this form.
+    lark is the grammar itself, for Lark's LALR parser with its contextual lexer. llguidance and gbnf (llama.cpp,
+    XGrammar) are for engines that let a language model write nothing but texts of this form.
     """
     from uninas.language import grammars
 

@@ -271,8 +271,9 @@ def gbnf() -> str:
             kinds[symbol.name] = CHARACTERS[symbol.name]
         return gap + symbol.name.lower().replace("_", "-")
 
-    lines = ['root ::= ws (start ws)? ("#" [^\\n]*)?']
-    for name, alternatives in found.items():
+    whole = _written(_branch([symbols for symbols in found[START] if symbols]), write)
+    lines = [f'root ::= ws ({whole} ws)? ("#" [^\\n]*)?']
+    for name, alternatives in ((name, one) for name, one in found.items() if name != START):
         own = Symbol(name)
         rest = [symbols[1:] for symbols in alternatives if symbols[:1] == (own,)]
         text = _written(_branch([symbols for symbols in alternatives if symbols and symbols[0] != own]), write)
