@@ -1,7 +1,10 @@
 """The grammars for guided writing admit every shipped text, and refuse what the parser refuses where it does."""
 
+import os
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -217,6 +220,14 @@ def test_the_command_prints_each_grammar(tmp_path: Path) -> None:
         assert (tmp_path / form).read_text(encoding="utf-8") == grammar(form)
     assert grammar("lark") == grammar_text()
     assert CliRunner().invoke(cli, ["grammar"]).output == grammar_text()
+
+
+def test_the_program_of_the_page_on_language_models_runs() -> None:
+    pytest.importorskip("llguidance")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "language-models.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    root = str(Path(__file__).resolve().parents[2])
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": root})
 
 
 def test_another_form_is_refused_with_those_that_there_are() -> None:
