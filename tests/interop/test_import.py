@@ -259,3 +259,28 @@ def test_commands_read_other_formats_directly(command, tmp_path):
     path.write_text(to_python(uninas.load(SMALL)))
     name, *rest = command
     assert "head" in succeed(name, path, *rest)
+
+
+# -- what modules do besides ---------------------------------------------------------------------------------
+
+
+class InPlace(nn.Module):
+    """Writes into a table and into a tensor that is used again, and embeds fixed position codes."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.embed = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(2, 4, 1)
+
+    def forward(self, x):
+        table = x.new_zeros(1, 2, 8, 8)
+        table[:, 1] = torch.linspace(0, 1, 8)
+        y = self.conv(x)
+        z = y * 2
+        z.add_(y)
+        y.relu_()
+        return (z - y) + self.embed(table)
+
+
+def test_writes_in_place_and_fixed_tables_come_in():
+    found = imported(seeded(InPlace), (4, 8, 8))
+    assert "learned" in found.text and "trainable=false" in found.text

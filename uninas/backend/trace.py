@@ -24,6 +24,11 @@ from uninas.interop.trace import Call, Place, Static, Trace, Value
 
 _KEPT = "_imported"
 BATCH = 2  # a number that tells the batch from axes of size 1
+PARTS = ("slice", "select", "narrow", "unbind", "split", "chunk", "getitem", "view", "transpose", "permute")
+"""Functions that give a part, or another view, of a tensor."""
+MADE = ("new_zeros", "new_ones", "new_full")
+"""Functions that take no more than a kind of number from a tensor."""
+LAYERS = ("linear", "conv2d")
 KEEPS = ("expand", "expand_as", "alias", "detach", "contiguous", "clone", "lift_fresh_copy", "to", "dropout")
 """Functions after which a parameter still is the same; an expanded one broadcasts by itself."""
 
@@ -144,6 +149,8 @@ def traced(module: nn.Module, example_input: Tensor | tuple[int, ...], name: str
         with torch.no_grad():
             x = torch.zeros(BATCH, *shape, dtype=kind, device=device)
             program = torch.export.export(module, (x,), strict=False)
+            if _writes_into_what_is_read(program.graph):
+                program = program.run_decompositions({})  # without writes in place
     except Exception as problem:  # whatever the module of somebody else raises is theirs
         reason = " ".join(str(problem).split())[:300]
         raise error(
@@ -217,7 +224,8 @@ class _Reader:
                     value = torch.rand(value.shape, generator=generator, dtype=torch.float64).to(value.dtype)
                 self.known[node, probe] = value
             else:
-                arguments, keywords = fx.map_arg((node.args, dict(node.kwargs)), lambda n: self.compute(n, probe))
+                given = (torch.empty(1), *node.args[1:]) if _named(node.target) in MADE else node.args
+                arguments, keywords = fx.map_arg((given, dict(node.kwargs)), lambda n: self.compute(n, probe))
                 with torch.no_grad():
                     self.known[node, probe] = node.target(*arguments, **keywords)  # type: ignore[operator]
         return copy.copy(self.known[node, probe])
@@ -233,8 +241,14 @@ class _Reader:
             source, place = node.args
             several = self.values[source]  # type: ignore[index]
             self.values[node] = several[place] if isinstance(several, list) else self.static(node, function, above)  # type: ignore[index]
-        elif not any(_depends(each) for each in above) and isinstance(value, Tensor | list | tuple):
-            self.values[node] = self.static(node, function, above)
+        elif (function in MADE or not any(_depends(each) for each in above)) and isinstance(
+            value, Tensor | list | tuple
+        ):
+            if function in LAYERS and isinstance(value, Tensor) and self.fixed_input(node):
+                result = self.values[node] = Value(tuple(value.shape))
+                self.append(node, function, [result])
+            else:
+                self.values[node] = self.static(node, function, above)
         elif isinstance(value, Tensor):
             result = self.values[node] = Value(tuple(value.shape))
             self.append(node, function, [result])
@@ -242,6 +256,21 @@ class _Reader:
             results = [Value(tuple(each.shape)) for each in value]
             self.values[node] = results
             self.append(node, function, results)
+
+    def fixed_input(self, node: fx.Node) -> bool:
+        """Whether a layer with weights takes a fixed table, such as position codes; from now on that is a value."""
+        first, weight = (*node.args[:2], None, None)[:2]
+        if not isinstance(first, fx.Node) or not isinstance(weight, fx.Node):
+            return False
+        table, learned = self.values.get(first), self.values.get(weight)
+        if not isinstance(table, Static) or table.sources or not isinstance(learned, Static):
+            return False
+        if not learned.is_parameter or len(table.shape) not in (3, 4):
+            return False
+        value = Value(table.shape)
+        self.calls.append(Call("fixed", [table], {}, [value], self.place(node)))
+        self.values[first] = value
+        return True
 
     def wrapped(self, node: fx.Node) -> None:
         """Calls inside a context of the whole, such as one of another precision."""
@@ -291,6 +320,23 @@ def _named(target: Any) -> str:
     name = getattr(target, "_schema", None)
     text = str(name.name).partition("::")[2] if name is not None else getattr(target, "__name__", str(target))
     return text if text.startswith("_") and text != "_to_copy" and text in ("_softmax",) else text.rstrip("_")
+
+
+def _writes_into_what_is_read(graph: fx.Graph) -> bool:
+    """Whether a tensor that is written in place is a part of another, or is used again under its old name."""
+    order = {node: place for place, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if schema is None or not schema.is_mutable or not isinstance(node.args[0], fx.Node):
+            continue
+        first = node.args[0]
+        if (
+            _named(first.target) in PARTS
+            or "copy_" in str(schema.name)
+            or any(order[user] > order[node] for user in first.users)
+        ):
+            return True
+    return False
 
 
 def _depends(value: Any) -> bool:

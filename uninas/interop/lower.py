@@ -160,6 +160,8 @@ class Lowering:
 
     def laid(self, view: View, own: Layout) -> View:
         """The view with its factors on those axes of ours."""
+        if sorted(map(id, flat(view.own))) != sorted(map(id, flat(own))):
+            raise Foreign(f"a tensor of {view.shape} laid out in such a way")
         for op in route(view.own, own):
             (wire,) = self.emit(op, view)
             self.steps[-1].moves = True

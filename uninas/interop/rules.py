@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from uninas.interop.lower import Lowering, Weight, aligned, best, ordered, restricted, rule, weighed
+from uninas.graph import INPUT
+from uninas.interop.lower import Lowering, Step, Weight, aligned, best, ordered, restricted, rule, weighed
 from uninas.interop.offsets import offset_table, shifted_windows
 from uninas.interop.trace import Static
 from uninas.interop.views import (
@@ -106,8 +107,12 @@ def clamp(low: Lowering, x: View, min: Any = None, max: Any = None) -> View:
         return low.apply(act.Relu6(), x)
     if min == 0 and max is None:
         return low.apply(act.Relu(), x)
-    if isinstance(min, View | Static) or isinstance(max, View | Static):
+    min, max = (uniform(bound) if isinstance(bound, Static) else bound for bound in (min, max))
+    if isinstance(min, View) or isinstance(max, View):
         raise Foreign("a clamp with bounds that are tensors")
+    min, max = (None if bound is not None and abs(bound) > 1e30 else bound for bound in (min, max))
+    if min is None and max is None:
+        return x
     bounds = (-1e12 if min is None else float(min), 1e12 if max is None else float(max))
     return low.apply(act.Clamp(*bounds), x)
 
@@ -146,6 +151,18 @@ def prelu(low: Lowering, x: View, weight: Static) -> View:
     if prod(weight.shape) > 1:
         x = channels_first(low, x, 1)
     return low.apply(act.PRelu(shared=prod(weight.shape) == 1), x, weight=weight)
+
+
+@rule("fixed")
+def fixed(low: Lowering, static: Static) -> View:
+    batch: Axis = (low.batch,) if static.shape[0] > 1 else ()
+    if batch:
+        static = one_sample(static, 0)
+    axes = tuple(made(size) for size in static.shape)
+    start = low.views[low.trace.inputs[0]]
+    own = axes[1:] if len(axes) == 4 else (axes[2], (), axes[1])
+    view = low.learned(static, start, own, axes)
+    return replace(view, axes=(batch, *axes[1:]))
 
 
 @rule("dropout", "feature_dropout", "alpha_dropout")
@@ -210,11 +227,30 @@ def mul(low: Lowering, x: Any, y: Any) -> View:
     if isinstance(y, View):
         return merged(low, Multiply(), x, y)
     if (number := uniform(y)) is not None:
+        step = low.step_of(x)
+        if step is not None and step is low.steps[-1] and isinstance(step.op, Matmul1):
+            sums = step_channels(low, step)
+            factor: float = step.op.scale or sums**-0.5
+            step.op = scores(step.op.row_wise, factor * number, sums)
+            found: View = x
+            return found
         return low.apply(act.Scale(number), x) if number != 1 else x
     view, axes, own, y = constant(low, x, y)
     if y.sources and own[0] == view.own[0] and own[0] and not any(own[1:]):
         return low.apply(LayerScale(initial(y)), view, weight=ordered(y, axes, own))
     return merged(low, Multiply(), view, low.learned(y, view, own, axes))
+
+
+def step_channels(low: Lowering, step: Step) -> int:
+    """How many channels a product of matrices sums over."""
+    wire = step.inputs[0]
+    shape = low.inputs[wire.port] if wire.node == INPUT else low.steps[int(wire.node[1:])].shapes[wire.port]
+    return shape[0]
+
+
+def scores(row_wise: bool, scale: float, channels: int) -> Matmul1:
+    """The scores of attention with that factor."""
+    return Matmul1(row_wise, 0.0 if isclose(scale, channels**-0.5, rel_tol=1e-6) else float(scale))
 
 
 def initial(static: Static) -> float:
@@ -457,6 +493,8 @@ def squeeze(low: Lowering, x: View, dims: Any = None) -> View:
 
 @rule("repeat")
 def repeat(low: Lowering, x: View, counts: Sequence[int]) -> View:
+    if len(counts) == len(x.axes) and not x.axes[0] and counts[0] == low.batch.size:
+        x, counts = replace(x, axes=((low.batch,), *x.axes[1:])), (1, *counts[1:])
     if any(count != 1 for count in counts[-len(x.axes) :]):
         raise Foreign(f"a repetition of {x.shape}")
     return replace(x, axes=((),) * (len(counts) - len(x.axes)) + x.axes)
@@ -989,7 +1027,7 @@ def windowed(
         side if n and extent(side) == size else made(size)
         for n, (side, size) in enumerate(zip(view.own, shape, strict=True))
     )
-    return View(wire, own, ((low.batch,), own[0], own[2]) if flat_map else ((low.batch,), *own))
+    return View(wire, own, (view.axes[0], own[0], own[2]) if flat_map else (view.axes[0], *own))
 
 
 def on_map(low: Lowering, x: View) -> View:
@@ -997,7 +1035,7 @@ def on_map(low: Lowering, x: View) -> View:
     x = low.mapped(x.fused())
     if len(x.axes) not in (3, 4):
         raise Foreign(f"a layer for maps on a tensor of {x.shape}")
-    if len(x.axes[0]) != 1 or not isinstance(x.axes[0][0], Batch):
+    if x.axes[0] and (len(x.axes[0]) != 1 or not isinstance(x.axes[0][0], Batch)):
         raise Foreign("a layer for maps on parts of maps, which lie in the batch")
     wanted = (x.axes[1], (), x.axes[2]) if len(x.axes) == 3 else x.axes[1:]
     return low.laid(x, wanted)
@@ -1245,9 +1283,7 @@ def product(
     """The operation for a product of matrices whose factors lie where it wants them."""
     row_wise, k, m, n = about
     if kind == "scores":
-        usual = isclose(scale, extent(k) ** -0.5, rel_tol=1e-6)
-        op = Matmul1(row_wise, 0.0 if usual else float(scale))
-        (wire,) = low.emit(op, one, other)
+        (wire,) = low.emit(scores(row_wise, scale, extent(k)), one, other)
         return wire, (one.own[1], m, n)
     pair_, turned = ((one, other), False) if kind == "sums" else ((other, one), True)
     if scale != 1:
