@@ -131,6 +131,11 @@ AGGREGATES: Registry[Aggregate] = Registry(
                 {"flops": "higher", "path_depth": "higher", "pooled_paths": "lower", "shortcuts": "higher"},
                 "this toolkit, see docs/scores.md",
             ),
+            Aggregate(
+                "graph_agg",
+                {"params": "higher", "path_width": "higher", "shortcuts": "higher", "pooled_paths": "lower"},
+                "this toolkit, chosen with the accuracies of four spaces, see docs/results/spaces.md",
+            ),
         )
     },
 )
