@@ -223,7 +223,7 @@ def test_a_network_that_cannot_be_built_or_scored_is_recorded_with_the_reason(tm
     with Store(tmp_path / "run") as store:
         found, scores = report.results(store, one, 0, {})
     reasons = scores["easy"].reasons["fails_on_large"]
-    assert reasons["RuntimeError: too large\\nfor me"] == 2
+    assert reasons["proxy 'fails_on_large' cannot score this module: RuntimeError: too large"] == 2
     assert reasons["expected an answer to b, but got 7; options: Small, Large"] == 2
     assert [result.failures for result in found] == [2, 1]
     # What cannot even be built has no costs, and its scores are empty.

@@ -6,7 +6,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -113,7 +115,9 @@ with Database(Path(sys.argv[1]), form, read_only=True) as box:
 """
     for path in [*killed.iterdir(), killed]:
         path.chmod(0o555)
-    for above in killed.parents[:3]:
+    for above in killed.parents:  # with several workers there is one more than with one
+        if above == Path(tempfile.gettempdir()):
+            break
         above.chmod(above.stat().st_mode | 0o055)
     try:
         done = subprocess.run(
