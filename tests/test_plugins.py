@@ -107,6 +107,17 @@ def test_a_single_function_is_a_proxy(tmp_path):
     assert json.loads(out)["scores"][0]["value"] == 62
 
 
+def test_a_ranking_by_a_function_goes_on_only_where_the_user_names_it(tmp_path):
+    (tmp_path / "mine.py").write_text("def count(module, inputs):\n    return len(list(module.parameters()))\n")
+    (tmp_path / "nets.csv").write_text("index,architecture,a\n0,resnet18,1\n1,mixed,2\n")
+    data = ("--table", "nets.csv", "--datasets", "a:3x32x32:5", "--batch-size", "2")
+    uninas(tmp_path, "rank", *data, "--proxy", "mine:count", "--bootstrap", "0", "-o", "ranks", cwd=tmp_path)
+    again = ("rank", "--table", "nets.csv", "--resume", "--bootstrap", "0", "-o", "ranks")
+    refused = run(tmp_path, "-m", "uninas", *again, cwd=tmp_path)
+    assert refused.returncode == 1 and "--plugin mine" in refused.stderr
+    uninas(tmp_path, *again, "--plugin", "mine", cwd=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "module", "message"),
     [

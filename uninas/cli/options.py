@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -117,3 +117,20 @@ def plugin_option() -> click.Option:
         ["--plugin"], multiple=True, is_eager=True, expose_value=False, callback=load, metavar="MODULE",
         help="Import a module that brings operations, proxies, strategies, ...; may be repeated.",
     )  # fmt: skip
+
+
+def modules_of(measures: Iterable[str]) -> dict[str, str]:
+    """The measures that are MODULE:FUNCTION, each with its module; those registered under such a name are none."""
+    from uninas.proxies.base import PROXIES
+    from uninas.scores.objectives import TRAINED
+
+    foreign = [name for name in measures if ":" in name and name not in PROXIES and not name.startswith(TRAINED)]
+    return {name: name.partition(":")[0] for name in foreign}
+
+
+def check_functions(measures: Iterable[str]) -> None:
+    """Code is named by the user, not by a folder, which may be a stranger's. Raises UNI140 for any other."""
+    for name, module in modules_of(name for name in measures if ":" in name).items():
+        if not plugins.allowed(module):
+            raise error("UNI140", f"the folder scores by the function {shown(name)}, which you have not named", None,
+                        f"if you know what that is: --plugin {shown(module)}")  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uninas.cli.options import count, input_option, merged, options_of_proxies, reasons
+from uninas.cli.options import check_functions, count, input_option, merged, options_of_proxies, reasons
 from uninas.errors import visible
 from uninas.runs.process import terminable
 
@@ -162,6 +162,8 @@ def _settings(output: Path, resume: bool, report: bool, trust: bool, options: di
     settings: Settings = merged(Settings, {}, given, stored)
     if not report and not trust:
         _check_paths(settings, given)
+        if "proxies" not in given and any(":" in name for name in settings.components):
+            check_functions(settings.components)
     return settings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uninas.cli.config import read_config, write_config
-from uninas.cli.options import count, input_option, merged, options_of_proxies, reasons
+from uninas.cli.options import check_functions, count, input_option, merged, modules_of, options_of_proxies, reasons
 from uninas.runs.process import terminable
 from uninas.version import __version__
 
@@ -261,7 +261,7 @@ def _resolved(output: Path, resume: bool, options: Mapping[str, Any]) -> Asked:
     texts = stored.get("texts") if resume and not given.keys() & {"space", "start"} else None
     if resume and not options["trust"]:
         _check_paths(settings, texts or {}, given)
-        _check_functions(settings, given)
+        check_functions(_measures(settings, {"proxy", "further", "cheap"} - given.keys()))
     return Asked(settings, execution, goal, texts if isinstance(texts, dict) else {})
 
 
@@ -298,18 +298,12 @@ def _check_paths(settings: Settings, texts: Mapping[str, Any], given: Mapping[st
         )
 
 
-def _check_functions(settings: Settings, given: Mapping[str, Any]) -> None:
-    """Code is named by the user, not by the run, which may be a stranger's."""
-    from uninas import plugins
-    from uninas.errors import error, shown
-    from uninas.scores.objectives import DIRECTIONS
+def _measures(settings: Settings, names: Iterable[str] = ("proxy", "further", "cheap")) -> list[str]:
+    """The names of what these settings measure, without directions."""
+    from uninas.scores.objectives import Objective
 
     asked = {"proxy": (settings.proxy,), "further": settings.further, "cheap": settings.cheap}
-    for name in (name for option, names in asked.items() if option not in given for name in names):
-        module, colon, function = name.partition(":")
-        if colon and function not in DIRECTIONS and not plugins.allowed(module) and not known_measure(name):
-            raise error("UNI140", f"the run scores by the function {shown(name)}, which you have not named", None,
-                        f"if you know what that is: --plugin {shown(module)}")  # fmt: skip
+    return [Objective.read(text).name for name in names for text in asked[name]]
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -319,29 +313,19 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if context.get_parameter_source(name) in sources}
 
 
-def known_measure(name: str) -> bool:
-    """Whether a measure with a colon in its name is registered under it."""
-    from uninas.proxies.base import PROXIES
-    from uninas.scores.objectives import TRAINED
-
-    return name in PROXIES or name.rpartition(":")[0] in PROXIES or name.startswith(TRAINED)
-
-
 @contextmanager
 def _open(output: Path, asked: Asked, options: Mapping[str, Any]) -> Iterator[Run]:
     """The run in the folder, with somebody to score."""
     from uninas import plugins
-    from uninas.scores.objectives import DIRECTIONS
     from uninas.search.executor import make_executor
     from uninas.search.plan import make_plan
     from uninas.search.run import Run
     from uninas.search.strategies import strategy_named
 
     strategy_named(asked.settings.strategy)
-    for name in (asked.settings.proxy, *asked.settings.further, *asked.settings.cheap):
-        module, colon, function = name.partition(":")
-        if colon and function.partition(":")[0] not in DIRECTIONS and not known_measure(name):
-            plugins.use([module])  # so that every worker has it, and the run remembers it
+    foreign = [name for name in _measures(asked.settings) if ":" in name]
+    if foreign:
+        plugins.use(modules_of(foreign).values())  # so that every worker has them, and the run remembers them
     plan = make_plan(asked.settings, asked.texts)
     executor = make_executor(plan.recipe, asked.execution)
     try:
