@@ -13,6 +13,7 @@ import argparse
 import random
 import subprocess
 import sys
+from math import inf, isnan
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -22,6 +23,7 @@ import yaml
 
 from uninas import dumps, load
 from uninas.runs.process import keep_memory, write_text
+from uninas.search.candidate import Candidate
 from uninas.search.store import Store
 from uninas.training.compare import paired
 from uninas.training.recipe import Recipe
@@ -42,16 +44,23 @@ def networks(plan: dict[str, Any], run: Path, folder: Path) -> dict[str, str]:
     """The texts of all networks by name. Those of the search are kept as files beside its run."""
     with Store(run, read_only=True) as store:
         scored = [candidate for candidate in store if candidate.score is not None]
-        start = scored[0].key
-        best = max(scored, key=lambda candidate: (candidate.score, -candidate.number))
-        others = [candidate for candidate in scored if candidate.key not in (best.key, start)]
+        best = {name: max(scored, key=lambda each: (_figure(each, what), -each.number))
+                for name, what in plan["chosen"].items()}  # fmt: skip
+        taken = {scored[0].key, *(candidate.key for candidate in best.values())}
+        others = [candidate for candidate in scored if candidate.key not in taken]
         drawn = random.Random(plan["search"]["seed"]).sample(others, plan["random"])
-        chosen = {"found": best, **{f"random_{number}": each for number, each in enumerate(drawn, 1)}}
+        chosen = {**best, **{f"random_{number}": each for number, each in enumerate(drawn, 1)}}
         texts = {name: dumps(load(store.text(candidate.number)), name) for name, candidate in chosen.items()}
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(folder / f"{name}.uni", text)
     return {**{name: name for name in plan["hand_made"]}, **texts}
+
+
+def _figure(candidate: Candidate, what: str) -> float:
+    """A figure of a scored candidate; what has none comes last."""
+    value = (candidate.numbers or {}).get(what, -inf)
+    return -inf if isnan(value) else value
 
 
 def trained(
@@ -85,14 +94,17 @@ def page(plan: dict[str, Any], runs: dict[str, list[TrainingRun]]) -> str:
         cells += [f"{result['params'] / 1e6:.2f} M", f"{result['flops'] / 1e6:.1f} M"]
         cells.append(f"{mean(float(run.result.get('images_per_second', 0)) for run in some):.0f}")
         lines.append(row([name, *cells]))
-    lines += [_DIFFERENCES, row(["against", "difference", "interval", ""]), "|---|---|---|---|"]
-    for name in runs:
-        found = paired(tops["found"], tops[name]) if name != "found" else None
-        if found:
-            middle, half = found
-            low, high = middle - half, middle + half
-            word = "found is better" if low > 0 else "found is worse" if high < 0 else "no difference found"
-            lines.append(row([name, f"{middle:+.2f}", f"{low:+.2f} .. {high:+.2f}", word]))
+    for chosen, what in plan["chosen"].items():
+        title = plan["search"]["proxy"] if what == "score" else what
+        lines += [_DIFFERENCES.format(chosen=chosen, title=title)]
+        lines += [row(["against", "difference", "interval", ""]), "|---|---|---|---|"]
+        for name in runs:
+            difference = paired(tops[chosen], tops[name]) if name != chosen else None
+            if difference:
+                middle, half = difference
+                low, high = middle - half, middle + half
+                word = "better" if low > 0 else "worse" if high < 0 else "no difference found"
+                lines.append(row([name, f"{middle:+.2f}", f"{low:+.2f} .. {high:+.2f}", word]))
     return "\n".join([*lines, _LIMITS])
 
 
@@ -103,11 +115,12 @@ def row(cells: list[str]) -> str:
 
 _OPENING = """# Found against known, trained alike
 
-Written by `make experiment` from the plan in `benchmarks/experiment.yaml`.
+Written by `make experiment` from the plan in `benchmarks/experiment.yaml`. Accuracy on the test images, in percent.
 """
 _DIFFERENCES = """
-Accuracy on the test images in percent. Differences of the found network to the others, over the same seeds, with
-95 % intervals (Student):
+## {chosen}, the best by {title}
+
+Differences of its accuracy to that of the others, over the same seeds, with 95 % intervals (Student):
 """
 _LIMITS = """
 What this is not: ImageNet, images of 224 px, or 150 epochs. The pictures are CIFAR-10 after JPEG, so the figures are
