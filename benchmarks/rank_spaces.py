@@ -34,13 +34,13 @@ from uninas.graph import Graph
 from uninas.ranking import nasbench201
 from uninas.scores.aggregate import AGGREGATES, log_rank_sum
 from uninas.scores.paths import MEASURES, regions_of_graph
-from uninas.space import METRICS
+from uninas.space import COSTS
 
 Floats = NDArray[np.float64]
 Answers = Mapping[str, int]
 
-COSTS = ("params", "flops", "elementwise", "activations", "operations", "depth")
-MEASURED = (*COSTS, *MEASURES)
+COUNTED = ("params", "flops", "elementwise", "activations", "operations", "depth")
+MEASURED = (*COUNTED, *MEASURES)
 LOWER = ("pooled_paths",)
 PICKED = ("path_depth", "pooled_paths", "shortcuts")
 """Counts that were chosen by the accuracies of NAS-Bench-201."""
@@ -117,7 +117,7 @@ def _csv(path: Path) -> Iterator[dict[str, str]]:
 def counts(graph: Graph) -> dict[str, float]:
     """All that is measured of a network."""
     found = regions_of_graph(graph)
-    return {name: float(METRICS[name](graph)) for name in COSTS} | {
+    return {name: float(COSTS[name](graph)) for name in COUNTED} | {
         name: float(measure(found)[0]) for name, measure in MEASURES.items()
     }
 

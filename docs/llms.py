@@ -14,7 +14,7 @@ from uninas.errors import CODES
 from uninas.language.resources import grammar_text, library_root
 from uninas.ops.op import REGISTRY
 from uninas.ops.reference import sentence
-from uninas.space import METRICS, MOVES
+from uninas.space import COSTS, MOVES
 
 DOCS = Path(__file__).resolve().parent
 FOLDER = DOCS / "_llms"
@@ -110,7 +110,7 @@ def llms() -> str:
     errors = [f"- **{code}** ({CODES[code]}). {mend}" for code, mend in MENDS.items()]
     return "\n".join([
         RULES, "## Operations\n", operations(),
-        f"Moves of a space: {', '.join(MOVES)}. Costs: {', '.join(METRICS)}.\n",
+        f"Moves of a space: {', '.join(MOVES)}. Costs: {', '.join(COSTS)}.\n",
         f"Blocks, by the module to import from: {blocks}.\n",
         f"Networks (`from networks.NAME import NAME`): {networks}.\n",
         "## Files\n", *map(shown_file, FILES), "## Errors and what mends them\n", *errors, "",

@@ -16,7 +16,7 @@ from uninas.plugins import Registry
 from uninas.proxies import entry, proxies
 from uninas.scores.aggregate import AGGREGATES
 from uninas.search.strategies import STRATEGIES
-from uninas.space import METRICS, MOVES
+from uninas.space import COSTS, MOVES
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 NOTE = "<!-- Written by docs/reference.py. -->\n"
@@ -75,7 +75,7 @@ def moves_page() -> str:
          ", ".join(f"`{value}`" for value in MOVES[name].values).replace("`*`", "any attribute") or "-"]
         for name in ours(MOVES)  # type: ignore[arg-type]
     ]  # fmt: skip
-    costs = ", ".join(f"`{name}`" for name in ours(METRICS))  # type: ignore[arg-type]
+    costs = ", ".join(f"`{name}`" for name in ours(COSTS))  # type: ignore[arg-type]
     return "\n".join(
         [NOTE, "# Moves and costs\n", "What `moves` in a space may name, with what stands in its braces.", ANYWHERE,
          table(["move", "what it does", "in braces", "values"], rows), "## Costs\n",

@@ -21,7 +21,7 @@ from uninas.ops.op import REGISTRY
 from uninas.proxies import proxies
 from uninas.scores.aggregate import AGGREGATES
 from uninas.search.strategies import STRATEGIES
-from uninas.space import METRICS, MOVES
+from uninas.space import COSTS, MOVES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -100,7 +100,7 @@ def test_the_generated_reference_has_every_proxy_strategy_move_command_and_publi
     assert headings["strategies"] == list(STRATEGIES)
     assert headings["cli"] == cli.list_commands(context)
     assert set(headings["api"]) == set(uninas.__all__) - {"__version__"}
-    assert all(f"`{name}`" in (tmp_path / "moves.md").read_text() for name in (*MOVES, *METRICS))
+    assert all(f"`{name}`" in (tmp_path / "moves.md").read_text() for name in (*MOVES, *COSTS))
 
 
 def test_the_texts_for_language_models_are_short_enough_and_right(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_the_texts_for_language_models_are_short_enough_and_right(tmp_path: Path
         assert check(module).keys() == module.definitions.keys() != set()
     assert set(written["MENDS"]) <= set(CODES)
     assert len(written["MENDS"]) == 10
-    assert all(name in short.read_text(encoding="utf-8") for name in (*REGISTRY, *MOVES, *METRICS))
+    assert all(name in short.read_text(encoding="utf-8") for name in (*REGISTRY, *MOVES, *COSTS))
 
 
 def test_a_snippet_that_is_wrong_is_noticed() -> None:

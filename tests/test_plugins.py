@@ -94,7 +94,7 @@ def test_the_contract_checks_of_the_page_pass(site, tmp_path):
 
 
 def test_a_plugin_can_be_named_on_the_command_line_or_in_the_environment(tmp_path):
-    (tmp_path / "mine.py").write_text("from uninas.space import METRICS\nMETRICS.add('wires', lambda graph: 1)\n")
+    (tmp_path / "mine.py").write_text("from uninas.space import COSTS\nCOSTS.add('wires', lambda graph: 1)\n")
     by_option = uninas(tmp_path, "plugins", "--plugin", "mine", "--json", cwd=tmp_path)
     by_variable = uninas(tmp_path, "plugins", "--json", cwd=tmp_path, UNINAS_PLUGINS="mine")
     assert json.loads(by_option) == json.loads(by_variable)
@@ -125,7 +125,7 @@ def test_a_ranking_by_a_function_goes_on_only_where_the_user_names_it(tmp_path):
         ("1 / 0", "broken", r"UNI140.*cannot load the plug-in broken: ZeroDivisionError"),
         (None, "no-module", r"UNI140.*expected the name of a module, but got no-module"),
         (
-            "from uninas.space import METRICS\nMETRICS.add('params', len)",
+            "from uninas.space import COSTS\nCOSTS.add('params', len)",
             "twice",
             r"UNI011.*named params: one of uninas",
         ),

@@ -8,7 +8,7 @@ from uninas.graph.degree import MAX_DEGREE, degree
 from uninas.language.elaborate import build
 from uninas.language.library import load_text
 from uninas.language.resources import library_root
-from uninas.space import METRICS, Budget, Limit
+from uninas.space import COSTS, Budget, Limit
 
 
 def block(body):
@@ -32,7 +32,7 @@ def block(body):
     ],
 )
 def test_products_add_degrees_bounds_end_them_and_norms_begin_anew(body, expected):
-    assert degree(block(body)) == METRICS["degree"](block(body)) == expected
+    assert degree(block(body)) == COSTS["degree"](block(body)) == expected
 
 
 @pytest.mark.parametrize("body", ["out = in * in", "a = in * in\n out = a * a + in", "out = (in * in) * (in -> relu)"])
@@ -57,5 +57,5 @@ def test_shipped_networks_have_small_degrees(name):
 
 
 def test_a_budget_limits_it():
-    (broken,) = Budget((Limit("degree", high=2),)).broken(block("out = in * in * in"))
+    (broken,) = Budget((Limit("degree", high=2),)).violations(block("out = in * in * in"))
     assert broken == "expected degree of at most 2, but got 3"

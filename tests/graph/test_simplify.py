@@ -7,7 +7,7 @@ import uninas
 from uninas.graph.simplify import is_dead, redundant, simplified
 from uninas.language.elaborate import build
 from uninas.language.library import load_text
-from uninas.space import METRICS
+from uninas.space import COSTS
 
 
 def block(body):
@@ -39,7 +39,7 @@ def block(body):
 def test_what_does_nothing_is_left_out(body, simple):
     graph = block(body)
     assert simplified(graph).key == block(simple).key
-    assert redundant(graph) == METRICS["redundant"](graph) == graph.operations - block(simple).operations
+    assert redundant(graph) == COSTS["redundant"](graph) == graph.operations - block(simple).operations
     assert simplified(simplified(graph)) is simplified(graph)
 
 

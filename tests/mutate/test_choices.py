@@ -42,7 +42,7 @@ def test_neighbours_and_children_are_new_members_that_can_be_replayed(choices):
     forgetful = ChoiceWalk(choices, walk.budget)  # it finds out for itself which answers lead to the graph
     for _ in range(3):
         for proposal in (walk.propose(graph, rng, seen), walk.crossover(graph, mate, rng, seen)):
-            assert proposal.graph.key not in seen and not walk.budget.broken(proposal.graph)
+            assert proposal.graph.key not in seen and not walk.budget.violations(proposal.graph)
             edit = read_edit(json.loads(json.dumps(record(proposal.edit))))
             assert edit == proposal.edit and isinstance(edit, Choose) and "choose" in str(edit)
             assert forgetful.apply(graph, edit).key == proposal.graph.key

@@ -23,16 +23,16 @@ from uninas.mutate import (
     Insert,
     Move,
     MoveWalk,
-    Own,
     Refusal,
     Replace,
     Resolution,
     SetAttribute,
-    Share,
     Skip,
     Strides,
     Swap,
+    Tie,
     Unskip,
+    Untie,
     Width,
     Wrap,
     apply,
@@ -116,8 +116,8 @@ def test_what_an_edit_inside_a_block_makes(edit, after, block, moves):
         (Wrap((), "Residual(body)", Wire("nothing")), "site"),
         (Wrap((), "conv(C * 2, 1)", Wire("a"), "gelu"), "type"),
         (Wrap((), "relu -> gelu", Wire("a"), "gelu"), "type"),
-        (Own((), "a", 0), "site"),
-        (Share((), "a", "gelu"), "site"),
+        (Untie((), "a", 0), "site"),
+        (Tie((), "a", "gelu"), "site"),
     ],
     ids=str,
 )
@@ -135,17 +135,17 @@ def test_an_edit_that_does_not_fit_is_refused(edit, reason, block, moves):
 def test_a_head_gets_a_body_of_its_own_changes_alone_and_goes_back(block, moves):
     known = moves("insert {gelu}")
     start = block("out = in -> split(4) -> each part { out = part -> conv(C, 1) } -> concat")
-    own = apply(start, Own((), "parts", 1), known)
+    own = apply(start, Untie((), "parts", 1), known)
     assert [len(node.inputs) for node in own.nodes if isinstance(node.op, Each)] == [3]
     assert own.by_name["concat"].inputs == (Wire("parts"), Wire("part"), Wire("parts", 1), Wire("parts", 2))
     assert (own.cost, own.operations) == (start.cost, start.operations)
     changed = apply(own, Insert(("part",), "gelu", Wire("conv")), known)
     assert changed.operations == start.operations + 1
     assert build(load_text(dumps(changed)), "B") == changed
-    back = apply(changed, Share((), "part", "parts"), known)
+    back = apply(changed, Tie((), "part", "parts"), known)
     assert back.operations == start.operations
     assert back.by_name["concat"].inputs == (Wire("parts"), Wire("parts", 3), Wire("parts", 1), Wire("parts", 2))
-    assert isinstance(attempt(start, Own((), "parts", 4), known), Refusal)
+    assert isinstance(attempt(start, Untie((), "parts", 4), known), Refusal)
 
 
 # ---- rows of blocks ------------------------------------------------------------------------------------------------

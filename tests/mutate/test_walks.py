@@ -35,7 +35,7 @@ def walked(walk: MoveWalk, seed: int, steps: int, kinds: Counter | None = None):
         edit = read_edit(json.loads(json.dumps(record(proposal.edit))))
         assert edit == proposal.edit
         assert walk.apply(graph, edit) == proposal.graph
-        assert proposal.graph.key not in seen and not walk.budget.broken(proposal.graph)
+        assert proposal.graph.key not in seen and not walk.budget.violations(proposal.graph)
         assert proposal.graph.output_shapes == walk.start.output_shapes
         graph = proposal.graph
         seen.add(graph.key)

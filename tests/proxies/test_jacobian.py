@@ -13,10 +13,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from uninas.proxies import ProxyError, score
-from uninas.proxies.engine import convolutions, jacobian, record, sweep, tangents, waists
+from uninas.proxies.engine import convolutions, dominators, forward, jacobian, jvp_rules, record
 from uninas.proxies.engine.jacobian import Weight, logit_jacobian
+from uninas.proxies.engine.jvp_rules import RULES
 from uninas.proxies.engine.program import lower
-from uninas.proxies.engine.tangents import RULES
 
 
 class Net(nn.Module):
@@ -335,14 +335,14 @@ def test_rows_lie_in_memory_as_values_do(monkeypatch: pytest.MonkeyPatch):
     parts = [nn.Conv2d(4, 6, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU()]
     module = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
     x = example("gate")[1].float()
-    flat, moved = waists._by_sample, []
+    flat, moved = dominators._by_sample, []
 
     def watched(stack: Tensor, like: Tensor) -> Tensor:
         found = flat(stack, like)
         moved.extend([found.data_ptr() != stack.data_ptr()] * (stack.ndim == 5))
         return found
 
-    monkeypatch.setattr(waists, "_by_sample", watched)
+    monkeypatch.setattr(dominators, "_by_sample", watched)
     logit_jacobian(module, (x,), some_weights(module), way="rows")
     assert moved and not any(moved)
 
@@ -434,8 +434,8 @@ def test_chunks_do_not_change_the_result(name: str, memory: int, monkeypatch: py
     weights = some_weights(module)[::-1]
     whole = logit_jacobian(module, (x,), weights, dtype=torch.float64)
     walks = []
-    walk = sweep.walk
-    monkeypatch.setattr(sweep, "walk", lambda *args: (walks.append(args[3]), walk(*args))[1])
+    walk = forward.walk
+    monkeypatch.setattr(forward, "walk", lambda *args: (walks.append(args[3]), walk(*args))[1])
     parts = logit_jacobian(module, (x,), weights, dtype=torch.float64, memory=memory)
     assert len(walks) > 1
     assert_exact(parts.values, whole.values)
@@ -455,7 +455,7 @@ def test_running_out_of_memory_halves_the_chunk(fail: Callable[[], None], monkey
     module, x = example("residual graph")
     weights = some_weights(module)
     sizes = []
-    walk = sweep.walk
+    walk = forward.walk
 
     def scarce(program, env, steps, seeds, ends):
         sizes.append(sum(map(len, seeds.values())))
@@ -463,7 +463,7 @@ def test_running_out_of_memory_halves_the_chunk(fail: Callable[[], None], monkey
             fail()
         return walk(program, env, steps, seeds, ends)
 
-    monkeypatch.setattr(sweep, "walk", scarce)
+    monkeypatch.setattr(forward, "walk", scarce)
     found = logit_jacobian(module, (x,), weights, dtype=torch.float64, way="columns")
     assert sizes[:2] == [16, 8]
     assert_exact(found.values, reverse_mode(module, x, weights))
@@ -476,7 +476,7 @@ def test_what_is_done_otherwise_on_a_gpu_gives_the_same(name: str, way: jacobian
     module, x = example(name)
     weights = some_weights(module)
     monkeypatch.setattr(convolutions, "_is_planned", lambda x: True)
-    monkeypatch.setattr(tangents, "_in_one_call", lambda stack, shared: True)
+    monkeypatch.setattr(jvp_rules, "_in_one_call", lambda stack, shared: True)
     assert_exact(logit_jacobian(module, (x,), weights, dtype=torch.float64, way=way).values,
                  reverse_mode(module, x, weights))  # fmt: skip
 
@@ -502,8 +502,8 @@ def test_a_gpu_that_runs_out_of_memory_goes_on_with_less(monkeypatch: pytest.Mon
     weights = some_weights(module)
     whole = logit_jacobian(module, (x,), weights, dtype=torch.float64, way="columns")
     sizes = []
-    walk = sweep.walk
-    monkeypatch.setattr(sweep, "walk", lambda *args: (sizes.append(sum(map(len, args[3].values()))), walk(*args))[1])
+    walk = forward.walk
+    monkeypatch.setattr(forward, "walk", lambda *args: (sizes.append(sum(map(len, args[3].values()))), walk(*args))[1])
     torch.cuda.empty_cache()
     has = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**29) / has)
@@ -519,7 +519,7 @@ def test_running_out_of_memory_with_one_weight_is_an_error(monkeypatch: pytest.M
     def scarce(*_: object):
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(sweep, "walk", scarce)
+    monkeypatch.setattr(forward, "walk", scarce)
     module, x = example("gate")
     with pytest.raises(ProxyError, match="memory runs out even for the tangent of one weight"):
         logit_jacobian(module, (x,), some_weights(module))
@@ -532,8 +532,8 @@ def test_no_stack_has_more_numbers_than_a_gpu_can_count():
         tensors = {name: torch.empty_like(tensor, device="cuda") for name, tensor in module.state_dict().items()}
         program = lower(module, tensors, (torch.empty(images, 4, 32, 32, device="cuda"),))
     places = [(node, 0) for node in program.placeholders[: len(tensors)]]
-    prefixes = [sweep.seeds_of(places, range(n + 1)) for n in range(len(places))]
-    count = sweep._fitting(program, range(program.stop), prefixes, 2**60)
+    prefixes = [forward.seeds_of(places, range(n + 1)) for n in range(len(places))]
+    count = forward._fitting(program, range(program.stop), prefixes, 2**60)
     largest = images * 6 * 30 * 30
     assert 1 < count < len(places)
     assert count * largest < 2**31 <= (count + 1) * largest
@@ -653,8 +653,8 @@ def test_what_is_multiplied_by_zero_costs_nothing(monkeypatch: pytest.MonkeyPatc
     x = example("gate")[1]
     weights = some_weights(module)
     pushed = []
-    push = sweep.push
-    monkeypatch.setattr(sweep, "push", lambda call, tangents: (pushed.append(call.op), push(call, tangents))[1])
+    push = forward.push
+    monkeypatch.setattr(forward, "push", lambda call, tangents: (pushed.append(call.op), push(call, tangents))[1])
     for way in ("columns", "rows"):
         found = logit_jacobian(module, (x,), weights, dtype=torch.float64, way=way)
         assert_exact(found.values, reverse_mode(module, x, weights))

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from uninas.runs.process import settle
+from uninas.runs.process import freeze_gc
 
 FREED = """
 import ctypes
@@ -50,7 +50,7 @@ def test_what_is_loaded_is_not_looked_at_again_but_new_garbage_is_collected():
 
     old = [Node() for _ in range(3)]
     try:
-        settle()
+        freeze_gc()
         assert gc.get_freeze_count() > len(old)
         assert not any(thing is old for thing in gc.get_objects())
         new = circle()

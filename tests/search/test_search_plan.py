@@ -111,7 +111,7 @@ def test_a_space_of_choices_starts_from_a_member_drawn_by_the_seed():
     assert first.start == again.start != other.start
     small = make_plan(Settings(space="nasbench201", proxy="params", seed=1, img_size=16, params_max=1e6))
     assert small.start.inputs == ((3, 16, 16),)
-    assert small.budget.broken(small.start) == [] and small.budget.limits == (Limit("params", None, 1e6),)
+    assert small.budget.violations(small.start) == [] and small.budget.limits == (Limit("params", None, 1e6),)
     assert first.fingerprint["moves"] != make_plan(Settings(space="mobilenetv2", proxy="params")).fingerprint["moves"]
 
 

@@ -108,7 +108,7 @@ def test_mobilenetv2_itself_is_in_its_space(mobilenets: Space) -> None:
     answers = {choice.path: choice.options.index(str(wanted[choice.path])) for choice in mobilenets.choices}
     graph = mobilenets.member(answers)
     assert graph == uninas.load("mobilenetv2_100")
-    assert mobilenets.budget.broken(graph) == []
+    assert mobilenets.budget.violations(graph) == []
 
 
 def test_samples_keep_the_structure_that_was_drawn(mobilenets: Space) -> None:
@@ -127,7 +127,7 @@ def test_samples_keep_the_structure_that_was_drawn(mobilenets: Space) -> None:
             kernels = {node.op.kernel for _, _, node in blocks.walk() if isinstance(node.op, DepthwiseConv)}
             assert kernels == {drawn[f"stages.{number}.k"]}
         assert graph.shapes("stages.6")[0][1:] == (7, 7)
-        kept.append(not mobilenets.budget.broken(graph))
+        kept.append(not mobilenets.budget.violations(graph))
         assert build(load_text(uninas.dumps(graph)), "mobilenetv2") == graph
     assert 0 < sum(kept) < len(kept)
 

@@ -135,7 +135,7 @@ def edited(net: str, name: str, edits: str) -> str:
     for values in _records(edits):
         made = read_edit(values)
         graph = walk.apply(graph, made)
-        if broken := walk.budget.broken(graph):
+        if broken := walk.budget.violations(graph):
             raise error("UNI040", f"{shown(made)} breaks the budget: {broken[0]}")
     return dumps(graph)
 

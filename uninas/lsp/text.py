@@ -26,7 +26,7 @@ from uninas.language.parser import MAX_NAME
 from uninas.language.resources import library_root
 from uninas.ops.op import REGISTRY, Cost, show_shape, show_value
 from uninas.ops.reference import attribute_entry, entry, sentence
-from uninas.space import METRICS, MOVES
+from uninas.space import COSTS, MOVES
 
 WORDS = {
     "block": "A named graph that is used like an operation: `block NAME(parameters) { statements }`.",
@@ -47,7 +47,7 @@ WORDS = {
     "start": "The network from which moves begin: `start coatnet`.",
     "moves": f"How a network may change: {', '.join(MOVES)}.",
     "patience": "How many draws in a row may be refused until a step is given up.",
-    "budget": f"Limits on costs: `budget params <= 5M, flops 1G..2G`. Costs: {', '.join(METRICS)}. FLOPs are 2 x MACs.",
+    "budget": f"Limits on costs: `budget params <= 5M, flops 1G..2G`. Costs: {', '.join(COSTS)}. FLOPs are 2 x MACs.",
     "where": "A condition on the places of a move: `where H <= 28 and op != softmax`.",
     "in": "What flows into the block. After a name: what may be chosen for it.",
     "out": "What the block gives.",
@@ -165,7 +165,7 @@ class Text:
         yield from (one for one in self.callables() if one.name == name)
         if name in MOVES and not after_arrow:
             yield Found(name, "move", MOVES[name].doc)
-        if name in METRICS and not after_arrow:
+        if name in COSTS and not after_arrow:
             yield Found(name, "cost", "A cost that a budget may limit.")
         if name in WORDS:
             yield Found(name, "word", WORDS[name])
@@ -195,7 +195,7 @@ class Text:
         if re.search(r"\bmoves?\b[^{}]*[\s,]\w*$", line):
             return [Found(name, "move", one.doc) for name, one in MOVES.items()]
         if re.search(r"\bbudget\b[^{}]*[\s,]\w*$", line):
-            return [Found(name, "cost", "A cost that a budget may limit.") for name in METRICS]
+            return [Found(name, "cost", "A cost that a budget may limit.") for name in COSTS]
         callee = self.callee_around(offset)
         arguments = list(self.arguments_of(callee)) if callee else []
         return [*arguments, *self.wires_at(offset), *self.callables(), *_words(WORDS)]

@@ -16,11 +16,11 @@ graph is made) and `resolve` (channels for other shapes). `walk` is the face tha
 from uninas.mutate.choices import ChoiceWalk, Choose, member_of
 from uninas.mutate.edits import KINDS, Edit, read_edit, record
 from uninas.mutate.kinds.graft import Graft
-from uninas.mutate.kinds.heads import Own, Share
+from uninas.mutate.kinds.heads import Tie, Untie
 from uninas.mutate.kinds.insert import Insert, Remove
 from uninas.mutate.kinds.replace import Replace, SetAttribute
-from uninas.mutate.kinds.rows import Delete, Depth, Duplicate, Move, Swap
 from uninas.mutate.kinds.skip import Skip, Unskip
+from uninas.mutate.kinds.stage_blocks import Delete, Depth, Duplicate, Move, Swap
 from uninas.mutate.kinds.stages import Resolution, Strides, Width
 from uninas.mutate.kinds.wrap import Wrap
 from uninas.mutate.moves import Moves
@@ -30,8 +30,8 @@ from uninas.mutate.walk import MoveWalk, Walk, walk_of
 from uninas.space import Budget
 
 __all__ = [
-    "KINDS", "Budget", "ChoiceWalk", "Choose", "Delete", "Depth", "Duplicate", "Edit", "Graft", "Insert",
-    "Move", "MoveWalk", "Moves", "Own", "Port", "Proposal", "Reason", "Refusal", "Remove", "Replace", "Resolution",
-    "SetAttribute", "Share", "Site", "Skip", "Strides", "Swap", "Unskip", "Walk", "Width", "Wrap", "apply", "attempt",
-    "blocks", "member_of", "places", "propose", "read_edit", "record", "region", "sites", "transparent", "walk_of",
+    "KINDS", "Budget", "ChoiceWalk", "Choose", "Delete", "Depth", "Duplicate", "Edit", "Graft", "Insert", "Move",
+    "MoveWalk", "Moves", "Port", "Proposal", "Reason", "Refusal", "Remove", "Replace", "Resolution", "SetAttribute",
+    "Site", "Skip", "Strides", "Swap", "Tie", "Unskip", "Untie", "Walk", "Width", "Wrap", "apply", "attempt", "blocks",
+    "member_of", "places", "propose", "read_edit", "record", "region", "sites", "transparent", "walk_of",
 ]  # fmt: skip

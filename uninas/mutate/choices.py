@@ -121,7 +121,7 @@ class ChoiceWalk:
         """The graph as a member of the space. Raises UNI042 when it is none, or that cannot be found out, and UNI040
         when it breaks the budget.
         """
-        if broken := self.budget.broken(graph):
+        if broken := self.budget.violations(graph):
             raise error("UNI040", f"{graph.name} breaks the budget of {self.space.name}: {broken[0]}")
         known = self._members.get(graph.key)
         if known is None:

@@ -72,7 +72,7 @@ def edit_path(a: Graph, b: Graph, walk: Walk, expansions: int = 100) -> list[Edi
 def unreachable(a: Graph, b: Graph, walk: MoveWalk) -> Refusal | None:
     """Why no edits of the walk can lead from one architecture to the other, as far as that can be told at once."""
     kinds = {rule.name for rule in walk.moves.rules}
-    if broken := walk.budget.broken(b):
+    if broken := walk.budget.violations(b):
         return Refusal("site", f"{b.name} is outside the budget: {broken[0]}")
     if a.inputs != b.inputs and "resolution" not in kinds:
         return Refusal("site", f"no move turns inputs of {a.inputs} into {b.inputs}")

@@ -62,7 +62,7 @@ def attempt(
             return Refusal("budget", f"expected at most {MAX_OPERATIONS:,} operations")
         if not budget:
             return None
-        if broken := budget.broken_by(graph, part, other, copies):
+        if broken := budget.violation_after(graph, part, other, copies):
             return Refusal("budget", broken)
         rerouted = influence(part) != influence(other)
         return None
@@ -117,7 +117,7 @@ def allowed(changed: Graph | Refusal, budget: Budget, seen: Container[str]) -> G
     """The architecture, if it keeps the whole budget and was not there before."""
     if isinstance(changed, Refusal):
         return changed
-    broken = budget.broken(changed)
+    broken = budget.violations(changed)
     if broken:
         return Refusal("budget", broken[0])
     return Refusal("known", "this architecture was there before") if changed.key in seen else changed

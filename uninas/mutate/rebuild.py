@@ -58,7 +58,7 @@ def _misplaced(graph: Graph, edit: Edit) -> Refusal | None:
     fixed, depth = fixed_depth(graph), len(edit.path)
     if edit.level == "inner" and depth < fixed:
         return Refusal("site", "a network changes inside its blocks only")
-    if edit.level == "row" and (depth != 1 or not is_stage(graph.by_name[edit.path[0]])):
+    if edit.level == "stage" and (depth != 1 or not is_stage(graph.by_name[edit.path[0]])):
         return Refusal("site", f"{'.'.join(edit.path) or 'this'} is no stage")
     rows = [inner for node in stages(graph) for inner, _ in subgraphs(node)] if edit.level != "inner" else []
     if edit.level == "network" and (depth or fixed != 2 or not _of_blocks(graph)):

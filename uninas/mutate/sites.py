@@ -19,7 +19,7 @@ from uninas.space import Facts
 
 OUTPUT = "out"
 
-Level = Literal["inner", "row", "network"]
+Level = Literal["inner", "stage", "network"]
 """Where an edit acts: on a graph inside a block of a stage, on the row of blocks of a stage, or on the network."""
 
 Reason = Literal["type", "site", "budget", "known", "dead"]
@@ -49,7 +49,7 @@ class Refusal:
 class Site:
     """A place in a graph: the number of a node or, after these, of an output.
 
-    At level 'row' the graph is that of a stage and the nodes are its blocks; at level 'network' there is one site.
+    At level 'stage' the graph is that of a stage and the nodes are its blocks; at level 'network' there is one site.
     """
 
     path: tuple[str, ...]
@@ -135,7 +135,7 @@ def draw_site(graph: Graph, level: Level, rng: random.Random) -> Site | Refusal:
     """A site of that level, all with even odds."""
     if level == "network":
         return Site((), graph, 0)
-    if level == "row":
+    if level == "stage":
         rows = [(node.name, inner) for node in stages(graph) for inner, _ in subgraphs(node)]
         number = rng.randrange(sum(len(row.nodes) for _, row in rows)) if rows else -1
         for name, row in rows:
@@ -164,7 +164,7 @@ def sites(graph: Graph, level: Level) -> Iterator[Site]:
     """All sites of that level."""
     if level == "network":
         yield Site((), graph, 0)
-    elif level == "row":
+    elif level == "stage":
         for node in stages(graph):
             for row, _ in subgraphs(node):
                 yield from (Site((node.name,), row, index) for index in range(len(row.nodes)))

@@ -102,7 +102,7 @@ def walk_of(space: Space, start: Graph | None = None, budget: Budget | None = No
                 raise error("UNI023", f"expected {space.name} to have a start", None, "write: start NETWORK")
             start = space.start()
         limits = limits.against(start)
-        if broken := limits.broken(start):
+        if broken := limits.violations(start):
             way_out = "start from another network, or give the budget more room (search has --params-max, --flops-max)"
             if redundant(start) and any(limit.metric == "redundant" for limit in limits.limits):
                 way_out = f"{way_out}; uninas print NET --simplify leaves out what does nothing"

@@ -53,7 +53,7 @@ def keep_memory() -> None:
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
 
 
-def settle() -> None:
+def freeze_gc() -> None:
     """Freeze the objects that exist now (`gc.freeze`), so that garbage collection does not look at them again.
 
     With torch there are 300 000 objects; a worker that scores small networks spends an eighth of its time on them.

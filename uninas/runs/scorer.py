@@ -42,7 +42,7 @@ from uninas.scores.aggregate import AGGREGATES
 from uninas.scores.images import NORMAL, sources
 from uninas.scores.objectives import LATENCY
 from uninas.scores.paths import MEASURES, Region, regions_of_graph
-from uninas.space import METRICS
+from uninas.space import COSTS
 
 KEPT = 16  # batches kept ready: rankings meet the same ones again and again
 
@@ -128,8 +128,8 @@ class Network:
 
     def score(self, name: str, seed: int) -> proxies.Score:
         """The score by one of the names of the scorer. Raises whatever goes wrong."""
-        if name in METRICS:
-            return proxies.Score(name, float(METRICS[name](self.graph)), "higher", {}, 0.0)
+        if name in COSTS:
+            return proxies.Score(name, float(COSTS[name](self.graph)), "higher", {}, 0.0)
         if name in MEASURES and (found := self._regions):
             began = time.perf_counter()
             value, components = MEASURES[name](found)
@@ -227,14 +227,14 @@ def check_options(names: Iterable[str], options: Mapping[str, Any]) -> None:
 
 def _measured(names: Iterable[str]) -> list[str]:
     """The names that are proxies. Raises ProxyError for a name that is neither a proxy nor a cost."""
-    found = [name for name in dict.fromkeys(names) if name not in METRICS and name != LATENCY]
+    found = [name for name in dict.fromkeys(names) if name not in COSTS and name != LATENCY]
     known = (*proxies.proxies(), *AGGREGATES)
     for name in found:
         if name not in known and ":" in name:
             proxies.get(name)  # a function of the user, or the reason why it is none
         elif name not in known:
-            hint = did_you_mean(name, (*known, *METRICS, LATENCY))
-            costs, others = f"costs are {', '.join(METRICS)} and {LATENCY}", "uninas proxies lists all proxies"
+            hint = did_you_mean(name, (*known, *COSTS, LATENCY))
+            costs, others = f"costs are {', '.join(COSTS)} and {LATENCY}", "uninas proxies lists all proxies"
             raise proxies.ProxyError(f"there is no proxy '{shown(name)}', and no such cost", hint, costs, others)
     return found
 

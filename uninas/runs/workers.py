@@ -24,7 +24,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 from uninas.errors import UninasError, error
-from uninas.runs.process import manage_memory, settle
+from uninas.runs.process import freeze_gc, manage_memory
 
 ATTEMPTS = 2  # that a job may end a worker before it is lost
 STARTS = 3  # that workers may die in a row before they have done anything
@@ -42,7 +42,7 @@ class Ready(Generic[J, R]):
     work: Callable[[J], R]
     greeting: Any = None
     """What it says when it is ready; any values."""
-    warm_up: Callable[[], None] = settle
+    warm_up: Callable[[], None] = freeze_gc
     """What it does before, within its limit of memory, so that what a first job costs is no job's time."""
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from uninas.errors import did_you_mean, error, shown
 from uninas.initial import OWN
 from uninas.scores.aggregate import AGGREGATES
-from uninas.space import METRICS
+from uninas.space import COSTS
 
 LATENCY = "latency"
 TRAINED = "train:"
@@ -45,13 +45,13 @@ class Objective:
         if (
             direction not in ("", *DIRECTIONS)
             and (trained or direction.isidentifier())
-            and name not in (*METRICS, LATENCY)
+            and name not in (*COSTS, LATENCY)
         ):
             name, direction = text, ""
         if direction not in ("", *DIRECTIONS):
             hint = did_you_mean(direction, DIRECTIONS) or "write NAME, NAME:higher or NAME:lower"
             raise error("UNI071", f"unknown direction {shown(direction)} of the objective {shown(name)}", None, hint)
-        default = costs if name in METRICS else "lower" if name == LATENCY else ""
+        default = costs if name in COSTS else "lower" if name == LATENCY else ""
         return Objective(name, direction or default)
 
 
@@ -98,7 +98,7 @@ class Recipe:
     @property
     def needs_torch(self) -> bool:
         """Whether a module has to be built."""
-        return any(name not in METRICS for names in self.rungs for name in names)
+        return any(name not in COSTS for names in self.rungs for name in names)
 
 
 def merits(numbers: Mapping[str, float], rung: tuple[Objective, ...]) -> tuple[float, ...] | None:

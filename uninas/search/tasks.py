@@ -16,13 +16,13 @@ from uninas.errors import error, in_a_line, out_of_memory, shown
 from uninas.graph import Graph
 from uninas.language.elaborate import build
 from uninas.language.library import load_text
-from uninas.runs.process import own_device, settle
+from uninas.runs.process import freeze_gc, own_device
 from uninas.runs.workers import Loss, Ready
 from uninas.scores.images import NOISES, NORMAL
 from uninas.scores.objectives import TRAINED, Recipe
 from uninas.search.candidate import Candidate
 from uninas.search.texts import architecture
-from uninas.space import METRICS
+from uninas.space import COSTS
 
 ScoreFunction = Callable[[Graph, int], Mapping[str, float]]
 """Takes an architecture and a seed; gives 'score', further objectives by name, and perhaps more. What it raises is the
@@ -64,7 +64,7 @@ def trained_score(names: Sequence[str], recipe: Recipe) -> ScoreFunction:
 
     first, *rest = names
     data = recipe.images.get(first, NORMAL)
-    if not first.startswith(TRAINED) or any(name not in METRICS for name in rest):
+    if not first.startswith(TRAINED) or any(name not in COSTS for name in rest):
         raise error("UNI071", f"expected {shown(next(name for name in names if name.startswith(TRAINED)))} to be the "
                     "score, and beside it costs alone", None, "--proxy train:brief --objective params")  # fmt: skip
     if data in NOISES:
@@ -76,7 +76,7 @@ def trained_score(names: Sequence[str], recipe: Recipe) -> ScoreFunction:
 
         torch.set_num_threads(recipe.threads)
         found = score(graph, seed)
-        return {"score": found.pop("top1"), **found, **{name: float(METRICS[name](graph)) for name in rest}}
+        return {"score": found.pop("top1"), **found, **{name: float(COSTS[name](graph)) for name in rest}}
 
     return trained
 
@@ -85,7 +85,7 @@ def cost_score(*metrics: str) -> ScoreFunction:
     """Scores by costs of the graph (params, flops, ...), without building a module."""
 
     def score(graph: Graph, seed: int) -> dict[str, float]:
-        values = [float(METRICS[metric](graph)) for metric in metrics]
+        values = [float(COSTS[metric](graph)) for metric in metrics]
         return {**dict(zip(metrics[1:], values[1:], strict=True)), "score": values[0]}
 
     return score
@@ -94,14 +94,14 @@ def cost_score(*metrics: str) -> ScoreFunction:
 def warm_up(functions: Iterable[ScoreFunction]) -> None:
     """Score something tiny in a worker, so that what torch loads and sets up for a first score is no candidate's time.
 
-    Whatever goes wrong will go wrong with candidates, too, and is told there. What is loaded by then stays (`settle`).
+    Whatever goes wrong will go wrong with candidates, too, and is told there. What is loaded stays (`freeze_gc`).
     """
     graph = build(load_text(_TINY), "Tiny")
     for score in functions:
         if getattr(score, "__name__", "") != "trained":  # which takes as long as it takes
             with suppress(Exception):
                 score(graph, 0)
-    settle()
+    freeze_gc()
 
 
 _TINY = "network Tiny { input 3 x 32 x 32 stem conv(8, 3) -> batch_norm -> relu head global_avg_pool -> linear(10) }"

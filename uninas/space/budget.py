@@ -14,7 +14,7 @@ from uninas.plugins import Registry
 PATIENCE = 1000
 """Refusals in a row after which there is probably no legal move, unless a space says otherwise."""
 
-METRICS: Registry[Callable[[Graph], int]] = Registry("cost", {
+COSTS: Registry[Callable[[Graph], int]] = Registry("cost", {
     "params": lambda graph: graph.cost.params,
     "flops": lambda graph: graph.cost.flops,
     "macs": lambda graph: graph.cost.macs,
@@ -49,7 +49,7 @@ class Limit:
 
     def measure(self, graph: Graph) -> int:
         """What is limited, of a graph. Raises GraphError where it does not exist at the size that is spoken of."""
-        return METRICS[self.metric](at_size(graph, self.at) if self.at else graph)
+        return COSTS[self.metric](at_size(graph, self.at) if self.at else graph)
 
     def against(self, start: Graph) -> Limit:
         """The same limit in absolute numbers."""
@@ -59,7 +59,7 @@ class Limit:
         low, high = (None if side is None else side * base for side in (self.low, self.high))
         return Limit(self.metric, low, high, at=self.at)
 
-    def broken(self, value: int) -> str:
+    def violation(self, value: int) -> str:
         """A sentence when `value` breaks the limit, else ''."""
         where = f" at {self.size}" if self.at else ""
         if self.low is not None and value < self.low:
@@ -68,10 +68,10 @@ class Limit:
             return f"expected {self.metric} of at most {self.high:,.0f}{where}, but got {value:,}"
         return ""
 
-    def broken_by(self, graph: Graph) -> str:
+    def violation_of(self, graph: Graph) -> str:
         """A sentence when a graph breaks the limit, or does not exist at its size, else ''."""
         try:
-            return self.broken(self.measure(graph))
+            return self.violation(self.measure(graph))
         except GraphError as problem:
             where = f" ({problem.node})" if problem.node else ""
             return f"expected a network that exists at {self.size}, but there: {problem}{where}"
@@ -88,19 +88,19 @@ class Budget:
 
     limits: tuple[Limit, ...] = ()
 
-    def broken(self, graph: Graph) -> list[str]:
+    def violations(self, graph: Graph) -> list[str]:
         """One sentence for every limit that the graph breaks."""
-        return [text for limit in self.limits if (text := limit.broken_by(graph))]
+        return [text for limit in self.limits if (text := limit.violation_of(graph))]
 
-    def broken_by(self, whole: Graph, part: Graph, other: Graph, copies: int = 1) -> str:
+    def violation_after(self, whole: Graph, part: Graph, other: Graph, copies: int = 1) -> str:
         """The limit that breaks when `other` replaces `part`, of which `whole` has `copies`, as a sentence; else ''.
 
         Only limits on costs that add up are looked at; nothing is built for it.
         """
         for limit in self.limits:
             if limit.metric in ADDITIVE and not limit.at:
-                measure = METRICS[limit.metric]
-                if text := limit.broken(measure(whole) + copies * (measure(other) - measure(part))):
+                measure = COSTS[limit.metric]
+                if text := limit.violation(measure(whole) + copies * (measure(other) - measure(part))):
                     return text
         return ""
 

@@ -16,7 +16,7 @@ from uninas.language.elaborate.steps import Steps
 from uninas.language.library import Module
 from uninas.language.scope import Poisoned, Scope, Symbol, Value
 from uninas.ops.op import MAX_PORTS, Shape, show_shape
-from uninas.space import METRICS, Limit
+from uninas.space import COSTS, Limit
 
 PROBE: Shape = (64, 56, 56)  # the input of a block that is looked at alone and names none
 
@@ -205,7 +205,7 @@ class Elaborator(Steps):
         for member in network.members:
             for bound in member.bounds if isinstance(member, ast.Budgets) else ():
                 limit = limit_of(bound).against(graph)
-                if text := limit.broken_by(graph):
+                if text := limit.violation_of(graph):
                     raise error("UNI040", text, bound.span)
 
     def chain_graph(self, chain: ast.Chain, inputs: tuple[Shape, ...], scope: Scope, name: str) -> Graph:
@@ -284,12 +284,12 @@ class Elaborator(Steps):
 def limit_of(bound: ast.Bound) -> Limit:
     """The limit that a budget states; its metric must exist."""
     metric = bound.metric
-    if metric.text not in METRICS:
+    if metric.text not in COSTS:
         raise error(
             "UNI010",
             f"unknown metric {metric.text}",
             metric.span,
-            did_you_mean(metric.text, METRICS) or f"there are {', '.join(METRICS)}",
+            did_you_mean(metric.text, COSTS) or f"there are {', '.join(COSTS)}",
         )
     if bound.low is not None and bound.high is not None and bound.low > bound.high:
         raise error(

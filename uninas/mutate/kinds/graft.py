@@ -97,14 +97,14 @@ def draw_graft(graph: Graph, mate: Graph, rng: random.Random) -> Edit | Refusal:
 
 def _of_blocks(graph: Graph, mate: Graph, rng: random.Random) -> Edit | Refusal:
     """A block of a stage for one between the same sizes of maps."""
-    site, other = (draw_site(each, "row", rng) for each in (graph, mate))
+    site, other = (draw_site(each, "stage", rng) for each in (graph, mate))
     for _ in range(TRIES):
         if isinstance(site, Refusal) or isinstance(other, Refusal):
             return Refusal("site", "one of these networks has no stages")
         (here, block), (there, origin) = _whole(site), _whole(other)
         if _sizes(block) == _sizes(origin):
             return Graft(here, mate.key, there)
-        other = draw_site(mate, "row", rng)
+        other = draw_site(mate, "stage", rng)
     return Refusal("type", "the second parent has no block that fits here")
 
 

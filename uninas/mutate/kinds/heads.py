@@ -13,7 +13,7 @@ from uninas.space import MoveRule
 
 
 @dataclass(frozen=True)
-class Own(Edit, kind="own", rare=True):
+class Untie(Edit, kind="own", rare=True):
     """Give one part of an `each` a block of its own, which may change without the others."""
 
     node: str
@@ -47,7 +47,7 @@ class Own(Edit, kind="own", rare=True):
 
 
 @dataclass(frozen=True)
-class Share(Edit, kind="share", rare=True):
+class Tie(Edit, kind="share", rare=True):
     """Let a block be one more part of an `each`: it gets the body that the other parts have."""
 
     node: str

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from uninas.fact import fact
-from uninas.proxies.engine.tangents import (
+from uninas.proxies.engine.jvp_rules import (
     RULES,
     Call,
     Rows,

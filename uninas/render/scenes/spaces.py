@@ -26,7 +26,7 @@ from uninas.space import Choice, Limit, MoveRule, Space
 MARK = "?"  # begins the name of a block that stands for a choice; no block of a text can be called so
 
 
-METRICS = {
+COSTS = {
     "params": "parameters", "flops": "FLOPs (2 × MACs)", "macs": "MACs", "peak": "elements at one time",
     "activations": "elements of activations", "elementwise": "element-wise operations",
 }  # fmt: skip
@@ -69,7 +69,7 @@ def size(space: Space) -> str:
 
 def limit_text(limit: Limit) -> str:
     """'MACs ≤ 450 M', '20 M ≤ parameters ≤ 30 M', 'FLOPs ≤ 110 % of the start'"""
-    name = METRICS.get(limit.metric, limit.metric)
+    name = COSTS.get(limit.metric, limit.metric)
 
     def side(value: float | None) -> str:
         return "" if value is None else f"{value:.0%} of the start" if limit.relative else human(value)

@@ -17,7 +17,7 @@ MAX_BLOCKS = 1000  # of one stage
 
 
 @dataclass(frozen=True)
-class Swap(Edit, kind="swap", level="row"):
+class Swap(Edit, kind="swap", level="stage"):
     """Let two blocks of a stage change places."""
 
     first: int
@@ -41,7 +41,7 @@ class Swap(Edit, kind="swap", level="row"):
 
 
 @dataclass(frozen=True)
-class Duplicate(Edit, kind="duplicate", level="row"):
+class Duplicate(Edit, kind="duplicate", level="stage"):
     """Put a second block like this one behind it."""
 
     block: int
@@ -61,7 +61,7 @@ class Duplicate(Edit, kind="duplicate", level="row"):
 
 
 @dataclass(frozen=True)
-class Delete(Edit, kind="delete", level="row"):
+class Delete(Edit, kind="delete", level="stage"):
     """Leave a block out."""
 
     block: int
@@ -123,7 +123,7 @@ class Move(Edit, kind="move", level="network"):
 
 
 @dataclass(frozen=True)
-class Depth(Edit, kind="depth", level="row"):
+class Depth(Edit, kind="depth", level="stage"):
     """Let a stage have `count` blocks: the last one again and again, or the last ones left out."""
 
     count: int

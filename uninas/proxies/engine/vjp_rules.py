@@ -21,7 +21,7 @@ from torch.func import vjp, vmap
 
 from uninas.proxies.engine import torch_private as private
 from uninas.proxies.engine.convolutions import Convolution, convolved, normed_convolution
-from uninas.proxies.engine.tangents import Call, batch_norm, products, slope, softmax, standardising
+from uninas.proxies.engine.jvp_rules import Call, batch_norm, products, slope, softmax, standardising
 
 aten = torch.ops.aten
 
