@@ -18,6 +18,15 @@ from uninas.ops.activation import Relu
 from uninas.ranking import nasbench201
 from uninas.space import Budget, Limit
 
+CLOSING = """
+block Wide { out = in -> conv(C, kernel in {3, 5, 7}) }
+space closing {
+    input 3 x 8 x 8
+    choose op in {Wide, relu}
+    stem conv(8, 3)
+    stage 8 { op }
+    head global_avg_pool -> linear(10)
+}"""
 NESTED = """
 from blocks.mbconv import InvertedResidual
 space N {
@@ -207,3 +216,25 @@ def test_a_space_that_would_take_too_long_to_count_is_told(monkeypatch):
     monkeypatch.setattr("uninas.language.elaborate.counting.MAX_TRIED", 10)
     with pytest.raises(UninasError, match="UNI030"):
         space(load_text(NESTED), "N").count()
+
+
+def test_edits_say_values_and_what_is_no_longer_asked():
+    walk = ChoiceWalk(space(load_text(CLOSING), "closing"), Budget())
+    start = walk.space.completed({}).graph
+    met = set()
+    for proposal in walk.neighbours(start):
+        edit = read_edit(record(proposal.edit))
+        assert edit == proposal.edit and walk.apply(start, edit).key == proposal.graph.key
+        assert edit.answers(walk.member(start).answers) == walk.member(proposal.graph).answers
+        met.add(str(edit))
+    assert any(sentence.endswith(("kernel = 5", "kernel = 7")) for sentence in met)
+    assert any("op = relu" in sentence for sentence in met)
+
+
+def test_an_edit_whose_value_is_another_one_in_the_space_is_refused():
+    walk = ChoiceWalk(space(*find("nasbench201")), Budget())
+    graph = walk.sample(random.Random(0))
+    edit = next(walk.neighbours(graph)).edit
+    with pytest.raises(UninasError, match=r"UNI080.* is "):
+        walk.apply(graph, dataclasses.replace(edit, values=("something_else",)))
+    assert walk.apply(graph, dataclasses.replace(edit, values=None))  # as it was stored before values were

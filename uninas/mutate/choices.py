@@ -15,19 +15,35 @@ from uninas.mutate.sites import Refusal
 from uninas.ops.op import Op
 from uninas.space import Budget, Member, Space
 
+SPOKEN = 6  # choices that an edit names when it is printed
 KEPT = 4096  # architectures whose answers are remembered
 
 
 @dataclass(frozen=True)
 class Choose(Edit, kind="choose", level="network"):
-    """Answer some choices anew; each change is 'choice=number of the option'. A child has a second parent, `mate`."""
+    """Answer some choices anew; each change is 'choice=number of the option'. A child has a second parent, `mate`.
+
+    `values` says of every change what the option is, as the space writes it, for whoever reads the edit; `closed` names
+    the choices that are no longer asked.
+    """
 
     changes: tuple[str, ...]
     mate: str = ""
+    values: tuple[str, ...] | None = None
+    closed: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
-        listed = ", ".join(self.changes[:6]) + (f" and {len(self.changes) - 6} more" if len(self.changes) > 6 else "")
+        spoken = list(self.spoken().items())
+        listed = ", ".join(f"{name} = {value}" for name, value in spoken[:SPOKEN])
+        listed += f" and {len(spoken) - SPOKEN} more" if len(spoken) > SPOKEN else ""
         return f"choose {listed}" + (f" as in {self.mate[:8]}" if self.mate else "")
+
+    def spoken(self) -> dict[str, str]:
+        """What was chosen, by the choice: values, where the edit has them, else the numbers of options."""
+        if self.values is not None and len(self.values) == len(self.changes):
+            names = [change.rpartition("=")[0] for change in self.changes]
+            return dict(zip(names, self.values, strict=True))
+        return {name: f"option {number}" for name, number in self.answers({}).items()}
 
     def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         return Refusal("site", "choices belong to a space of choices")
@@ -40,11 +56,17 @@ class Choose(Edit, kind="choose", level="network"):
             if not name or not option.isdecimal():
                 raise error("UNI080", f"expected a choice and the number of an option, but got {change}")
             after[name] = int(option)
-        return after
+        return {name: option for name, option in after.items() if name not in (self.closed or ())}
 
 
-def _difference(before: Mapping[str, int], after: Mapping[str, int], mate: str = "") -> Choose:
-    return Choose((), tuple(f"{name}={n}" for name, n in after.items() if before.get(name) != n), mate)
+def _difference(before: Mapping[str, int], member: Member, mate: str = "") -> Choose:
+    changed = {name: option for name, option in member.answers.items() if before.get(name) != option}
+    options = {choice.path: choice.options for choice in member.choices}
+    return Choose(
+        (), tuple(f"{name}={option}" for name, option in changed.items()), mate,
+        tuple(options[name][option] for name, option in changed.items()),
+        tuple(name for name in before if name not in member.answers) or None,
+    )  # fmt: skip
 
 
 class ChoiceWalk:
@@ -90,9 +112,13 @@ class ChoiceWalk:
         if not isinstance(edit, Choose):
             raise error("UNI080", f"cannot {edit}: {self.space.name} is a space of choices")
         member = self.space.completed(edit.answers(self.member(graph).answers))
+        options, spoken = {choice.path: choice.options for choice in member.choices}, edit.spoken()
         for path, option in edit.answers({}).items():
             if member.answers.get(path) != option:
                 raise error("UNI080", f"cannot {edit}: {self.space.name} has no option {option} of {path} there")
+            if edit.values is not None and spoken.get(path) != options[path][option]:
+                now = f"option {option} of {path} is {options[path][option]}"
+                raise error("UNI080", f"cannot {edit}: in {self.space.name}, {now}")
         return self._remember(member)
 
     def neighbours(self, graph: Graph) -> Iterator[Proposal]:
@@ -111,7 +137,7 @@ class ChoiceWalk:
             if before.get(path) == option:
                 continue
             member = self.space.completed({**before, path: option})
-            edit = _difference(before, member.answers)
+            edit = _difference(before, member)
             outcome = allowed(self._remember(member), self.budget, seen)
             if edit.changes and isinstance(outcome, Graph):
                 seen.add(outcome.key)
@@ -144,7 +170,7 @@ class ChoiceWalk:
         def edit() -> Edit | Refusal:
             member = self.space.completed(draw(), rng)
             drawn.append(self._remember(member))
-            found = _difference(before, member.answers, mate)
+            found = _difference(before, member, mate)
             return found if found.changes else Refusal("known", "nothing would change")
 
         return first_allowed(edit, lambda _: drawn[-1], self.budget, seen, patience)

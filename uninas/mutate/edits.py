@@ -161,5 +161,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "Wire | None": _optional(lambda value: Wire(*_place(value))),
     "Port | None": _optional(lambda value: Port(*_place(value))),
     "tuple[str, ...]": lambda value: tuple(map(_text, value)),
+    "tuple[str, ...] | None": _optional(lambda value: tuple(map(_text, value))),
     "tuple[int, ...]": lambda value: tuple(map(_integer, value)),
 }

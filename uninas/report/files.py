@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from uninas.language.answered import answered
 from uninas.language.printer import dumps
+from uninas.mutate import ChoiceWalk
 from uninas.render import render
 from uninas.report import plots, write_page
 from uninas.runs.process import write_text, written
 from uninas.search.candidate import Candidate
 from uninas.search.run import Run
 from uninas.search.store import origin
+from uninas.search.texts import found_again
 from uninas.search.top import top
 
 SHOWN = 3  # of the best architectures as text and pictures
@@ -35,7 +39,7 @@ def write_report(run: Run) -> Iterator[Path]:
         return
     yield write_text(run.folder / "best.uni", _best_text(run, best[0]))
     for place, candidate in enumerate(best[1:], 2):
-        text = f"# Number {place} by score: {_summary(run, candidate)}\n{dumps(run.graph(candidate))}"
+        text = f"# Number {place} by score: {_summary(run, candidate)}\n{_text(run, candidate)}"
         yield write_text(run.folder / f"best_{place}.uni", text)
     yield from _plots(run, candidates, best[0])
     yield write_page(run.folder)
@@ -82,7 +86,21 @@ def _best_text(run: Run, best: Candidate) -> str:
         f"{len(run) - 1} candidates from {run.plan.start.name}; {run.rejected} moves rejected, {run.failed} candidates "
         f"failed. The best is {_summary(run, best)}"
     )
-    return f"# {summary}\n{dumps(run.graph(best))}"
+    return f"# {summary}\n{_text(run, best)}"
+
+
+def _text(run: Run, candidate: Candidate) -> str:
+    """A candidate as text; of a space of choices with all answers, and in the words of the space where that can be."""
+    graph, plan = run.graph(candidate), run.plan
+    if not isinstance(plan.walk, ChoiceWalk):
+        return dumps(graph)
+    member = plan.walk.member(graph)
+    answers = [f"{choice.path} = {choice.options[member.answers[choice.path]]}" for choice in member.choices]
+    glued = ", ".join(answer.replace(" ", "\0") for answer in answers)
+    heads = [line.replace("\0", " ") for line in textwrap.wrap(glued, 116, break_long_words=False)]
+    texts = plan.texts["space"]
+    written = answered(*found_again(plan.settings.space, [list(pair) for pair in texts]), member.answers, graph)
+    return "".join(f"# {line}\n" for line in heads) + (written or dumps(graph))
 
 
 def _summary(run: Run, candidate: Candidate) -> str:

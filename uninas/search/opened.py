@@ -76,20 +76,24 @@ class OpenedRun:
 
     def answers(self) -> dict[int, dict[str, str]]:
         """For a run in a space of choices: the value of every choice, by the candidate's number; else nothing."""
-        options = self._options
-        found: dict[int, dict[str, int]] = {}
+        found: dict[int, dict[str, str]] = {}
         for candidate in self.candidates():
             before = found.get(candidate.parent if candidate.parent is not None else -1, {})
             edit = candidate.edit
-            if candidate.number == 0:
-                before = self._answers_of_start()
-            found[candidate.number] = edit.answers(before) if isinstance(edit, Choose) else dict(before)
-        if not any(found.values()):
-            return {}
-        return {
-            number: {path: _value(options, path, answer) for path, answer in answers.items()}
-            for number, answers in found.items()
-        }
+            if isinstance(edit, Choose):
+                gone = set(edit.closed or ())
+                found[candidate.number] = {n: v for n, v in before.items() if n not in gone} | self._values(edit)
+            elif candidate.parent is None:
+                found[candidate.number] = self._answers_of(candidate.number)
+            else:
+                found[candidate.number] = dict(before)
+        return found if any(found.values()) else {}
+
+    def _values(self, edit: Choose) -> dict[str, str]:
+        """What an edit chose, by its choices; of one that was stored without values, as the space has them."""
+        if edit.values is not None:
+            return edit.spoken()
+        return {path: _value(self._options, path, answer) for path, answer in edit.answers({}).items()}
 
     def rows(self) -> list[dict[str, Any]]:
         """A dictionary for each candidate: number, score, failure, costs, components, parent, edit, seconds, choices.
@@ -118,15 +122,21 @@ class OpenedRun:
             raise error("UNI060", "a frame needs pandas, which is not installed", None, hint) from None
         return pandas.DataFrame(self.rows())
 
-    def _answers_of_start(self) -> dict[str, int]:
-        """The answers behind the start, which was drawn before there was an edit to write down."""
+    def _answers_of(self, number: int) -> dict[str, str]:
+        """The answers behind a start, which was there before there was an edit to write down."""
         try:
-            space = self.space()
-            if space.build is None:
+            if self._walk is None:
                 return {}
-            return dict(ChoiceWalk(space, Budget()).member(self.graph(0)).answers)
+            member = self._walk.member(self.graph(number))
         except UninasError:
             return {}
+        return {choice.path: choice.options[member.answers[choice.path]] for choice in member.choices}
+
+    @cached_property
+    def _walk(self) -> ChoiceWalk | None:
+        """What finds the answers behind an architecture; None in a space of moves."""
+        space = self.space()
+        return ChoiceWalk(space, Budget()) if space.build is not None else None
 
     @cached_property
     def _options(self) -> Mapping[str, tuple[str, ...]]:
