@@ -188,9 +188,15 @@ def test_which_head_gets_the_classes_is_never_guessed():
         uninas.create_model(TWO_HEADS, num_classes=7)
 
 
-def test_features_need_stages_of_one_tensor():
+def test_features_need_stages():
     with pytest.raises(UninasError, match="expected a network of stages"):
         uninas.create_model(TWO_HEADS, features_only=True)
-    text = "network n { input 4 x 8 x 8  stage 4 { chunk(2) } }"
-    with pytest.raises(UninasError, match="stages of one tensor each"):
-        uninas.create_model(text, features_only=True)
+
+
+def test_features_of_a_stage_that_makes_several_tensors_are_all_of_them():
+    text = "network n { input 4 x 8 x 8  stage 4 { chunk(2) }  stage 2 stride 2 { concat -> conv(2, 3, stride) } }"
+    model = uninas.create_model(text, features_only=True)
+    made = model(torch.ones(1, 4, 8, 8))
+    assert [tuple(x.shape[1:]) for x in made] == [(2, 8, 8), (2, 8, 8), (2, 4, 4)]
+    assert [info["module"] for info in model.feature_info] == ["stages.0", "stages.0", "stages.1"]
+    assert [info["reduction"] for info in model.feature_info] == [1, 1, 2]

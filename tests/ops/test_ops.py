@@ -23,7 +23,7 @@ from uninas.backend import layers
 from uninas.errors import UninasError
 from uninas.ops.activation import Clamp, Gelu, LeakyRelu, PRelu, Root, Scale, Softmax
 from uninas.ops.attention import Mask, Matmul1, Matmul2, RelPosBias, WindowMask
-from uninas.ops.conv import Conv, DepthwiseConv, window_steps
+from uninas.ops.conv import Conv, ConvTranspose, DepthwiseConv, window_steps
 from uninas.ops.linear import Linear
 from uninas.ops.merge import Add, Divide, Maximum, Multiply, Subtract
 from uninas.ops.norm import BatchNorm, GroupNorm, L2Norm, LayerNorm, RmsNorm
@@ -70,6 +70,8 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (Conv(4, 1, width=5), (MAP,)),
     (Conv(4, 3, width=1, padding=1), (MAP,)),
     (Conv(4, 4), (MAP,)),
+    (ConvTranspose(12), (MAP,)),
+    (ConvTranspose(4, 3, stride=2, padding=1, output_padding=1, groups=4, bias=False), (MAP,)),
     (DepthwiseConv(5), (MAP,)),
     (DepthwiseConv(2, stride=2, padding=0, bias=False), (MAP,)),
     (DepthwiseConv(3, dilation=2), (MAP,)),

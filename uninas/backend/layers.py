@@ -61,9 +61,9 @@ __all__ = [  # noqa: RUF022
     "transpose",
     "PReLU", "Softplus", "clamp", "mean", "normalize", "permute",
     "HeadsBias", "LearnedTensor", "RMSNorm", "divide", "heads", "length", "root", "scale", "unheads",
-    "Call", "ClassToken", "Conv2d", "DropPath", "FlatLinear", "LayerNorm", "LayerScale", "Linear", "OffsetTable",
-    "PosEmbed", "RelPosBias", "WindowMask", "add", "attention", "band", "call", "channel_shuffle", "concat",
-    "concat_tokens", "copies", "crop", "matmul1", "matmul2", "maximum", "multiply", "reshape", "window_merge",
+    "Call", "ClassToken", "Conv2d", "ConvTranspose2d", "DropPath", "FlatLinear", "LayerNorm", "LayerScale", "Linear",
+    "OffsetTable", "PosEmbed", "RelPosBias", "WindowMask", "add", "attention", "band", "call", "channel_shuffle",
+    "concat", "concat_tokens", "copies", "crop", "matmul1", "matmul2", "maximum", "multiply", "reshape", "window_merge",
     "window_partition", "zero",
     "initialise", "stack_parts", "stacked", "unstack_parts",
 ]  # fmt: skip
@@ -247,6 +247,11 @@ class _RawConv2d(nn.Conv2d):
         pass
 
 
+class _RawConvTranspose2d(nn.ConvTranspose2d):
+    def reset_parameters(self) -> None:
+        pass
+
+
 class _RawLinear(nn.Linear):
     def reset_parameters(self) -> None:
         pass
@@ -256,6 +261,13 @@ def Conv2d(*args: Any) -> nn.Conv2d:
     """A `torch.nn.Conv2d` whose weights hold no values yet: `initialise` fills them, and only once."""
     layer: nn.Conv2d = _RawConv2d(*args)
     layer.__class__ = nn.Conv2d
+    return layer
+
+
+def ConvTranspose2d(*args: Any) -> nn.ConvTranspose2d:
+    """A `torch.nn.ConvTranspose2d` whose weights hold no values yet."""
+    layer: nn.ConvTranspose2d = _RawConvTranspose2d(*args)
+    layer.__class__ = nn.ConvTranspose2d
     return layer
 
 
@@ -524,7 +536,7 @@ def initialise(module: Module, scheme: str, generator: Generator) -> None:
         raise error("UNI060", f"expected init to be {', '.join(NAMES)}, but got {shown(scheme)}", None,
                     did_you_mean(str(scheme), NAMES))  # fmt: skip
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             _draw(layer, scheme, generator)
         elif isinstance(layer, Learned):
             layer.reset(generator)
@@ -532,10 +544,12 @@ def initialise(module: Module, scheme: str, generator: Generator) -> None:
             layer.reset_parameters()
 
 
-def _draw(layer: nn.Conv2d | nn.Linear, scheme: str, generator: Generator) -> None:
-    convolution = isinstance(layer, nn.Conv2d)
+def _draw(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, scheme: str, generator: Generator) -> None:
+    convolution = isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
     out, into, *kernel = layer.weight.shape[-4 if convolution else -2 :]  # a stacked layer has one axis more
-    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    groups = layer.groups if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) else 1
+    if isinstance(layer, nn.ConvTranspose2d):  # its weight has the inputs first
+        out, into = into * groups, out // groups
     fans = Fans(into * math.prod(kernel), out * math.prod(kernel) / groups)
     known = named_scheme(scheme)
     variance = (known.convolution if convolution else known.linear)(fans)

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from uninas.backend import layers
 from uninas.errors import error
-from uninas.graph import Graph, Wire
+from uninas.graph import INPUT, Graph, Wire
 from uninas.graph.network import HEAD, stage_number
 from uninas.graph.variants import last_operation, reductions, whole, with_classes, with_last
 from uninas.ops.linear import Linear
@@ -72,23 +72,29 @@ class Model(fx.GraphModule):
         """
         graph = self.architecture
         names = [name for name in self.sections if stage_number(name) >= 0]
+        wires = [Wire(name, port) for name in names for port in range(len(graph.shapes(name)))]
         if self._returns_features:
-            names = [wire.node for wire in graph.outputs]
+            wires = list(graph.outputs)
         steps = reductions(graph)
-        shapes = [graph.shapes(name)[0] for name in names]
+        shapes = [graph.shape(wire) for wire in wires]
         return [
             {
                 "num_chs": shape[0] if len(shape) == 3 else shape[-1],
-                "reduction": whole(steps[Wire(name)]),
-                "module": name,
+                "reduction": whole(steps[wire]),
+                "module": wire.node,
             }
-            for name, shape in zip(names, shapes, strict=True)
+            for wire, shape in zip(wires, shapes, strict=True)
         ]
 
     @property
     def num_classes(self) -> int:
-        """Length of the vector of logits; 0 for a module that returns features or has no classifier, as in timm."""
-        shape = self.architecture.output_shapes[0]
+        """Length of the vector of logits; 0 for a module that returns features or has no classifier, as in timm.
+
+        Also 0 where there are several outputs: nothing says which of them is meant.
+        """
+        shape, *others = self.architecture.output_shapes
+        if others:
+            return 0
         return 0 if self._returns_features or self._removed or len(shape) != 1 else shape[0]
 
     @property
@@ -149,12 +155,18 @@ class Model(fx.GraphModule):
         )
 
     def _before_head(self) -> str:
+        """The fx node of what flows into the head."""
         names = list(self.sections)
         if len(names) < 2 or names[-1] != HEAD:
             raise error(
                 "UNI060", f"expected a network whose last section is a head, but its sections are {', '.join(names)}"
             )
-        return self.sections[names[-2]]
+        graph = self.architecture
+        taken = graph.by_name[HEAD].inputs
+        if len(taken) != 1 or taken[0].port or taken[0].node == INPUT or {w.node for w in graph.outputs} != {HEAD}:
+            raise error("UNI060", "expected a head that takes one tensor, the first that a section makes, and makes "
+                        "all that the network gives")  # fmt: skip
+        return self.sections[taken[0].node]
 
     def _part(self, start: str | None, end: str | None) -> Callable[[nn.Module, Tensor], Tensor]:
         """The piece between two fx nodes as a function of this module and a tensor.

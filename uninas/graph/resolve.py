@@ -32,7 +32,7 @@ def resolved(
         raise GraphError(f"expected inputs like those of {graph.name or 'the block'}")
     if rewrite is None and tuple(inputs) == graph.inputs and channels in (None, graph.output_shapes[0][0]):
         return graph
-    frame = _Frame(graph, inputs[0], channels, rewrite)
+    frame = _Frame(graph, inputs, channels, rewrite)
     shapes: dict[str, tuple[Shape, ...]] = {INPUT: tuple(inputs)}
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -109,13 +109,13 @@ def _with_table(op: Op, now: Sequence[int], then: Sequence[int]) -> Op:
 class _Frame:
     """The sizes that attributes inside a graph may repeat, before and after an edit: channels and extents of maps."""
 
-    def __init__(self, graph: Graph, after: Shape, channels: int | None, rewrite: Rewrite | None):
-        before = graph.inputs[0]
-        self.pairs = [(before[0], after[0])]
+    def __init__(self, graph: Graph, inputs: Sequence[Shape], channels: int | None, rewrite: Rewrite | None):
+        self.pairs = [(before[0], after[0]) for before, after in zip(graph.inputs, inputs, strict=True)]
         if channels is not None:
             self.pairs.insert(0, (graph.output_shapes[0][0], channels))
         self.sizes: dict[tuple[int, int], int] = {}
-        self.learn(before, after)
+        for before, after in zip(graph.inputs, inputs, strict=True):
+            self.learn(before, after)
         self.rewrite = rewrite
 
     def learn(self, before: Shape, after: Shape) -> None:

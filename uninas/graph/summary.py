@@ -83,11 +83,16 @@ class Row:
     what: str
     """What it consists of: '5 x Unified', or the operation with its attributes."""
     repeats: int
-    output: Shape
+    outputs: tuple[Shape, ...]
     cost: Cost
     """Of all repeats together."""
     share: float
     """Of the whole architecture's FLOPs, from 0 to 1."""
+
+    @property
+    def output(self) -> Shape:
+        """The first of its outputs."""
+        return self.outputs[0]
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,7 @@ class Summary:
                     "block": row.what,
                     "repeats": row.repeats,
                     "output": list(row.output),
+                    "outputs": [list(shape) for shape in row.outputs],
                     **_costs(row.cost),
                     "flops_share": row.share,
                 }
@@ -146,10 +152,11 @@ def summarize(graph: Graph, depth: int = 1) -> Summary:
                 continue  # it hands on what it gets
             copies = times * run.count
             cost = graph.costs[run.first.name] * copies
-            op, output = run.first.op, graph.shapes(run.last.name)[0]
+            op, outputs = run.first.op, graph.shapes(run.last.name)
             share = cost.flops / total if total else 0.0
+            what = describe(op, title=run.first.name)
             path = prefix + run.name
-            yield Row(path, run.name, level, describe(op), run.count, output, cost, share)
+            yield Row(path, run.name, level, what, run.count, outputs, cost, share)
             if level + 1 < depth:
                 for inner, each in subgraphs(run.first):
                     yield from rows(inner, f"{path}.", level + 1, copies * each)
@@ -166,8 +173,11 @@ def summarize(graph: Graph, depth: int = 1) -> Summary:
     )
 
 
-def describe(op: Operator, inner: bool = True) -> str:
-    """What stands in a node: 'conv(out=64)', 'MBConv (SqueezeExcite)', '2 x Unified', 'conv -> batch_norm'."""
+def describe(op: Operator, inner: bool = True, title: str = "") -> str:
+    """What stands in a node: 'conv(out=64)', 'MBConv (SqueezeExcite)', '2 x Unified', 'conv -> batch_norm'.
+
+    `title` is the name of a section, whose steps bear it, too, where they are no definition of their own.
+    """
     if isinstance(op, Each):
         return "each part"
     if not isinstance(op, Block):
@@ -177,7 +187,7 @@ def describe(op: Operator, inner: bool = True) -> str:
             titled(name, inner) if count == 1 else f"{count} x {titled(name, inner)}"
             for name, count, inner in composition(op.graph)
         )
-    if op.graph.name in NAMELESS:
+    if op.graph.name in (*NAMELESS, title):
         return " -> ".join(n.op.name if isinstance(n.op, Op) else str(n.op) for n in op.graph.nodes) or "identity"
     return titled(op.graph.name, named_blocks(op.graph) if inner else ())
 
@@ -198,12 +208,10 @@ def is_row(graph: Graph) -> bool:
 
 
 def is_network(graph: Graph) -> bool:
-    """Whether the graph is a row of sections: a stem, stages or a head."""
+    """Whether the graph consists of sections, among them a stem, stages or a head."""
     network = network_of(graph)
-    return (
-        bool(network.stages or network.stem or network.head)
-        and is_row(graph)
-        and len(graph.inputs) == len(graph.outputs) == 1
+    return bool(network.stages or network.stem or network.head) and all(
+        isinstance(node.op, Block) for node in graph.nodes
     )
 
 

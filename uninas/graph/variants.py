@@ -132,17 +132,18 @@ def _block_of(path: str) -> str:
 
 
 def with_stage_outputs(graph: Graph, indices: Sequence[int] | None) -> Graph:
-    """The graph with the outputs of its stages as outputs, and nothing after the last of them."""
+    """The graph with the outputs of its stages as outputs, and nothing after the last of them.
+
+    All that a stage makes is returned, where it makes several tensors.
+    """
     stages = [node.name for node in network_of(graph).stages]
     chosen = range(len(stages)) if indices is None else indices
     if not stages:
         raise error("UNI060", "expected a network of stages, to return their features, but it has none")
-    several = next((name for name in stages if len(graph.shapes(name)) > 1), None)
-    if several:
-        raise error("UNI060", f"expected stages of one tensor each, but {several} makes {len(graph.shapes(several))}")
     if not list(chosen) or not all(-len(stages) <= index < len(stages) for index in chosen):
         raise error("UNI060", f"expected out_indices from 0 to {len(stages) - 1}, but got {list(chosen)}")
-    return graph.edited(graph.nodes, [Wire(stages[index]) for index in chosen])
+    names = [stages[index] for index in chosen]
+    return graph.edited(graph.nodes, [Wire(name, port) for name in names for port in range(len(graph.shapes(name)))])
 
 
 def last_operation(graph: Graph) -> tuple[Op, tuple[Shape, ...]]:

@@ -18,8 +18,18 @@ from typing import Any
 
 from uninas.graph import INPUT, Block, Graph, Node, Wire, subgraphs
 from uninas.graph.graph import RESERVED
-from uninas.language.printer import INFIX, STRIDES, WIDTH, identifier, is_network, outputs_of, segments
-from uninas.ops.op import REGISTRY, Attr, Op, Shape, show_shape, show_value
+from uninas.language.printer import (
+    INFIX,
+    STRIDES,
+    WIDTH,
+    identifier,
+    input_line,
+    is_network,
+    outputs_of,
+    sections_of,
+    segments,
+)
+from uninas.ops.op import REGISTRY, Attr, Op, Shape, show_value
 
 SYMBOLIC = 8  # channels from which on numbers are written relative to C
 INLINE = 4  # steps of a chain that may stand inside a sum or a bundle
@@ -201,7 +211,7 @@ class _Compact:
         )
         body = self.rendered(group.bodies[key], iter(group.said))
         head = f"block {group.name}({given}) {{" if given else f"block {group.name} {{"
-        return f"{head}\n    input {show_shape(graph.inputs[0])}\n{body}\n}}\n"
+        return f"{head}\n    {input_line(graph)}\n{body}\n}}\n"
 
     # ---- text of pieces ------------------------------------------------------------------------------------------
 
@@ -287,20 +297,22 @@ class _Compact:
 
     def standalone(self, graph: Graph) -> str:
         body = self.rendered(self.statements(graph), None)
-        return f"block {self.title} {{\n    input {show_shape(graph.inputs[0])}\n{body}\n}}\n"
+        return f"block {self.title} {{\n    {input_line(graph)}\n{body}\n}}\n"
 
     def network(self, graph: Graph) -> str:
         inside = {id(each) for each in self.in_place(graph)}
-        lines = [f"input {show_shape(graph.inputs[0])}"]
+        lines = [input_line(graph)]
         lines += [f"init {graph.init}"] if graph.init != "default" else []
-        for node in graph.nodes:
-            assert isinstance(node.op, Block)
+        for node, sources, label in sections_of(graph):
+            if not isinstance(node.op, Block):
+                lines.append(f"out = {sources}")
+                continue
             if node.name.startswith("stages."):
-                lines += self.stage(node.op.graph, inside).split("\n")
+                lines += self.stage(node.op.graph, inside, sources, label).split("\n")
                 continue
             word = node.name if node.name in ("stem", "head") else f"section {node.name}"
             text = self.chain(node.op.graph) if id(node.op.graph) in inside else self.use(node, ())
-            lines += _broken(f"{word} {text}")
+            lines += _broken(f"{word} {sources}{text}")
         return f"network {self.title} {{\n" + "\n".join(f"    {line}" for line in lines) + "\n}\n"
 
     def use(self, node: Node, shape: Shape, width: int = 0, stride: bool = False) -> str:
@@ -319,7 +331,8 @@ class _Compact:
     def chain(self, graph: Graph) -> str:
         return " -> ".join(self.use(node, ()) for node in graph.nodes)
 
-    def stage(self, graph: Graph, inside: set[int]) -> str:
+    def stage(self, graph: Graph, inside: set[int], sources: str, label: str) -> str:
+        called = f" as {label}" if label else ""
         width = graph.output_shapes[0][0]
 
         def item(node: Node, stride: bool = False) -> str:
@@ -333,7 +346,7 @@ class _Compact:
         general = [item(node, True) for node in graph.nodes]
         slowing = strides[0] > 1 and all(s == 1 for s in strides[1:])
         if slowing and len(set(general)) == 1 and "stride" in general[0]:
-            return f"stage {width} x {len(graph.nodes)} stride {strides[0]} {{ {general[0]} }}"
+            return f"stage {sources}{width} x {len(graph.nodes)} stride {strides[0]}{called} {{ {general[0]} }}"
         items: list[tuple[str, int]] = []
         for text in [item(node) for node in (first, *rest)]:
             if items and items[-1][0] == text:
@@ -341,12 +354,13 @@ class _Compact:
             else:
                 items.append((text, 1))
         if len(items) == 1:
-            return f"stage {width} x {items[0][1]} {{ {items[0][0]} }}"
+            return f"stage {sources}{width} x {items[0][1]}{called} {{ {items[0][0]} }}"
         listed = [text if count == 1 else f"{text} x {count}" for text, count in items]
-        line = f"stage {width} {{ {', '.join(listed)} }}"
+        head = f"stage {sources}{width}{called} {{"
+        line = f"{head} {', '.join(listed)} }}"
         if len(line) <= WIDTH:
             return line
-        return f"stage {width} {{\n" + "\n".join(_filled(listed)) + "\n}"
+        return f"{head}\n" + "\n".join(_filled(listed)) + "\n}"
 
     def stride_of(self, node: Node, inside: set[int]) -> int:
         """The argument that a block calls its stride; 0 without one."""

@@ -34,7 +34,7 @@ INDENT = 4
 FAR = 24  # an arrow further to the right than this (from where its statement starts) aligns nothing
 _OPENING = {"LPAR", "LSQB", "LBRACE"}
 _CLOSING = {"RPAR", "RSQB", "RBRACE"}
-_RANGE, _ARROW = "__ANON_0", "__ANON_1"  # what lark calls '..' and '->'
+_RANGE, _ARROW = "_DOTS", "_ARROW"
 _TIGHT_BEFORE = {"RPAR", "RSQB", "LSQB", "COMMA", "COLON", "DOT", _RANGE}
 _TIGHT_AFTER = {"LPAR", "LSQB", "DOT", "MINUS", _RANGE}
 
@@ -151,7 +151,7 @@ class _Layout:
         if inside == "call" and "EQUAL" in (token.type, previous):
             return False
         if token.type == "LPAR":
-            return previous != "NAME"
+            return previous != "NAME" or self.before[0] == "SECTION"  # section neck (c2, c3) -> ...
         if previous == "LBRACE" or token.type == "RBRACE":
             return inside != "set" and (previous, token.type) != ("LBRACE", "RBRACE")
         return True

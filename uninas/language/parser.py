@@ -45,6 +45,7 @@ from uninas.language.tree import (
     Number,
     Operation,
     Options,
+    Outcome,
     Parameter,
     Patience,
     Pipeline,
@@ -52,6 +53,7 @@ from uninas.language.tree import (
     Reference,
     Repeat,
     Section,
+    Sizes,
     Stage,
     StageItem,
     Start,
@@ -245,7 +247,7 @@ _SIGNS = {
 # Words that a wire may also bear: they are allowed nearly everywhere a name is, and would crowd every message.
 _QUIET = {
     "STEM", "HEAD", "SECTION", "STAGE", "CHOOSE", "START", "MOVES", "PATIENCE", "BUDGET", "INIT", "INPUT", "STRIDE",
-    "WITH", "WHERE",
+    "WITH", "WHERE", "OUT",
 }  # fmt: skip
 
 
@@ -265,7 +267,8 @@ def _syntax_error(source: Source, problem: UnexpectedInput) -> Diagnostic:
     token, expected = problem.token, set(problem.expected)
     if "NAME" in expected:
         expected -= _QUIET
-    words = sorted(expected, key=lambda name: (name not in ("NAME", "RBRACE"), name))
+    close = did_you_mean(str(token), {_terminal(name).strip("'") for name in expected} - {"a name"})
+    words = sorted(expected, key=lambda name: (_terminal(name) not in close, name not in ("NAME", "RBRACE"), name))
     listed = [_terminal(name) for name in words[:8]]
     wanted = " or ".join(filter(None, [", ".join(listed[:-1]), listed[-1]])) if listed else "nothing"
     found = "the end of the text" if token.type == "$END" else f"'{shown(token)}'"
@@ -354,24 +357,31 @@ class _Builder:
 
     # ---- members of networks and spaces
 
-    def input(self, span: Span, first: Any, *rest: Any) -> Input:
-        return Input(span, self.all((first, *rest[1::2])))
+    def input(self, span: Span, *wires: Any) -> Input:
+        return Input(span, self.all(wires))
+
+    def sizes(self, span: Span, first: Any, *rest: Any) -> Sizes:
+        return Sizes(span, self.all((first, *rest[1::2])))
 
     def init(self, span: Span, scheme: Token) -> Init:
         return Init(span, self(scheme))
 
-    def stem(self, span: Span, word: Token, body: Any) -> Section:
-        return Section(span, self(word), self(body))
+    def section(self, span: Span, name: Token, sources: Any, body: Any) -> Section:
+        return Section(span, self(name), self.optional(sources), self(body))
 
-    head = stem
+    stem = head = section
 
-    def section(self, span: Span, name: Token, body: Any) -> Section:
-        return Section(span, self(name), self(body))
+    def sources(self, span: Span, *wires: Any) -> tuple[Expression, ...]:
+        return self.all(wires)
 
-    def stage(self, span: Span, width: Any, times: Any, count: Any, stride: Any, choices: Any,
-              *items: Any) -> Stage:  # fmt: skip
+    def outcome(self, span: Span, word: Token, value: Any) -> Outcome:
+        return Outcome(span, self(value))
+
+    def stage(self, span: Span, sources: Any, width: Any, times: Any, count: Any, stride: Any, label: Any,
+              choices: Any, *items: Any) -> Stage:  # fmt: skip
         chosen = self.all(choices.children) if choices is not None else ()
-        return Stage(span, self(width), self.optional(count), self.optional(stride), chosen, self.all(items))
+        return Stage(span, self.optional(sources), self(width), self.optional(count), self.optional(stride),
+                     self.optional(label), chosen, self.all(items))  # fmt: skip
 
     def stage_item(self, span: Span, body: Any, times: Any = None, count: Any = None) -> StageItem:
         return StageItem(span, self(body), self.optional(count))
@@ -443,11 +453,11 @@ class _Builder:
         name, arguments = apply.children
         return Apply(span, self(name), self.arguments_of(arguments), self.optional(label))
 
-    def repeat(self, span: Span, count: Any, body: Any) -> Repeat:
-        return Repeat(span, self(count), self(body))
+    def repeat(self, span: Span, shared: Any, count: Any, body: Any, label: Any) -> Repeat:
+        return Repeat(span, self(count), self(body), self.optional(label), shared is not None)
 
-    def each(self, span: Span, name: Token, *parts: Any) -> Each:
-        return Each(span, self(name), self.all(parts[:-1]), self.optional(parts[-1]))
+    def each(self, span: Span, shared: Any, name: Token, *parts: Any) -> Each:
+        return Each(span, self(name), self.all(parts[:-1]), self.optional(parts[-1]), shared is not None)
 
     def when(self, span: Span, condition: Any, then: Any, otherwise: Any) -> When:
         return When(span, self(condition), self(then), self.optional(otherwise))

@@ -7,7 +7,7 @@ become one definition. Where a node bears a name that elaboration would not give
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
@@ -15,6 +15,7 @@ from uninas.graph.builder import node_names, snake_case
 from uninas.graph.network import HEAD, STEM, stage_number
 from uninas.language.formatter import FAR, INDENT
 from uninas.ops.op import REGISTRY, Attr, Op, Shape, show_shape, show_value
+from uninas.ops.shape import Identity
 
 WIDTH = 100  # where a pipeline is broken into lines
 INFIX = {"add": " + ", "multiply": " * ", "subtract": " - "}
@@ -34,14 +35,88 @@ def dumps(graph: Graph, name: str = "", *, explicit: bool = False) -> str:
 
 
 def is_network(graph: Graph) -> bool:
-    """Whether the graph is a row of sections, as a `network` elaborates to."""
-    previous = INPUT
+    """Whether the graph consists of sections, as a `network` elaborates to."""
+    stages = 0
     for node in graph.nodes:
-        if not isinstance(node.op, Block) or node.inputs != (Wire(previous),) or len(node.op.graph.outputs) != 1:
+        number = stage_number(node.name)
+        rows = isinstance(node.op, Block) and (number < 0 or (number == stages and _is_stage(node.op.graph)))
+        if not rows or not re.fullmatch(r"stages\.\d+|[A-Za-z_]\w*", node.name):
             return False
-        previous = node.name
-    named = all(re.fullmatch(r"stages\.\d+|[A-Za-z_]\w*", node.name) for node in graph.nodes)
-    return named and graph.outputs == (Wire(previous),) and len(graph.inputs) == 1 and bool(graph.nodes)
+        stages += number >= 0
+    return bool(graph.nodes) and (stages > 0 or is_chained(graph) or bool({STEM, HEAD} & set(graph.by_name)))
+
+
+def _is_stage(graph: Graph) -> bool:
+    """Whether the graph is blocks in a row, as a `stage` elaborates to."""
+    return is_chained(graph) and all(isinstance(node.op, Block) for node in graph.nodes)
+
+
+def is_chained(graph: Graph) -> bool:
+    """Whether every node takes all that the one before it makes, and the last makes what the graph gives."""
+    before = INPUT
+    for node in graph.nodes:
+        if node.inputs != all_of(graph, before):
+            return False
+        before = node.name
+    return graph.outputs == all_of(graph, before)
+
+
+def all_of(graph: Graph, name: str) -> tuple[Wire, ...]:
+    """All outputs of the node of that name, or all inputs of the graph."""
+    return tuple(Wire(name, port) for port in range(len(graph.shapes(name))))
+
+
+def sections_of(graph: Graph) -> Iterator[tuple[Node, str, str]]:
+    """The sections of a network, each with the text of what flows in, and with the label that others need.
+
+    The text ends in an arrow, and is empty where it is simply what the section before makes. In the end comes what the
+    network gives, as the inputs of a node called out, unless that is what the last section makes.
+    """
+    uses: set[str] = set()
+    before = INPUT
+    for node in (*graph.nodes, Node("out", Identity(), graph.outputs)):
+        if node.inputs != all_of(graph, before):
+            uses.update(wire.node for wire in node.inputs)
+        before = node.name
+    taken = {node.name for node in graph.nodes} | {INPUT}
+    labels = {}
+    for node in graph.nodes:
+        number = stage_number(node.name)
+        label = f"c{number + 1}"
+        while number >= 0 and label in taken:
+            label += "_"
+        labels[node.name] = label if number >= 0 else node.name
+        taken.add(label)
+    before = INPUT
+    for node in (*graph.nodes, Node("out", Identity(), graph.outputs)):
+        text = ""
+        if node.inputs != all_of(graph, before):
+            text = f"({', '.join(_whole(graph, node.inputs, labels))})"
+        if node.name != "out":
+            yield node, text and f"{text} -> ", labels[node.name] if node.name in uses else ""
+        elif text:
+            yield node, text, ""
+        before = node.name
+
+
+def _whole(graph: Graph, wires: Sequence[Wire], labels: Mapping[str, str]) -> Iterator[str]:
+    """Wires by the labels of what makes them; all outputs of one node in a row by its label alone."""
+    position = 0
+    while position < len(wires):
+        node, port = wires[position]
+        everything = all_of(graph, node)
+        label = labels.get(node, node)
+        if tuple(wires[position : position + len(everything)]) == everything:
+            yield label
+            position += len(everything)
+        else:
+            yield f"{label}[{port}]"
+            position += 1
+
+
+def input_line(graph: Graph) -> str:
+    """`input 3 x 224 x 224`, with the shape of every wire."""
+    return f"input {', '.join(map(show_shape, graph.inputs))}"
 
 
 @dataclass(frozen=True)
@@ -104,7 +179,7 @@ class _Printer:
     # ---- definitions ---------------------------------------------------------------------------------------------
 
     def standalone(self, graph: Graph, title: str) -> str:
-        lines = [f"input {show_shape(graph.inputs[0])}"] if len(graph.inputs) == 1 else []
+        lines = [input_line(graph)]
         lines += self.statements(graph, _Frame(graph.inputs[0], symbolic=not self.explicit), "in")
         return f"block {identifier(title)} {{\n" + _indented(lines) + "\n}\n"
 
@@ -127,23 +202,24 @@ class _Printer:
                 name, number = f"{identifier(title)}{number}", number + 1
             self.names[body] = name
             # Where it was met first, so that the definition also checks alone.
-            given = f"    input {show_shape(graph.inputs[0])}\n" if len(graph.inputs) == 1 else ""
-            self.texts.append(f"block {name}{'(width)' if wide else ''} {{\n{given}{body}\n}}\n")
+            head = f"block {name}{'(width)' if wide else ''} {{"
+            self.texts.append(f"{head}\n    {input_line(graph)}\n{body}\n}}\n")
         return self.names[body], wide
 
     # ---- networks ------------------------------------------------------------------------------------------------
 
     def network(self, graph: Graph, title: str) -> str:
-        lines = [f"input {show_shape(graph.inputs[0])}"]
+        lines = [input_line(graph)]
         if graph.init != "default":
             lines.append(f"init {graph.init}")
-        for node in graph.nodes:
-            assert isinstance(node.op, Block)
-            if stage_number(node.name) >= 0:
-                lines.append(self.stage(node.op.graph))
+        for node, sources, label in sections_of(graph):
+            if not isinstance(node.op, Block):
+                lines.append(f"out = {sources}")
+            elif stage_number(node.name) >= 0:
+                lines.append(self.stage(node.op.graph, sources, label))
             else:
                 word = node.name if node.name in (STEM, HEAD) else f"section {node.name}"
-                lines.append(f"{word} {self.section(node.op.graph, node.name)}")
+                lines.append(f"{word} {sources}{self.section(node.op.graph, node.name)}")
         return f"network {identifier(title)} {{\n" + _indented(lines) + "\n}\n"
 
     def section(self, graph: Graph, title: str) -> str:
@@ -153,7 +229,8 @@ class _Printer:
         name, wide = self.definition(graph, title.capitalize() if graph.name == title else graph.name or title)
         return f"{name}({graph.output_shapes[0][0]})" if wide else name
 
-    def stage(self, graph: Graph) -> str:
+    def stage(self, graph: Graph, sources: str = "", label: str = "") -> str:
+        called = f" as {label}" if label else ""
         width = graph.output_shapes[0][0]
         items: list[tuple[str, int]] = []
         for node in graph.nodes:
@@ -164,12 +241,11 @@ class _Printer:
             else:
                 items.append((text, 1))
         if len(items) == 1:
-            return f"stage {width} x {items[0][1]} {{ {items[0][0]} }}"
+            return f"stage {sources}{width} x {items[0][1]}{called} {{ {items[0][0]} }}"
         listed = [text if count == 1 else f"{text} x {count}" for text, count in items]
-        line = f"stage {width} {{ {', '.join(listed)} }}"
-        return (
-            line if len(line) <= WIDTH else f"stage {width} {{\n" + _indented([f"{item}," for item in listed]) + "\n}"
-        )
+        head = f"stage {sources}{width}{called} {{"
+        line = f"{head} {', '.join(listed)} }}"
+        return line if len(line) <= WIDTH else f"{head}\n" + _indented([f"{item}," for item in listed]) + "\n}"
 
     def stage_block(self, graph: Graph, width: int) -> str:
         if graph.name == "block" and self.is_chain(graph) and all(isinstance(n.op, Block) for n in graph.nodes):
@@ -293,7 +369,7 @@ def segments(graph: Graph) -> list[list[Node]]:
 
 def outputs_of(graph: Graph, node: Node) -> tuple[Wire, ...]:
     """All outputs of a node."""
-    return tuple(Wire(node.name, port) for port in range(len(graph.shapes(node.name))))
+    return all_of(graph, node.name)
 
 
 def _labels(graph: Graph, bases: Sequence[str], named: dict[int, str]) -> dict[int, str]:

@@ -57,10 +57,10 @@ class Member(Syntax):
 
 @dataclass(frozen=True)
 class Item(Syntax):
-    """`parts[2]`"""
+    """`parts[2]`, or `parts[1..3]` for a bundle of several."""
 
     of: Expression
-    index: Expression
+    index: Expression | Range
 
 
 @dataclass(frozen=True)
@@ -111,17 +111,22 @@ class Apply(Syntax):
 
 @dataclass(frozen=True)
 class Repeat(Syntax):
+    """The same steps several times, with weights of their own or (`shared`) with the same ones."""
+
     count: Expression
     body: Chain
+    label: Word | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True)
 class Each(Syntax):
-    """One copy of the body, with weights of its own, for every wire of the bundle."""
+    """One copy of the body, with weights of its own or (`shared`) with the same ones, for every wire of the bundle."""
 
     name: Word
     body: tuple[Statement, ...]
     label: Word | None
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,8 +188,17 @@ class Parameter(Syntax):
 
 
 @dataclass(frozen=True)
-class Input(Syntax):
+class Sizes(Syntax):
+    """`3 x 224 x 224`"""
+
     sizes: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Input(Syntax):
+    """`input 3 x 224 x 224, 10`: the shape of every wire that flows in."""
+
+    wires: tuple[Sizes, ...]
 
 
 @dataclass(frozen=True)
@@ -194,10 +208,18 @@ class Init(Syntax):
 
 @dataclass(frozen=True)
 class Section(Syntax):
-    """`stem`, `head`, or `section NAME`."""
+    """`stem`, `head`, or `section NAME`; `sources` are the wires that flow in, where these are said."""
 
     name: Word
+    sources: tuple[Expression, ...] | None
     body: Chain
+
+
+@dataclass(frozen=True)
+class Outcome(Syntax):
+    """`out = (scores, boxes)`: what a network gives, where that is not what its last section makes."""
+
+    value: Expression
 
 
 @dataclass(frozen=True)
@@ -208,9 +230,13 @@ class StageItem(Syntax):
 
 @dataclass(frozen=True)
 class Stage(Syntax):
+    """A row of blocks; with a `label`, other sections may take what it makes."""
+
+    sources: tuple[Expression, ...] | None
     width: Expression | Range
     count: Expression | Range | None
     stride: Expression | Range | None
+    label: Word | None
     choices: tuple[Choose, ...]
     items: tuple[StageItem, ...]
 
@@ -267,9 +293,9 @@ class Budgets(Syntax):
     bounds: tuple[Bound, ...]
 
 
-_Member = TypeVar("_Member", Input, Init, Start, Patience)  # those of which there is one at most
+_Member = TypeVar("_Member", Input, Init, Outcome, Start, Patience)  # those of which there is one at most
 
-NetworkMember = Input | Init | Section | Stage | Choose | Start | Moves | Patience | Budgets
+NetworkMember = Input | Init | Section | Stage | Outcome | Choose | Start | Moves | Patience | Budgets
 
 
 @dataclass(frozen=True)
@@ -301,7 +327,7 @@ class Network(Syntax):
         """The member of that kind, if there is one. Raises UNI011 where there are more."""
         found = [member for member in self.members if isinstance(member, kind)]
         if len(found) > 1:
-            word = kind.__name__.lower()
+            word = "out" if kind is Outcome else kind.__name__.lower()
             raise error("UNI011", f"expected one {word} in {self.name.text}, but it has {len(found)}", found[1].span)
         return found[0] if found else None
 

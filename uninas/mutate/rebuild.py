@@ -61,14 +61,20 @@ def _misplaced(graph: Graph, edit: Edit) -> Refusal | None:
     if edit.level == "stage" and (depth != 1 or not is_stage(graph.by_name[edit.path[0]])):
         return Refusal("site", f"{'.'.join(edit.path) or 'this'} is no stage")
     rows = [inner for node in stages(graph) for inner, _ in subgraphs(node)] if edit.level != "inner" else []
-    if edit.level == "network" and (depth or fixed != 2 or not _of_blocks(graph)):
+    if edit.level == "network" and (depth or fixed != 2 or not all(isinstance(n.op, Block) for n in graph.nodes)):
         return Refusal("site", "this is no network of stages")
     return None if all(map(_of_blocks, rows)) else Refusal("site", "a stage is no row of blocks")
 
 
 def _of_blocks(graph: Graph) -> bool:
-    """Whether a graph is blocks in a row, as a network and its stages are."""
-    return graph.is_row and all(isinstance(node.op, Block) for node in graph.nodes)
+    """Whether a graph is blocks in a row, as a stage is; each takes all that the one before it makes."""
+    before = INPUT
+    for node in graph.nodes:
+        everything = tuple(Wire(before, port) for port in range(len(graph.shapes(before))))
+        if not isinstance(node.op, Block) or node.inputs != everything:
+            return False
+        before = node.name
+    return graph.outputs == tuple(Wire(before, port) for port in range(len(graph.shapes(before))))
 
 
 # ---- wires ---------------------------------------------------------------------------------------------------------
@@ -196,8 +202,9 @@ def fresh(base: str, taken: set[str]) -> str:
 def row(graph: Graph, operators: Iterable[Operator]) -> Graph:
     """A stage with these blocks, one after the other. Raises GraphError when they do not fit."""
     nodes: list[Node] = []
-    end = Wire(INPUT)
+    ends = tuple(Wire(INPUT, port) for port in range(len(graph.inputs)))
     for number, op in enumerate(operators):
-        nodes.append(Node(block_name(number), op, (end,)))
-        end = Wire(nodes[-1].name)
-    return replace(graph, nodes=tuple(nodes), outputs=(end,))
+        nodes.append(Node(block_name(number), op, ends))
+        made = len(op.graph.outputs) if isinstance(op, Block) else 1
+        ends = tuple(Wire(nodes[-1].name, port) for port in range(made))
+    return replace(graph, nodes=tuple(nodes), outputs=ends)

@@ -104,3 +104,45 @@ class DepthwiseConv(Op, name="depthwise_conv", family="conv"):
     def emit(self, nn: Any, x: Shape) -> Any:
         pad = window_padding(self.padding, self.kernel, self.dilation)
         return nn.Conv2d(x[0], x[0], self.kernel, self.stride, pad, self.dilation, x[0], self.bias)
+
+
+class ConvTranspose(Op, name="conv_transpose", family="conv"):
+    """Transposed convolution: every position writes a weighted kernel into a larger map (Dumoulin & Visin 2016)."""
+
+    out: int = attr("number of output channels", low=1, channels=True)
+    kernel: int = attr("height and width of the kernel", default=2, low=1)
+    stride: int = attr("how far apart neighbours write", default=2, low=1)
+    padding: int = attr("rows and columns cut off at every edge", default=0, low=0)
+    output_padding: int = attr("further rows and columns below and to the right", default=0, low=0)
+    groups: int = attr("number of channel groups that do not see each other", default=1, low=1)
+    bias: bool = attr("add a learned constant to every output channel", default=True)
+
+    def shape(self, x: Shape) -> Shape:
+        c, *lengths = image(x)
+        if c % self.groups or self.out % self.groups:
+            raise ShapeError(
+                f"expected input and output channels that {self.groups} groups divide, but got {c} and {self.out}"
+            )
+        if self.output_padding >= self.stride:
+            raise ShapeError(f"expected an output padding below the stride of {self.stride}")
+        h, w = ((n - 1) * self.stride - 2 * self.padding + self.kernel + self.output_padding for n in lengths)
+        if h < 1 or w < 1:
+            raise ShapeError(f"expected less padding for a map of {lengths[0]} x {lengths[1]}")
+        return (self.out, h, w)
+
+    def params(self, x: Shape) -> int:
+        return x[0] * (self.out // self.groups) * self.kernel**2 + self.out * self.bias
+
+    def macs(self, x: Shape) -> int:
+        return size(x) * (self.out // self.groups) * self.kernel**2
+
+    def elementwise(self, x: Shape) -> int:
+        return size(self.shape(x)) * self.bias
+
+    def stackable(self, x: Shape) -> bool:
+        return False
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.ConvTranspose2d(
+            x[0], self.out, self.kernel, self.stride, self.padding, self.output_padding, self.groups, self.bias
+        )

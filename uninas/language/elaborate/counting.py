@@ -38,7 +38,11 @@ class Counting(Elaborator):
 
     def members(self, module: Module, network: ast.Network, shape: Shape | None) -> int:
         outermost = Scope(module, None)
-        inputs = (shape or self.declared_input(network, outermost),)
+        declared = self.declared_inputs(network, outermost)
+        inputs = (shape, *declared[1:]) if shape else declared
+        if any(isinstance(m, ast.Outcome) or getattr(m, "sources", None) for m in network.members):
+            members = self._answers(lambda: self.definition_graph(module, network, {}, inputs, network.span))
+            return sum(1 for _ in members)
         chosen = [member for member in network.members if isinstance(member, ast.Choose)]
 
         def bound() -> Scope:

@@ -7,7 +7,7 @@ from typing import Any
 
 from uninas.errors import Span, UninasError, did_you_mean, error, shown
 from uninas.graph import Block, Graph
-from uninas.graph.builder import Builder
+from uninas.graph.builder import Builder, Wires
 from uninas.graph.network import block_name, stage_name
 from uninas.initial import NAMES
 from uninas.language import tree as ast
@@ -37,19 +37,18 @@ class Elaborator(Steps):
                     did_you_mean(name, known),
                 )
         values = {name: Symbol(v) if isinstance(v, str) else v for name, v in given.items()}
-        if shape is None:
-            shape = self.declared_input(definition, scope)
-        return self.definition_graph(
-            module, definition, values, (shape,) * wires_into(definition), definition.name.span
-        )
+        inputs = self.declared_inputs(definition, scope)
+        if shape is not None:
+            inputs = (shape,) * len(inputs) if len(set(inputs)) == 1 else (shape, *inputs[1:])
+        return self.definition_graph(module, definition, values, inputs, definition.name.span)
 
     def guessed(self, module: Module, block: ast.Block, guess: Callable[[Shape], dict[str, Value]]) -> Graph:
         """A block alone, with guessed values for the parameters that have no default."""
-        shape = self.declared_input(block, Scope(module, None))
-        return self.definition_graph(module, block, guess(shape), (shape,) * wires_into(block), block.name.span)
+        inputs = self.declared_inputs(block, Scope(module, None))
+        return self.definition_graph(module, block, guess(inputs[0]), inputs, block.name.span)
 
-    def declared_input(self, definition: ast.Definition, scope: Scope) -> Shape:
-        """The `input` of a definition; blocks have a usual one."""
+    def declared_inputs(self, definition: ast.Definition, scope: Scope) -> tuple[Shape, ...]:
+        """The shapes after `input` in a definition; blocks have a usual one. One stands for all wires that flow in."""
         if isinstance(definition, ast.Block):
             given = definition.input
         else:
@@ -67,13 +66,18 @@ class Elaborator(Steps):
                     "write for example: input 3 x 224 x 224",
                 )
         if given is None:
-            return PROBE
-        sizes = tuple(self.integer(size, scope, "a size of the input", 1) for size in given.sizes)
-        if len(sizes) not in (1, 3):
-            raise error(
-                "UNI020", f"expected an input of 1 or 3 sizes (C or C x H x W), but got {len(sizes)}", given.span
-            )
-        return sizes
+            return (PROBE,) * wires_into(definition)
+        shapes = [tuple(self.integer(n, scope, "a size of the input", 1) for n in wire.sizes) for wire in given.wires]
+        for wire, sizes in zip(given.wires, shapes, strict=True):
+            if len(sizes) not in (1, 3):
+                raise error(
+                    "UNI020", f"expected an input of 1 or 3 sizes (C or C x H x W), but got {len(sizes)}", wire.span
+                )
+        needed = wires_into(definition)
+        if 1 < len(shapes) < needed:
+            message = f"expected a shape for each of {needed} wires, but got {len(shapes)}"
+            raise error("UNI021", message, given.span, "one shape stands for all of them")
+        return tuple(shapes) * needed if len(shapes) == 1 else tuple(shapes)
 
     def definition_graph(
         self,
@@ -164,6 +168,8 @@ class Elaborator(Steps):
         scope = Scope(module, builder)
         self.bind_parameters(network, values, scope)
         wires, stages = builder.input, 0
+        named = Scope(module, builder, scope)  # what sections make, for those that take it by name
+        named.bind("in", wires)
         chosen = network.only(ast.Init)
         init = self.init(chosen) if chosen else "default"
         astray = [member for member in network.members if isinstance(member, ast.Start | ast.Moves | ast.Patience)]
@@ -174,18 +180,39 @@ class Elaborator(Steps):
             if isinstance(member, ast.Choose):
                 self.choose(member, scope, scope)
             elif isinstance(member, ast.Section):
+                wires = self.sources(member, wires, named)
                 graph = self.chain_graph(member.body, wires.shapes, scope, member.name.text)
                 wires = self.add(Block(graph), wires, member.name.text, member.span, scope)
+                named.bind(member.name.text, wires, member.name.span)
             elif isinstance(member, ast.Stage):
+                wires = self.sources(member, wires, named)
                 graph = self.stage(member, wires.shapes, scope, stage_name(stages))
                 wires = self.add(Block(graph), wires, stage_name(stages), member.span, scope)
                 builder.label(wires, stage_name(stages))
                 stages += 1
+                if member.label:
+                    self.claim(member.label, wires, named)
         if not builder.ops:
             raise error("UNI023", f"expected {network.name.text} to have a stem, a stage or a head", network.name.span)
+        if outcome := network.only(ast.Outcome):
+            wires = self.existing((outcome.value,), outcome.span, named)
         graph = self.finish(builder, wires, network.name.text, network.name.span, init)
         self.keep_budget(network, graph)
         return graph
+
+    def sources(self, member: ast.Section | ast.Stage, before: Wires, named: Scope) -> Wires:
+        """What flows into a section: the wires that it names, or what the section before it makes."""
+        return before if member.sources is None else self.existing(member.sources, member.span, named)
+
+    def existing(self, values: tuple[ast.Expression, ...], span: Span, named: Scope) -> Wires:
+        """Wires that sections have made, without anything done to them."""
+        assert named.builder
+        before = len(named.builder.ops)
+        wires = self.bundle([self.wires(value, named) for value in values], span, named)
+        if len(named.builder.ops) > before:
+            message = "expected names of sections, or parts of what they make, but got steps"
+            raise error("UNI014", message, values[0].span, "steps stand behind the arrow of a section, or in a block")
+        return wires
 
     @staticmethod
     def init(member: ast.Init) -> str:
@@ -315,8 +342,10 @@ def wires_into(definition: ast.Definition) -> int:
         part = waiting.pop()
         if isinstance(part, ast.Statement) and isinstance(part.value, ast.BlockInput):
             count = max(count, len(part.names))
-        if isinstance(part, ast.Item) and isinstance(part.of, ast.BlockInput) and isinstance(part.index, ast.Number):
-            count = max(count, min(int(part.index.value) + 1, MAX_PORTS))
+        if isinstance(part, ast.Item) and isinstance(part.of, ast.BlockInput):
+            index = part.index.high if isinstance(part.index, ast.Range) else part.index
+            if isinstance(index, ast.Number):
+                count = max(count, min(int(index.value) + 1, MAX_PORTS))
         if isinstance(part, tuple | list):
             waiting += part
         elif isinstance(part, ast.Syntax):

@@ -216,6 +216,12 @@ class Expressions(Core):
 
     def item(self, value: ast.Item, scope: Scope) -> Wires:
         wires = self.wires(value.of, scope)
+        if isinstance(value.index, ast.Range):
+            chosen = self.range(value.index, scope)
+            if chosen[0] < 0 or chosen[-1] >= len(wires.wires):
+                message = f"expected positions from 0 to {len(wires.wires) - 1}, but got {chosen[0]}..{chosen[-1]}"
+                raise error("UNI021", message, value.index.span)
+            return Wires(wires.builder, tuple(wires.wires[position] for position in chosen))
         index = self.integer(value.index, scope, "a position in a bundle", 0)
         if index >= len(wires.wires):
             raise error("UNI021", f"expected a position below {len(wires.wires)}, but got {index}", value.index.span)

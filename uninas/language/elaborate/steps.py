@@ -15,6 +15,8 @@ from uninas.language.library import Module
 from uninas.language.scope import Binding, Callee, Nameless, Poison, Poisoned, Scope, Symbol, Value
 from uninas.ops.op import Attr, Op, Shape, ShapeError
 
+UNUSED = "_"
+"""The name for parts of a bundle that nothing uses."""
 KINDS: dict[str, type] = {"int": int, "float": float, "bool": bool}
 
 
@@ -69,7 +71,7 @@ class Steps(Expressions):
             if len(statement.names) == 1:
                 made = [value]
                 name = statement.names[0].text
-                if name not in ("out", "in") and isinstance(statement.value, (ast.Pipeline, ast.Operation)):
+                if name not in ("out", "in", UNUSED) and isinstance(statement.value, (ast.Pipeline, ast.Operation)):
                     scope.builder.label(value, name)
             else:
                 if len(value.wires) != len(statement.names):
@@ -81,7 +83,8 @@ class Steps(Expressions):
                     )
                 made = [Wires(value.builder, (wire,)) for wire in value.wires]
             for word, wires in zip(statement.names, made, strict=True):
-                self.claim(word, wires, scope)
+                if word.text != UNUSED:
+                    self.claim(word, wires, scope)
         except Exhausted:
             raise
         except (UninasError, Poisoned) as problem:
@@ -135,11 +138,24 @@ class Steps(Expressions):
         return scope.inner(shape=wires.shapes[0])
 
     def each(self, step: ast.Each, wires: Wires, scope: Scope) -> Wires:
-        builder = Builder(wires.shapes[:1], self.work)
-        inner = scope.inner(builder, wires.shapes[0])
+        shapes = tuple(dict.fromkeys(wires.shapes))
+        name = "each" if len(shapes) == 1 else step.name.text.capitalize()
+        bodies = {shape: self.each_body(step, shape, scope, name) for shape in shapes}
+        if len(bodies) == 1:
+            return self.add(Each(bodies[wires.shapes[0]]), wires, "parts", step.span, scope)
+        parts = []
+        for wire, shape in zip(wires.wires, wires.shapes, strict=True):
+            self.work()
+            part = Wires(wires.builder, (wire,))
+            parts.append(self.add(Block(bodies[shape]), part, snake_case(step.name.text), step.span, scope))
+        return self.bundle(parts, step.span, scope)
+
+    def each_body(self, step: ast.Each, shape: Shape, scope: Scope, name: str) -> Graph:
+        """What happens to a part of that shape."""
+        builder = Builder((shape,), self.work)
+        inner = scope.inner(builder, shape)
         inner.bind(step.name.text, builder.input)
-        body = self.body_graph(step.body, inner, "each", step.span)
-        return self.add(Each(body), wires, "parts", step.span, scope)
+        return self.body_graph(step.body, inner, name, step.span)
 
     # ---- operations and blocks with their arguments --------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from uninas.graph import Block, Each, Graph
 from uninas.graph.diff import paired
-from uninas.graph.summary import NAMELESS, describe, human, is_network, named_blocks
+from uninas.graph.summary import NAMELESS, describe, human, is_network, is_row, named_blocks
 from uninas.ops.op import Op, Shape, show_shape, show_value
 from uninas.render.formats import style
 from uninas.render.scenes.captions import brief, caption, chained, tooltip, unit
@@ -31,7 +31,7 @@ LONG = 48  # characters that a closed section says of what is in it
 def difference_scene(before: Graph, after: Graph, options: Options) -> Scene:
     """One drawing of two graphs; of two networks, a panel for each section that differs."""
     counts: Counter[str] = Counter()
-    if is_network(before) and is_network(after) and options.direction == "TB":
+    if _of_sections(before) and _of_sections(after) and options.direction == "TB":
         panels, counts = section_panels(simplified(before, True), simplified(after, True))
     else:
         comparison = compared(before, after)
@@ -42,6 +42,11 @@ def difference_scene(before: Graph, after: Graph, options: Options) -> Scene:
     scene.notes = (line(told or "no difference", "small"), line(costs(before, after), "small"))
     scene.marks = marks_of(scene)
     return scene
+
+
+def _of_sections(graph: Graph) -> bool:
+    """Whether the graph is a network whose sections follow each other."""
+    return is_network(graph) and is_row(graph)
 
 
 def section_panels(before: Graph, after: Graph) -> tuple[list[Panel], Counter[str]]:
@@ -120,7 +125,7 @@ def broken(text: str, width: int = 38) -> list[str]:
 
 def compared(before: Graph, after: Graph) -> Comparison:
     """Two graphs as they are drawn, compared."""
-    sections = is_network(before) and is_network(after)
+    sections = _of_sections(before) and _of_sections(after)
     return folded(compare(simplified(before, sections), simplified(after, sections)))
 
 

@@ -108,14 +108,15 @@ class Drawing:
 
     # ---- graphs --------------------------------------------------------------------------------------------------
 
-    def alone(self, at: Place, graphs: Variants) -> None:
-        """Graphs with their inputs and outputs as items."""
+    def alone(self, at: Place, graphs: Variants, origins: Sequence[str] = ()) -> None:
+        """Graphs with their inputs and outputs as items; `origins` say where the inputs come from."""
         inputs, outputs = graphs[0].inputs, graphs[0].outputs
         ends = []
         for port in range(len(inputs)):
             name = port_name("in", port, len(inputs))
             shapes = tuple(graph.inputs[port] for graph in graphs)
-            self.terminal(at, name, at.letters.shape(shapes))
+            come = f"  {origins[port]}" if origins else ""
+            self.terminal(at, name, at.letters.shape(shapes) + come.rstrip())
             ends.append(End(at.path + name, shapes, told=True))
         skipping = skips(graphs[0])
         for port, end in enumerate(self.inside(at, graphs, ends)):

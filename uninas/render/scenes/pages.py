@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from uninas.graph import Block, Graph, subgraphs
-from uninas.graph.summary import human, is_network, is_row, runs
+from collections.abc import Iterator
+from itertools import pairwise
+
+from uninas.graph import INPUT, Block, Graph, Wire, subgraphs
+from uninas.graph.summary import Run, human, is_network, is_row, runs
 from uninas.render.formats.style import LIGHT
 from uninas.render.scenes.captions import unit
-from uninas.render.scenes.drawing import Drawing, Place
+from uninas.render.scenes.drawing import Drawing, Place, port_name
 from uninas.render.scenes.letters import Letters
 from uninas.render.scenes.options import Options
 from uninas.render.scenes.scene import Cluster, Edge, Panel, Scene, Word, line
@@ -57,8 +60,9 @@ def section_panels(drawing: Drawing, graph: Graph) -> tuple[list[Panel], list[Ed
     """A panel for every section, with what is in it, and the wires between them."""
     panels: list[Panel] = []
     joins: list[Edge] = []
+    row = is_row(graph) and len(graph.inputs) == len(graph.outputs) == 1
     before = ""
-    for run in runs(graph):
+    for run in runs(graph) if row else (Run((node,)) for node in graph.nodes):
         node = run.first
         assert isinstance(node.op, Block)
         inner = node.op.graph
@@ -67,12 +71,30 @@ def section_panels(drawing: Drawing, graph: Graph) -> tuple[list[Panel], list[Ed
         name = (Word(run.name, "bold"), *[Word(f" ×{blocks}", "bold")] * (blocks > 1))
         said = line(f"{human(cost.params)} params, {unit(cost.flops, 'FLOPs')}", "small")
         panel = Cluster(node.name, "panel", (name, said))
-        drawing.alone(Place(panel, f"{node.name}.", Letters(), (run.count,), 1), (inner,))
+        told = () if row else [origin(graph, wire) for wire in node.inputs]
+        drawing.alone(Place(panel, f"{node.name}.", Letters(), (run.count,), 1), (inner,), told)
         panels.append(drawing.panel(panel))
-        if before:
+        if row and before:
             joins.append(Edge(before, f"{node.name}.in"))
         before = f"{node.name}.out"
-    return panels, joins
+    return panels, joins if row else list(between(graph))
+
+
+def between(graph: Graph) -> Iterator[Edge]:
+    """A wire from the panel of a section to the next, where that takes something of it.
+
+    What comes from further away is written at the inputs instead, for a line would cross the panels between.
+    """
+    for before, node in pairwise(graph.nodes):
+        ports = [(wire.port, port) for port, wire in enumerate(node.inputs) if wire.node == before.name]
+        for made, taken in ports[:1]:
+            tail = port_name("out", made, len(graph.shapes(before.name)))
+            yield Edge(f"{before.name}.{tail}", f"{node.name}.{port_name('in', taken, len(node.inputs))}")
+
+
+def origin(graph: Graph, wire: Wire) -> str:
+    """Where what flows into a section comes from."""
+    return "" if wire.node == INPUT else f"of {port_name(wire.node, wire.port, len(graph.shapes(wire.node)))}"
 
 
 # ---- block: every distinct block once --------------------------------------------------------------------------------

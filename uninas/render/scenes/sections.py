@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from uninas.graph import Block, Each, Graph, Node, subgraphs
+from collections.abc import Iterator
+
+from uninas.graph import INPUT, Block, Each, Graph, Node, Wire, subgraphs
 from uninas.graph.summary import composition, describe, human, is_row, titled
 from uninas.ops.op import show_shape
 from uninas.render.scenes.captions import unit
-from uninas.render.scenes.drawing import Drawing, Place
+from uninas.render.scenes.drawing import Drawing, Place, port_name
 from uninas.render.scenes.letters import Letters
 from uninas.render.scenes.scene import Cluster, Edge, Item, Line, Word, line
 from uninas.render.scenes.sheets import Sheets
@@ -16,20 +18,42 @@ WIDE = 40  # characters in a line of a section
 
 
 def section_column(drawing: Drawing, into: Cluster, graph: Graph, sheets: Sheets | None) -> None:
-    """The sections one after another."""
+    """The sections one after another, and what flows between them."""
     at = Place(into, "", Letters(), (1,))
-    drawing.terminal(at, "in", at.letters.shape([graph.inputs[0]]))
-    before = "in"
+    for port, shape in enumerate(graph.inputs):
+        drawing.terminal(at, port_name("in", port, len(graph.inputs)), at.letters.shape([shape]))
     work = {node.name: flops_by_family(node.op.graph) for node in graph.nodes if isinstance(node.op, Block)}
     most = max((sum(parts.values()) for parts in work.values()), default=0) or 1
     for node in graph.nodes:
         drawing.item(into, section(drawing, graph, node, work[node.name], most, sheets))
-        drawing.edges.append(Edge(before, node.name))
-        before = node.name
-    drawing.terminal(at, "out", "")
-    drawing.edges.append(Edge(before, "out"))
+    for port in range(len(graph.outputs)):
+        drawing.terminal(at, port_name("out", port, len(graph.outputs)), "")
+    drawing.edges += flows(graph)
     if drawing.options.shows("share", USUAL):
         drawing.families |= {family: None for parts in work.values() for family, flops in parts.items() if flops}
+
+
+def flows(graph: Graph, before: str = "", after: str = "") -> Iterator[Edge]:
+    """The wires between sections, each an arrow; `before` and `after` stand behind the names that it goes from and to.
+
+    Where a section makes several tensors, the arrow says which shape it carries. What passes a section by is marked.
+    """
+    position = {node.name: number for number, node in enumerate(graph.nodes)}
+    ends = [(node.name, node.inputs) for node in graph.nodes]
+    for number, (name, wires) in enumerate(ends):
+        for wire in dict.fromkeys(wires):
+            yield _flow(graph, wire, f"{name}{after}", position.get(wire.node, -1) < number - 1, before)
+    for port, wire in enumerate(graph.outputs):
+        skips = position.get(wire.node, -1) < len(ends) - 1
+        yield _flow(graph, wire, port_name("out", port, len(graph.outputs)), skips, before)
+
+
+def _flow(graph: Graph, wire: Wire, head: str, skips: bool, before: str) -> Edge:
+    several = len(graph.shapes(wire.node)) > 1
+    if wire.node == INPUT:
+        return Edge(port_name("in", wire.port, len(graph.inputs)), head, skip=skips)
+    label = show_shape(graph.shape(wire)).replace(" x ", "×") if several else ""
+    return Edge(f"{wire.node}{before}", head, label, skips)
 
 
 def section(drawing: Drawing, graph: Graph, node: Node, work: dict[str, int], most: int, sheets: Sheets | None) -> Item:
@@ -46,7 +70,9 @@ def section(drawing: Drawing, graph: Graph, node: Node, work: dict[str, int], mo
         said.append(f"{cost.flops / graph.cost.flops:.1%}")
     if said:
         lines.append(line(", ".join(said), "small"))
-    shape = show_shape(graph.shapes(node.name)[0]).replace(" x ", "×") if shows("shape", USUAL) else ""
+    shapes = graph.shapes(node.name)
+    shape = show_shape(shapes[0]).replace(" x ", "×") if len(shapes) == 1 else f"{len(shapes)} tensors"
+    shape = shape if shows("shape", USUAL) else ""
     bar = tuple((family, flops / most) for family, flops in work.items() if flops) if shows("share", USUAL) else None
     tip = f"{node.name} | {cost.params:,} parameters | {cost.flops:,} FLOPs"
     return Item(node.name, "section", tuple(lines), tip=tip, aside=shape, bar=bar)
@@ -55,7 +81,7 @@ def section(drawing: Drawing, graph: Graph, node: Node, work: dict[str, int], mo
 def consists(graph: Graph, node: Node, sheets: Sheets | None) -> list[str]:
     """What a section is made of, in lines."""
     if not is_row(graph):
-        return wrapped(describe(node.op).replace("_", " ").split(" -> "), " → ")
+        return wrapped(describe(node.op, title=node.name).replace("_", " ").split(" -> "), " → ")
     if sheets:
         blocks = [n.op for n in graph.nodes if isinstance(n.op, Block)]
         counted = periods([sheets.name_of(block.graph, describe(block, inner=False)) for block in blocks])

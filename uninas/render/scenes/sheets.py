@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from uninas.graph import INPUT, Block, Each, Graph, Node
-from uninas.graph.summary import describe, is_row, runs
+from uninas.graph.summary import NAMELESS, describe, is_row, runs
 from uninas.ops.op import show_value
 from uninas.render.scenes.captions import brief, flexible
 from uninas.render.scenes.drawing import bundles
@@ -38,7 +38,8 @@ class Sheets:
             assert isinstance(node.op, Block)
             section = node.op.graph
             if not is_row(section):
-                self.visit(section, node.name, "", 0)
+                defined = section.name not in (*NAMELESS, node.name)
+                self.visit(section, *((section.name, node.name, 1) if defined else (node.name, "", 0)))
                 continue
             for run in runs(section):
                 assert isinstance(run.first.op, Block)
