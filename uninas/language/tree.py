@@ -327,10 +327,13 @@ class Network(Syntax):
         """The member of that kind, if there is one. Raises UNI011 where there are more."""
         found = [member for member in self.members if isinstance(member, kind)]
         if len(found) > 1:
-            word = "out" if kind is Outcome else kind.__name__.lower()
+            word = _MEMBERS.get(kind.__name__, kind.__name__.lower())
             raise error("UNI011", f"expected one {word} in {self.name.text}, but it has {len(found)}", found[1].span)
         return found[0] if found else None
 
+
+_MEMBERS = {"Outcome": "out"}
+"""How the text calls members of a network that are not called like their class."""
 
 Definition = Block | Network
 

@@ -38,7 +38,8 @@ WORDS = {
     "init": f"How weights begin: {', '.join(SCHEMES)}.",
     "stem": "The first section of a network: `stem steps`.",
     "head": "The last section of a network: `head steps`.",
-    "section": "A section where neither stem, stage nor head fits: `section NAME steps`.",
+    "section": "A section where neither stem, stage nor head fits: `section NAME steps`, or `section NAME (c2, stem) -> "
+    "steps` for what it takes.",
     "stage": "A row of blocks: `stage WIDTH x COUNT stride STRIDE { steps }`, or a list: `stage WIDTH { steps, "
     "steps x 2 }`. Inside, `width`, `stride` and `index` are those of the block at hand.",
     "stride": "Of a stage: the stride of its first block; 1 in all others.",
@@ -50,7 +51,8 @@ WORDS = {
     "budget": f"Limits on costs: `budget params <= 5M, flops 1G..2G`. Costs: {', '.join(COSTS)}. FLOPs are 2 x MACs.",
     "where": "A condition on the places of a move: `where H <= 28 and op != softmax`.",
     "in": "What flows into the block. After a name: what may be chosen for it.",
-    "out": "What the block gives.",
+    "out": "What the block gives; in a network, what that gives: `out = (scores, boxes)`.",
+    "shared": "With one set of weights for all: `shared repeat 12 { ... }`, `shared each level { ... }`.",
     "C": "The number of channels of what flows into the block, or into the braces around.",
     "H": "The height of what flows into the block, or into the braces around.",
     "W": "The width of what flows into the block, or into the braces around.",
@@ -402,6 +404,8 @@ def _names_in(definition: ast.Definition) -> Iterator[ast.Word]:
             yield from member.names
         elif isinstance(member, ast.Stage):
             yield from (word for choice in member.choices for word in choice.names)
+            if member.label:
+                yield member.label
 
 
 def _parts(definition: ast.Definition) -> Iterator[Part]:

@@ -107,6 +107,8 @@ class Steps(Expressions):
 
     def stepped(self, step: ast.Step, wires: Wires, scope: Scope) -> Wires:
         self.work()
+        if isinstance(step, ast.Repeat | ast.Each) and step.shared:
+            raise error("UNI002", "shared weights are not known to this version", step.span)
         if isinstance(step, ast.Apply):
             return self.labelled(step.label, self.apply(self.callee(step, scope), wires, step.name.span, scope))
         if isinstance(step, ast.Repeat):
