@@ -38,8 +38,8 @@ WORDS = {
     "init": f"How weights begin: {', '.join(SCHEMES)}.",
     "stem": "The first section of a network: `stem steps`.",
     "head": "The last section of a network: `head steps`.",
-    "section": "A section where neither stem, stage nor head fits: `section NAME steps`, or `section NAME (c2, stem) -> "
-    "steps` for what it takes.",
+    "section": "A section where neither stem, stage nor head fits: `section NAME steps`, or `section NAME (c2, stem) "
+    "-> steps` for what it takes.",
     "stage": "A row of blocks: `stage WIDTH x COUNT stride STRIDE { steps }`, or a list: `stage WIDTH { steps, "
     "steps x 2 }`. Inside, `width`, `stride` and `index` are those of the block at hand.",
     "stride": "Of a stage: the stride of its first block; 1 in all others.",
