@@ -112,3 +112,39 @@ def test_a_backbone_with_a_pyramid_has_the_parameters_and_maps_of_torchvision() 
     with torch.device("meta"):
         shapes = [tuple(x.shape[1:]) for x in theirs.to("meta")(torch.empty(1, 3, 224, 224)).values()]
     assert list(graph.output_shapes) == shapes
+
+
+def test_a_head_that_all_levels_share_is_that_of_torchvision() -> None:
+    retinanet = pytest.importorskip("torchvision.models.detection.retinanet")
+    text = """
+    from networks.retinanet_resnet50 import Tower
+    network heads {
+        input 8 x 16 x 12, 8 x 8 x 6, 8 x 4 x 3
+        section scores (in) -> shared each level { out = level -> Tower(2 * 5) }
+        section boxes (in) -> shared each level { out = level -> Tower(2 * 4) }
+        out = (scores, boxes)
+    }
+    """
+    theirs = shaken(retinanet.RetinaNetHead(8, 2, 5), 5)
+    ours = uninas.create_model(text).eval()
+    same_weights(ours, theirs)
+    assert ours.architecture.cost.params == sum(p.numel() for p in theirs.parameters())
+    generator = torch.Generator().manual_seed(6)
+    maps = [torch.randn(2, *shape, generator=generator) for shape in ours.architecture.inputs]
+    made = [x.unflatten(1, (2, -1)).permute(0, 3, 4, 1, 2).flatten(1, 3) for x in ours(*maps)]
+    expected = theirs(maps)
+    torch.testing.assert_close(torch.cat(made[:3], 1), expected["cls_logits"])
+    torch.testing.assert_close(torch.cat(made[3:], 1), expected["bbox_regression"])
+
+
+def test_retinanet_has_the_parameters_of_torchvision() -> None:
+    detection = pytest.importorskip("torchvision.models.detection")
+    utils = pytest.importorskip("torchvision.models.detection.backbone_utils")
+    pyramid = pytest.importorskip("torchvision.ops.feature_pyramid_network")
+    theirs = utils.resnet_fpn_backbone(
+        backbone_name="resnet50", weights=None, norm_layer=nn.BatchNorm2d, trainable_layers=5, returned_layers=[2, 3, 4],
+        extra_blocks=pyramid.LastLevelP6P7(256, 256),
+    )  # fmt: skip
+    heads = detection.retinanet.RetinaNetHead(256, 9, 91)
+    counted = sum(p.numel() for module in (theirs, heads) for p in module.parameters())
+    assert uninas.load("retinanet_resnet50").cost.params == counted

@@ -101,9 +101,11 @@ class _Emitter:
 
     def node(self, node: Node, graph: Graph, inputs: list[fx.Node], path: str) -> Sequence[fx.Node]:
         if isinstance(node.op, Block):
-            return self.graph(node.op.graph, inputs, f"{path}.")[0]
+            for _ in range(node.op.times):
+                inputs = self.graph(node.op.graph, inputs, f"{path}.")[0]
+            return inputs
         if isinstance(node.op, Each):
-            return self.each(node.op, inputs, path)
+            return self.each(node.op, inputs, path, graph.input_shapes(node))
         shapes = graph.input_shapes(node)
         made = self.operation(node.op, node.op.emit(layers, *shapes), inputs, path)
         return self.outputs(node.op, made, shapes)
@@ -121,7 +123,7 @@ class _Emitter:
         """One fx node for a module, a function, or a function with further arguments (`layers.Call`)."""
         name = path.replace(".", "_")
         if isinstance(emitted, torch.nn.Module):
-            self.modules[path] = emitted
+            path = self.placed(emitted, path)
             return self.fx.create_node("call_module", path, tuple(inputs), name=name)
         if isinstance(emitted, layers.Call):
             return self.fx.create_node(
@@ -129,7 +131,22 @@ class _Emitter:
             )
         return self.fx.create_node("call_function", emitted, tuple(inputs), name=name)
 
-    def each(self, each: Each, inputs: list[fx.Node], path: str) -> Sequence[fx.Node]:
+    def placed(self, module: torch.nn.Module, path: str) -> str:
+        """Where the module stands: at its path, where one like it may stand already whose weights it shares."""
+        name, number = path, 1
+        while name in self.modules:
+            if _like(self.modules[name], module):
+                return name
+            name, number = f"{path}_{number}", number + 1
+        self.modules[name] = module
+        return name
+
+    def each(self, each: Each, inputs: list[fx.Node], path: str, shapes: Sequence[Shape]) -> Sequence[fx.Node]:
+        if each.shared:
+            shared: list[fx.Node] = []
+            for shape, part in zip(shapes, inputs, strict=True):
+                shared += self.graph(each.body_for(shape), [part], f"{path}.")[0]
+            return shared
         if self.fold and len(inputs) > 1 and foldable(each.body):
             return self.folded(each.body, inputs, path)
         made: list[fx.Node] = []
@@ -155,6 +172,13 @@ class _Emitter:
             "call_function", layers.unstack_parts, (values[body.outputs[0]], count), name=f"{name}_parts"
         )
         return list(self.ports(parts, count))
+
+
+def _like(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Whether two modules do the same, but for the values of their weights."""
+    tensors = ([(name, value.shape) for name, value in module.state_dict().items()] for module in (one, other))
+    kept = ([(name, value.shape) for name, value in module.named_buffers()] for module in (one, other))
+    return repr(one) == repr(other) and next(tensors) == next(tensors) and next(kept) == next(kept)
 
 
 def foldable(body: Graph) -> bool:

@@ -160,7 +160,8 @@ class _Writer:
                 yield node.name, f"{self.define(node.op.graph)}()"
             elif isinstance(node.op, Each):
                 body = self.define(node.op.body)
-                yield node.name, f"nn.ModuleList([{body}() for _ in range({len(node.inputs)})])"
+                several = f"nn.ModuleList([{body}() for _ in range({len(node.inputs)})])"
+                yield node.name, f"{body}()" if node.op.shared else several
             else:
                 emitted = node.op.emit(layers, *graph.input_shapes(node))
                 if isinstance(emitted, torch.nn.Module):
@@ -187,6 +188,10 @@ class _Writer:
             arguments = [values[wire] for wire in node.inputs]
             several = isinstance(node.op, Each) or len(shapes) > 1 or self.is_tuple(node, graph)
             yield f"{local} = {self.call(node, graph, arguments, names[node.name])}"
+            if isinstance(node.op, Block) and node.op.times > 1:
+                yield f"for _ in range({node.op.times - 1}):"
+                again = [f"*{local}" if several else local]
+                yield f"    {local} = {self.call(node, graph, again, names[node.name])}"
             for port in range(len(shapes)):
                 values[Wire(node.name, port)] = f"{local}[{port}]" if several else local
         outputs = ", ".join(values[wire] for wire in graph.outputs)
@@ -200,6 +205,14 @@ class _Writer:
         place = f"self.{attribute}" if "." not in attribute else "self.{}[{}]".format(*attribute.split("."))
         if isinstance(node.op, Each):
             parts = f"[{', '.join(arguments)}]"
+            if node.op.shared:
+                self.alike(node.op)
+                one = f"{place}(part)"
+                return (
+                    f"[out for part in {parts} for out in {one}]"
+                    if len(node.op.body.outputs) > 1
+                    else f"[{one} for part in {parts}]"
+                )
             if len(node.op.body.outputs) > 1:
                 return f"[out for body, part in zip({place}, {parts}) for out in body(part)]"
             return f"[body(part) for body, part in zip({place}, {parts})]"
@@ -213,6 +226,13 @@ class _Writer:
             function = emitted.function
             extra = [repr(a) for a in emitted.arguments] + [f"{name}={a!r}" for name, a in emitted.keywords]
         return f"{self.function(function, node.op)}({', '.join([*arguments, *extra])})"
+
+    def alike(self, each: Each) -> None:
+        """Guard: one class does what is to be done to parts of all shapes."""
+        texts = {self.text(body, "Body", attributes(body)) for body in (each.body, *each.variants)}
+        if len(texts) > 1:
+            raise error("UNI060", "expected the same code for all parts that share weights, to write them as Python",
+                        None, "resize maps before or behind them")  # fmt: skip
 
     def function(self, function: Any, op: Op) -> str:
         """How the file calls a function: by its name in our layers, in torch, or in its own package."""

@@ -41,7 +41,14 @@ def _largest(graph: Graph, incoming: tuple[int, ...]) -> tuple[int, tuple[int, .
 
 def _node(op: Operator, incoming: Sequence[int], outputs: int) -> tuple[int, Sequence[int]]:
     if isinstance(op, Block):
-        return _largest(op.graph, tuple(incoming))
+        highest, ends = _largest(op.graph, tuple(incoming))
+        for _ in range(op.times - 1):
+            before = ends
+            inside, ends = _largest(op.graph, before)
+            highest = max(highest, inside)
+            if ends == before:
+                break
+        return highest, ends
     if isinstance(op, Each):
         parts = [_largest(op.body, (entering,)) for entering in incoming]
         return max(inside for inside, _ in parts), [leaving for _, ends in parts for leaving in ends]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from uninas.graph.graph import INPUT, Each, Graph, Node, Operator, Wire, subgraphs
+from uninas.graph.graph import INPUT, Each, Graph, Node, Operator, Wire, sharing, subgraphs
 from uninas.ops.op import Op
 
 Status = Literal["added", "removed", "changed", "rewired", "inside"]
@@ -169,6 +169,8 @@ class _Comparison:
             below = self.changes(*inner)
             if below:
                 return Change("inside", x.name, y.name, str(x.op), str(y.op), 0, below)
+            if sharing(x.op) != sharing(y.op):
+                return Change("changed", x.name, y.name, str(x.op), str(y.op))
         elif x.op != y.op:
             return Change("changed", x.name, y.name, str(x.op), str(y.op))
         before = [_origin(a, wire, set(names.values())) for wire in x.inputs]
@@ -186,6 +188,8 @@ class _Comparison:
         if isinstance(x, Op) or isinstance(y, Op) or type(x) is not type(y):
             return 1 << 30
         below = [op.body if isinstance(op, Each) else op.graph for op in (x, y)]
+        if sharing(x) != sharing(y):
+            return 1 + below[0].operations
         return min(sum(change.cost for change in self.changes(*below)), below[0].operations + below[1].operations)
 
 

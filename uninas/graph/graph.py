@@ -54,12 +54,21 @@ class GraphError(ValueError):
 
 @dataclass(frozen=True)
 class Block:
-    """A graph used as an operation. Twelve equal blocks are one `Graph` object, inferred and costed once."""
+    """A graph used as an operation. Twelve equal blocks are one `Graph` object, inferred and costed once.
+
+    Each has weights of its own. With `times` it is applied so often in a row, always with the same weights.
+    """
 
     graph: Graph
+    times: int = 1
     commutative: ClassVar[bool] = False
 
     def outputs(self, *x: Shape) -> tuple[Shape, ...]:
+        if self.times > 1 and self.graph.output_shapes != self.graph.inputs:
+            raise ShapeError(
+                f"expected {_shapes(self.graph.inputs)} out of what is repeated with the same weights, "
+                f"but got {_shapes(self.graph.output_shapes)}"
+            )
         if x != self.graph.inputs:
             raise ShapeError(
                 f"expected {_shapes(self.graph.inputs)} into {self.graph.name or 'the block'}, but got {_shapes(x)}"
@@ -67,40 +76,59 @@ class Block:
         return self.graph.output_shapes
 
     def cost(self, *x: Shape) -> Cost:
-        return self.graph.cost
+        once = self.graph.cost
+        return Cost(once.params, once.macs * self.times, once.elementwise * self.times) if self.times > 1 else once
 
     @property
     def canonical(self) -> str:
-        return f"block {self.graph.key}"
+        return f"block {self.graph.key}" if self.times == 1 else f"repeat {self.times} {self.graph.key}"
 
     def __str__(self) -> str:
-        return self.graph.name or "block"
+        name = self.graph.name or "block"
+        return name if self.times == 1 else f"shared repeat {self.times} {{ {name} }}"
 
 
 @dataclass(frozen=True)
 class Each:
-    """One copy of `body`, with weights of its own, for every input; as many outputs as inputs."""
+    """One copy of `body` for every input; the outputs of all copies, one after the other.
+
+    Each copy has weights of its own. Or they are `shared`: there is one set of weights for all. Then inputs may differ
+    in height and width, and `variants` are what the body is for the other shapes.
+    """
 
     body: Graph
+    shared: bool = False
+    variants: tuple[Graph, ...] = ()
     commutative: ClassVar[bool] = False
 
+    def body_for(self, shape: Shape) -> Graph:
+        """What is done to a part of that shape. Raises ShapeError where nothing is."""
+        for body in (self.body, *self.variants):
+            if (shape,) == body.inputs:
+                return body
+        raise ShapeError(f"expected every part to be {_shapes(self.body.inputs)}, but got {show_shape(shape)}")
+
     def outputs(self, *x: Shape) -> tuple[Shape, ...]:
-        for shape in x:
-            if (shape,) != self.body.inputs:
-                raise ShapeError(f"expected every part to be {_shapes(self.body.inputs)}, but got {_shapes(x)}")
         if not 1 <= len(x) <= MAX_PORTS:
             raise ShapeError(f"expected 1 to {MAX_PORTS} parts, but got {len(x)}")
-        return self.body.output_shapes * len(x)
+        if len(set(x)) == 1:
+            return self.body_for(x[0]).output_shapes * len(x)
+        return tuple(made for shape in x for made in self.body_for(shape).output_shapes)
 
     def cost(self, *x: Shape) -> Cost:
-        return self.body.cost * len(x)
+        if not self.shared:
+            return self.body.cost * len(x)
+        costs = [self.body_for(shape).cost for shape in x]
+        return Cost(self.body.cost.params, sum(cost.macs for cost in costs), sum(cost.elementwise for cost in costs))
 
     @property
     def canonical(self) -> str:
-        return f"each {self.body.key}"
+        if not self.shared:
+            return f"each {self.body.key}"
+        return f"shared each {' '.join(sorted(graph.key for graph in (self.body, *self.variants)))}"
 
     def __str__(self) -> str:
-        return "each"
+        return "shared each" if self.shared else "each"
 
 
 Operator = Op | Block | Each
@@ -214,11 +242,16 @@ class Graph:
     def activations(self) -> int:
         """Elements of all operations' outputs, for one sample: what a training step keeps, at most."""
         return sum(
-            node.op.graph.activations if isinstance(node.op, Block)
-            else node.op.body.activations * len(node.inputs) if isinstance(node.op, Each)
-            else sum(map(size, self._shapes[node.name]))
+            sum(map(size, self._shapes[node.name])) if isinstance(node.op, Op)
+            else sum(graph.activations * copies for graph, copies in self.inside(node))
             for node in self.nodes
         )  # fmt: skip
+
+    def inside(self, node: Node) -> tuple[tuple[Graph, int], ...]:
+        """The graphs inside a node and how often each is applied; several where the parts of an `each` differ."""
+        if isinstance(node.op, Each) and node.op.variants:
+            return tuple(Counter(map(node.op.body_for, self.input_shapes(node))).items())
+        return subgraphs(node)
 
     @fact
     def peak(self) -> int:
@@ -238,7 +271,8 @@ class Graph:
         for position, node in enumerate(self.nodes):
             inside = 0
             for graph, copies in subgraphs(node):
-                inside = graph.peak - sum(map(size, graph.inputs)) + (copies - 1) * sum(map(size, graph.output_shapes))
+                kept = copies - 1 if isinstance(node.op, Each) else 0
+                inside = graph.peak - sum(map(size, graph.inputs)) + kept * sum(map(size, graph.output_shapes))
             highest = max(highest, alive + max(weight[node.name], inside))
             alive += weight[node.name] - sum(weight[name] for name in ends.get(position, ()))
         return highest
@@ -248,7 +282,7 @@ class Graph:
         """Number of elementary operations on the longest path from an input to an output."""
         reached = {INPUT: 0}
         for node in self.nodes:
-            inside = [graph.depth for graph, _ in subgraphs(node)]
+            inside = [g.depth * (n if isinstance(node.op, Block) else 1) for g, n in subgraphs(node)]
             before = max((reached[wire.node] for wire in node.inputs), default=0)
             reached[node.name] = before + (inside[0] if inside else 1)
         return max(reached[wire.node] for wire in self.outputs)
@@ -398,7 +432,7 @@ def _equal(one: Graph, other: Graph, known: set[tuple[int, int]]) -> bool:
         if (a.name, a.inputs, type(a.op)) != (b.name, b.inputs, type(b.op)):
             return False
         pairs = zip(subgraphs(a), subgraphs(b), strict=True)
-        if isinstance(a.op, Op) and a.op != b.op:
+        if (isinstance(a.op, Op) and a.op != b.op) or sharing(a.op) != sharing(b.op):
             return False
         if not all(_equal(inner, outer, known) for (inner, _), (outer, _) in pairs):
             return False
@@ -428,12 +462,19 @@ def _operations(node: Node) -> int:
 
 
 def subgraphs(node: Node) -> tuple[tuple[Graph, int], ...]:
-    """The graph inside a node, if it has one, and in how many copies."""
+    """The graph inside a node, if it has one, and in how many copies or how often in a row."""
     if isinstance(node.op, Block):
-        return ((node.op.graph, 1),)
+        return ((node.op.graph, node.op.times),)
     if isinstance(node.op, Each):
         return ((node.op.body, len(node.inputs)),)
     return ()
+
+
+def sharing(op: Operator) -> tuple[int, bool, tuple[tuple[Shape, ...], ...]]:
+    """How an operator shares its weights: times in a row, whether among parts, and of which other shapes these are."""
+    if isinstance(op, Each):
+        return 1, op.shared, tuple(variant.inputs for variant in op.variants)
+    return (op.times if isinstance(op, Block) else 1), False, ()
 
 
 def _shape_of(wire: Wire, shapes: Mapping[str, tuple[Shape, ...]], user: str) -> Shape:

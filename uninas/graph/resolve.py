@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from uninas.graph.graph import INPUT, Block, Each, Graph, GraphError, Node, Operator, Wire
 from uninas.ops.attention import RelPosBias
-from uninas.ops.op import Attr, Op, Shape, ShapeError
+from uninas.ops.op import Attr, Op, Shape, ShapeError, show_shape
 from uninas.ops.shape import PosEmbed
 
 SPATIAL = {"height": 1, "width": 2}  # attributes that speak of the height and width of a map, and the axes
@@ -49,6 +49,36 @@ def resolved(
     return dataclasses.replace(graph, inputs=tuple(inputs), nodes=tuple(nodes), outputs=ends)
 
 
+def around(op: Block | Each, inner: Graph) -> Block | Each:
+    """The same operator with another graph inside, for the same inputs; weights are shared as they were."""
+    if isinstance(op, Block):
+        return dataclasses.replace(op, graph=inner)
+    if not op.shared:
+        return Each(inner)
+    return shared_each(inner, [shape for body in (op.body, *op.variants) for shape in body.inputs])
+
+
+def shared_each(body: Graph, shapes: Sequence[Shape]) -> Each:
+    """`body` for parts of these shapes, with one set of weights. Raises GraphError where it would have others."""
+    others = [shape for shape in dict.fromkeys(shapes) if (shape,) != body.inputs]
+    variants = tuple(resolved(body, (shape,)) for shape in others)
+    for variant in variants:
+        if variant.cost.params != body.cost.params or _weighted(variant) != _weighted(body):
+            raise GraphError(
+                f"expected the same weights for parts of {show_shape(variant.inputs[0])}, as they are shared"
+            )
+    return Each(body, True, variants)
+
+
+def _weighted(graph: Graph) -> list[tuple[str, str, int]]:
+    """The operations that have weights, and how many."""
+    return [
+        (path, node.op.canonical, inner.costs[node.name].params)
+        for path, inner, node in graph.walk()
+        if isinstance(node.op, Op) and inner.costs[node.name].params
+    ]
+
+
 def at_size(graph: Graph, size: tuple[int, int]) -> Graph:
     """The same network on images of another height and width, with tables for the grids that it has now.
 
@@ -84,9 +114,9 @@ def with_tables_of(graph: Graph, trained: Graph) -> Graph:
     for node, before in zip(graph.nodes, trained.nodes, strict=True):
         op, other = node.op, before.op
         if isinstance(op, Block) and isinstance(other, Block):
-            op = op if op.graph is other.graph else Block(with_tables_of(op.graph, other.graph))
+            op = op if op.graph is other.graph else around(op, with_tables_of(op.graph, other.graph))
         elif isinstance(op, Each) and isinstance(other, Each):
-            op = op if op.body is other.body else Each(with_tables_of(op.body, other.body))
+            op = op if op.body is other.body else around(op, with_tables_of(op.body, other.body))
         elif isinstance(op, RelPosBias) and isinstance(other, RelPosBias):
             op = _with_table(op, op.table(*graph.input_shapes(node)), other.table(*trained.input_shapes(before)))
         elif isinstance(op, PosEmbed) and isinstance(other, PosEmbed):
@@ -125,9 +155,12 @@ class _Frame:
 
     def operator(self, op: Operator, before: tuple[Shape, ...], after: tuple[Shape, ...]) -> Operator:
         if isinstance(op, Block):
-            return Block(resolved(op.graph, after, self.inner(op.graph, after[0]), self.rewrite))
+            return around(op, resolved(op.graph, after, self.inner(op.graph, after[0]), self.rewrite))
         if isinstance(op, Each):
-            return Each(resolved(op.body, after[:1], self.inner(op.body, after[0]), self.rewrite))
+            body = resolved(op.body, after[:1], self.inner(op.body, after[0]), self.rewrite)
+            if not op.shared:
+                return Each(body)
+            return shared_each(body, after)
         if self.rewrite:
             op = self.rewrite(op)
         numbers = {

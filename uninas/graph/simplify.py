@@ -14,6 +14,7 @@ from functools import reduce
 from operator import or_
 
 from uninas.graph.graph import INPUT, Block, Each, Graph, Node, Operator, Wire, subgraphs
+from uninas.graph.resolve import around
 from uninas.ops.activation import Relu, Relu6
 from uninas.ops.attention import Mask, Matmul1, Matmul2
 from uninas.ops.merge import Add, Concat, Maximum, Multiply
@@ -84,13 +85,14 @@ def _influences(graph: Graph) -> dict[Wire, Influence]:
 
 def _outgoing(op: Operator, incoming: Sequence[Influence], outputs: int) -> Sequence[Influence]:
     if isinstance(op, Block):
-        return [
-            (_union(of for port, of in enumerate(incoming) if ports >> port & 1), is_zero)
-            for ports, is_zero in influence(op.graph)
-        ]
+        for _ in range(min(op.times, len(incoming) + 1)):  # after so many, nothing new is reached
+            incoming = [
+                (_union(of for port, of in enumerate(incoming) if ports >> port & 1), is_zero)
+                for ports, is_zero in influence(op.graph)
+            ]
+        return incoming
     if isinstance(op, Each):
-        ((port, is_zero),) = influence(op.body)
-        return [(sources * port, is_zero) for sources, _ in incoming]
+        return [(sources * port, is_zero) for sources, _ in incoming for port, is_zero in influence(op.body)]
     if isinstance(op, Zero) or (isinstance(op, PRODUCTS) and any(is_zero for _, is_zero in incoming)):
         return [(0, True)] * outputs
     return [(_union(incoming), False)] * outputs
@@ -124,10 +126,10 @@ def _simplified(graph: Graph) -> Graph:
 def _inside(op: Operator) -> Operator:
     if isinstance(op, Block):
         inner = simplified(op.graph)
-        return op if inner is op.graph else Block(inner)
+        return op if inner is op.graph else around(op, inner)
     if isinstance(op, Each):
         inner = simplified(op.body)
-        return op if inner is op.body else Each(inner)
+        return op if inner is op.body else around(op, inner)
     return op
 
 

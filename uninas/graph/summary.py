@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from uninas.graph.graph import INPUT, Block, Each, Graph, Node, Operator, Wire, subgraphs
+from uninas.graph.graph import INPUT, Block, Each, Graph, Node, Operator, Wire
 from uninas.graph.network import HEAD, STEM, network_of
 from uninas.ops.op import Cost, Op, Shape
 
@@ -146,26 +146,28 @@ def summarize(graph: Graph, depth: int = 1) -> Summary:
     """The table of a graph: its nodes, and down to `depth` levels what is inside them."""
     total = graph.cost.flops
 
-    def rows(graph: Graph, prefix: str, level: int, times: int) -> Iterator[Row]:
+    def rows(graph: Graph, prefix: str, level: int, times: int, weights: int) -> Iterator[Row]:
         for run in runs(graph):
             if isinstance(run.first.op, Block) and not run.first.op.graph.nodes:
                 continue  # it hands on what it gets
-            copies = times * run.count
-            cost = graph.costs[run.first.name] * copies
+            copies, sets = times * run.count, weights * run.count
+            once = graph.costs[run.first.name]
+            cost = Cost(once.params * sets, once.macs * copies, once.elementwise * copies)
             op, outputs = run.first.op, graph.shapes(run.last.name)
             share = cost.flops / total if total else 0.0
             what = describe(op, title=run.first.name)
             path = prefix + run.name
             yield Row(path, run.name, level, what, run.count, outputs, cost, share)
             if level + 1 < depth:
-                for inner, each in subgraphs(run.first):
-                    yield from rows(inner, f"{path}.", level + 1, copies * each)
+                own = isinstance(op, Each) and not op.shared
+                for inner, each in graph.inside(run.first):
+                    yield from rows(inner, f"{path}.", level + 1, copies * each, sets * each if own else sets)
 
     return Summary(
         graph.name,
         graph.inputs,
         graph.output_shapes,
-        tuple(rows(graph, "", 0, 1)),
+        tuple(rows(graph, "", 0, 1, 1)),
         graph.cost,
         graph.operations,
         graph.activations,
@@ -179,7 +181,7 @@ def describe(op: Operator, inner: bool = True, title: str = "") -> str:
     `title` is the name of a section, whose steps bear it, too, where they are no definition of their own.
     """
     if isinstance(op, Each):
-        return "each part"
+        return "each part, shared" if op.shared else "each part"
     if not isinstance(op, Block):
         return str(op)
     if is_row(op.graph):

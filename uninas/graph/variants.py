@@ -10,6 +10,7 @@ from math import sqrt
 from uninas.errors import error, shown
 from uninas.graph.graph import INPUT, Block, Each, Graph, Node, Wire
 from uninas.graph.network import network_of, place
+from uninas.graph.resolve import around
 from uninas.ops.linear import Linear
 from uninas.ops.merge import Add
 from uninas.ops.op import Op, Shape, ShapeError
@@ -26,10 +27,10 @@ def transformed(graph: Graph, change: Callable[[Op], Op]) -> Graph:
             other: Op | Block | Each = change(op)
         elif isinstance(op, Block):
             inner = transformed(op.graph, change)
-            other = op if inner is op.graph else Block(inner)
+            other = op if inner is op.graph else around(op, inner)
         else:
             body = transformed(op.body, change)
-            other = op if body is op.body else Each(body)
+            other = op if body is op.body else around(op, body)
         return node if other is op else replace(node, op=other)
 
     nodes = tuple(changed(node) for node in graph.nodes)
@@ -105,9 +106,9 @@ def _with_dropped_branches(graph: Graph) -> Graph:
         reached[node.name] = set().union(*(reached[wire.node] | {wire.node} for wire in node.inputs))
         op, inputs = node.op, list(node.inputs)
         if isinstance(op, Block):
-            op = Block(_with_dropped_branches(op.graph))
+            op = around(op, _with_dropped_branches(op.graph))
         elif isinstance(op, Each):
-            op = Each(_with_dropped_branches(op.body))
+            op = around(op, _with_dropped_branches(op.body))
         elif isinstance(op, Add):
             for port, wire in enumerate(node.inputs):
                 if any(other.node in reached[wire.node] for other in node.inputs if other != wire):
@@ -172,11 +173,14 @@ def reductions(graph: Graph, start: Sequence[Fraction] = (Fraction(1),)) -> dict
         before = [found[wire] for wire in node.inputs]
         ends: Sequence[Fraction]
         if isinstance(node.op, Block):
-            inner = reductions(node.op.graph, before)
-            ends = [inner[wire] for wire in node.op.graph.outputs]
+            ends = before
+            for _ in range(node.op.times):
+                inner = reductions(node.op.graph, ends)
+                ends = [inner[wire] for wire in node.op.graph.outputs]
         elif isinstance(node.op, Each):
-            parts = [reductions(node.op.body, [one]) for one in before]
-            ends = [part[wire] for part in parts for wire in node.op.body.outputs]
+            each = [node.op.body_for(shape) for shape in graph.input_shapes(node)]
+            parts = [(body, reductions(body, [one])) for body, one in zip(each, before, strict=True)]
+            ends = [part[wire] for body, part in parts for wire in body.outputs]
         else:
             shapes = graph.input_shapes(node)
             widest = max(zip(map(_positions, shapes), before, strict=True), default=(1, Fraction(1)))

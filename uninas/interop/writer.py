@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from uninas.errors import UninasError, error
-from uninas.graph import INPUT, Block, Each, Graph, Wire
+from uninas.graph import INPUT, Block, Each, Graph, Wire, sharing
 from uninas.graph.network import HEAD, STEM, block_name, stage_name
 from uninas.interop.published import (
     HEAD_DIM,
@@ -119,6 +119,9 @@ class _Flattener:
         for node in graph.nodes:
             given = [values[wire] for wire in node.inputs]
             name = f"{path}.{node.name}"
+            if sharing(node.op) != (1, False, ()):
+                raise error("UNI060", f"expected weights of its own for every operation, but {name} shares them",
+                            None, "the format of the published toolkit has no word for that")  # fmt: skip
             if isinstance(node.op, Block):
                 made = self.run(node.op.graph, given, name)
             elif isinstance(node.op, Each):

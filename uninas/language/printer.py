@@ -39,7 +39,11 @@ def is_network(graph: Graph) -> bool:
     stages = 0
     for node in graph.nodes:
         number = stage_number(node.name)
-        rows = isinstance(node.op, Block) and (number < 0 or (number == stages and _is_stage(node.op.graph)))
+        rows = (
+            isinstance(node.op, Block)
+            and node.op.times == 1
+            and (number < 0 or (number == stages and _is_stage(node.op.graph)))
+        )
         if not rows or not re.fullmatch(r"stages\.\d+|[A-Za-z_]\w*", node.name):
             return False
         stages += number >= 0
@@ -48,7 +52,7 @@ def is_network(graph: Graph) -> bool:
 
 def _is_stage(graph: Graph) -> bool:
     """Whether the graph is blocks in a row, as a `stage` elaborates to."""
-    return is_chained(graph) and all(isinstance(node.op, Block) for node in graph.nodes)
+    return is_chained(graph) and all(isinstance(node.op, Block) and node.op.times == 1 for node in graph.nodes)
 
 
 def is_chained(graph: Graph) -> bool:
@@ -257,7 +261,7 @@ class _Printer:
     def is_chain(self, graph: Graph) -> bool:
         """Whether a chain of steps elaborates to this graph (a chain of a single block would be that block)."""
         found = segments(graph)
-        alone = len(graph.nodes) == 1 and isinstance(graph.nodes[0].op, Block)
+        alone = len(graph.nodes) == 1 and isinstance(op := graph.nodes[0].op, Block) and op.times == 1
         whole = len(found) == 1 and found[0][0].inputs == tuple(Wire(INPUT, n) for n in range(len(graph.inputs)))
         return whole and not alone and graph.outputs == outputs_of(graph, found[0][-1])
 
@@ -322,12 +326,13 @@ class _Printer:
         if isinstance(node.op, Block):
             name, wide = self.definition(node.op.graph, node.op.graph.name or "Block")
             out = node.op.graph.output_shapes[0][0]
-            return f"{name}({frame.width_of(out)})" if wide else name
+            step = f"{name}({frame.width_of(out)})" if wide else name
+            return step if node.op.times == 1 else f"shared repeat {node.op.times} {{ {step} }}"
         if isinstance(node.op, Each):
             body = node.op.body
-            inner = _Frame(body.inputs[0], symbolic=frame.symbolic)
+            inner = _Frame(body.inputs[0], symbolic=frame.symbolic and not node.op.variants)
             part = body.fresh("part")
-            return f"each {part} {{\n" + _indented(self.statements(body, inner, part)) + "\n}"
+            return f"{node.op} {part} {{\n" + _indented(self.statements(body, inner, part)) + "\n}"
         return self.operation(node.op, frame)
 
     def operation(self, op: Op, frame: _Frame) -> str:
@@ -347,6 +352,8 @@ class _Printer:
     def base(self, node: Node) -> str:
         """The name elaboration starts from for this node, as printed."""
         if isinstance(node.op, Block):
+            if node.op.times > 1:
+                return "again"
             return snake_case(self.definition(node.op.graph, node.op.graph.name or "Block")[0])
         return "parts" if isinstance(node.op, Each) else node.op.name
 

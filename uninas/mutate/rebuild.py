@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from uninas.graph import INPUT, Block, Each, Graph, GraphError, Node, Operator, Wire, subgraphs
+from uninas.graph import INPUT, Block, Graph, GraphError, Node, Operator, Wire, sharing, subgraphs
 from uninas.graph.builder import snake_case
 from uninas.graph.network import INSERTED, block_name, is_stage, stages
+from uninas.graph.resolve import around
 from uninas.mutate.edits import Edit
 from uninas.mutate.sites import OUTPUT, Port, Refusal, fixed_depth, transparent
 from uninas.ops.op import Op, ShapeError
@@ -34,7 +35,8 @@ def changed(graph: Graph, edit: Edit, change: Callable[[Graph], Graph | Refusal]
             return Refusal("site", f"there is no block {'.'.join(edit.path)}")
         trail.append((inner, node))
         ((inner, times),) = subgraphs(node)
-        copies *= times
+        # Weights that are shared cost their parameters once; what else that leaves out, the whole budget sees.
+        copies *= 1 if sharing(node.op)[0] > 1 or sharing(node.op)[1] else times
     if refusal := _misplaced(graph, edit):
         return refusal
     try:
@@ -44,11 +46,12 @@ def changed(graph: Graph, edit: Edit, change: Callable[[Graph], Graph | Refusal]
         if refusal := allow(inner, result, copies):
             return refusal
         fixed = fixed_depth(graph)
-        for depth, (around, node) in reversed(list(enumerate(trail))):
+        for depth, (outer, node) in reversed(list(enumerate(trail))):
             if depth >= fixed and isinstance(node.op, Block) and transparent(result):
-                result = rewired(around, {Wire(node.name): node.inputs[0]})
+                result = rewired(outer, {Wire(node.name): node.inputs[0]})
             else:
-                result = around.with_op(node.name, Block(result) if isinstance(node.op, Block) else Each(result))
+                assert not isinstance(node.op, Op)
+                result = outer.with_op(node.name, around(node.op, result))
     except (GraphError, ShapeError) as problem:
         return Refusal("type", str(problem))
     return result
@@ -186,7 +189,9 @@ def base(op: Operator) -> str:
     """The name that elaboration gives a node without a name of its own."""
     if isinstance(op, Op):
         return op.name
-    return "parts" if isinstance(op, Each) else snake_case(op.graph.name or "block")
+    if not isinstance(op, Block):
+        return "parts"
+    return snake_case(op.graph.name or "block") if op.times == 1 else "again"
 
 
 def fresh(base: str, taken: set[str]) -> str:

@@ -128,7 +128,8 @@ def _is_chain(graph: Graph) -> bool:
 def _inside(node: Node, graph: Graph, known: dict[int, list[Region] | None]) -> list[Region] | None:
     """The regions of a node that has nothing beside it; None where it lets nothing pass."""
     if isinstance(node.op, Block):
-        return _regions(node.op.graph, known)
+        regions = _regions(node.op.graph, known)
+        return None if regions is None else regions * node.op.times
     if isinstance(node.op, Each):
         return _regions(node.op.body, known)
     if node.op.name == BARRIER:
@@ -147,7 +148,12 @@ def _steps(graph: Graph) -> list[Step]:
         for node in graph.nodes:
             takes = [values[wire] for wire in node.inputs]
             count = len(graph.shapes(node.name))
-            made = add(node.op.graph, takes) if isinstance(node.op, Block) else [one(node, graph, takes)] * count
+            made = takes
+            if isinstance(node.op, Block):
+                for _ in range(node.op.times):
+                    made = add(node.op.graph, made)
+            else:
+                made = [one(node, graph, takes)] * count
             values |= {Wire(node.name, port): value for port, value in enumerate(made)}
         return [values[wire] for wire in graph.outputs]
 

@@ -248,7 +248,8 @@ class Elaborator(Steps):
         wires = self.run(chain.steps, builder.input, scope.inner(builder, inputs[0]))
         graph = self.finish(builder, wires, name, chain.span)
         first = graph.nodes[0] if graph.nodes else None
-        if first and len(graph.nodes) == 1 and isinstance(first.op, Block) and not builder.labels:
+        alone = first is not None and isinstance(first.op, Block) and first.op.times == 1
+        if first and alone and len(graph.nodes) == 1 and isinstance(first.op, Block) and not builder.labels:
             graph = first.op.graph
         if key is not None and len(self.asked) == asked:
             self.memory[key] = graph

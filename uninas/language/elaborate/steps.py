@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from uninas.errors import Span, UninasError, did_you_mean, error, shown
-from uninas.graph import Block, Each, Graph
+from uninas.graph import Block, Each, Graph, GraphError
 from uninas.graph.builder import Builder, Wires, snake_case
+from uninas.graph.resolve import shared_each
 from uninas.language import tree as ast
 from uninas.language.elaborate.core import MAX_OPTIONS, Exhausted, describe, text_of, whole
 from uninas.language.elaborate.expressions import Expressions
@@ -32,6 +33,10 @@ class Steps(Expressions):
         span: Span,
     ) -> Graph:
         """The graph of a block for these arguments (see `Elaborator`)."""
+        raise NotImplementedError
+
+    def chain_graph(self, chain: ast.Chain, inputs: tuple[Shape, ...], scope: Scope, name: str) -> Graph:
+        """The graph of a chain of steps (see `Elaborator`)."""
         raise NotImplementedError
 
     def body_graph(self, statements: Sequence[ast.Statement], scope: Scope, name: str, span: Span) -> Graph:
@@ -107,11 +112,14 @@ class Steps(Expressions):
 
     def stepped(self, step: ast.Step, wires: Wires, scope: Scope) -> Wires:
         self.work()
-        if isinstance(step, ast.Repeat | ast.Each) and step.shared:
-            raise error("UNI002", "shared weights are not known to this version", step.span)
         if isinstance(step, ast.Apply):
             return self.labelled(step.label, self.apply(self.callee(step, scope), wires, step.name.span, scope))
+        if isinstance(step, ast.Repeat) and step.shared:
+            return self.labelled(step.label, self.again(step, wires, scope))
         if isinstance(step, ast.Repeat):
+            if step.label:
+                hint = "name a step inside, or write shared repeat"
+                raise error("UNI002", "expected no name for steps that become several nodes", step.label.span, hint)
             for _ in range(self.integer(step.count, scope, "the number of repetitions", 0, MAX_OPTIONS)):
                 self.work()
                 wires = self.run(step.body.steps, wires, self.chain_scope(wires, scope))
@@ -139,7 +147,32 @@ class Steps(Expressions):
         """Inside braces, C, H and W are the shape of what flows into the braces."""
         return scope.inner(shape=wires.shapes[0])
 
+    def again(self, step: ast.Repeat, wires: Wires, scope: Scope) -> Wires:
+        """The same steps several times with the same weights, as one node."""
+        times = self.integer(step.count, scope, "the number of repetitions", 1, MAX_OPTIONS)
+        graph = self.chain_graph(step.body, wires.shapes, scope, "Repeat")
+        return self.add(Block(graph, times), wires, "again", step.span, scope)
+
+    def shared(self, step: ast.Each, wires: Wires, scope: Scope) -> Wires:
+        """Every wire treated with the same weights. The steps are built for the first, and solved for other sizes."""
+        first, *others = dict.fromkeys(wires.shapes)
+        body = self.each_body(step, first, scope, "each")
+        try:
+            each = shared_each(body, wires.shapes)
+        except GraphError as problem:
+            raise error("UNI020", str(problem), step.span) from None
+        if self.names_in(step.body) & {"H", "W"}:
+            for shape, variant in zip(others, each.variants, strict=True):
+                if self.each_body(step, shape, scope, "each") != variant:
+                    message = (
+                        "expected steps with shared weights that speak of H and W only where these stay as they are"
+                    )
+                    raise error("UNI020", message, step.span, "resize maps before or behind them")
+        return self.add(each, wires, "parts", step.span, scope)
+
     def each(self, step: ast.Each, wires: Wires, scope: Scope) -> Wires:
+        if step.shared:
+            return self.shared(step, wires, scope)
         shapes = tuple(dict.fromkeys(wires.shapes))
         name = "each" if len(shapes) == 1 else step.name.text.capitalize()
         bodies = {shape: self.each_body(step, shape, scope, name) for shape in shapes}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
+from uninas.graph import INPUT, Block, Each, Graph, Node, Wire, sharing
 from uninas.mutate.edits import Bodies, Edit, Lazy
 from uninas.mutate.rebuild import fresh, ordered, with_inputs
 from uninas.mutate.sites import Refusal, Site, node_of
@@ -25,13 +25,13 @@ class Untie(Edit, kind="own", rare=True):
     @classmethod
     def at(cls, site: Site, rule: MoveRule) -> Sequence[Edit]:
         node = site.node
-        if not node or not isinstance(node.op, Each) or len(node.inputs) < 2:
+        if not node or not isinstance(node.op, Each) or node.op.shared or len(node.inputs) < 2:
             return ()
         return Lazy(len(node.inputs), lambda part: cls(site.path, node.name, part))
 
     def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         node = node_of(graph, self.node)
-        if not node or not isinstance(node.op, Each) or self.part not in range(len(node.inputs)):
+        if not node or not isinstance(node.op, Each) or node.op.shared or self.part not in range(len(node.inputs)):
             return Refusal("site", f"{self.named((self.node, 0))} is no each with a part {self.part}")
         if len(node.inputs) < 2:
             return Refusal("site", f"{self.named((self.node, 0))} has one part only")
@@ -82,6 +82,7 @@ def _alike(graph: Graph, own: Node, each: Node) -> bool:
     """Whether a block takes and makes what a part does."""
     return (
         len(own.inputs) == 1
+        and not any(sharing(node.op)[1] or sharing(node.op)[0] > 1 for node in (own, each))
         and graph.shape(own.inputs[0]) == graph.shape(each.inputs[0])
         and graph.shapes(own.name) == graph.shapes(each.name)[:1]
     )

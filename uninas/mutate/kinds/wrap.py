@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uninas.graph import Block, Graph, Wire
-from uninas.graph.resolve import resolved
+from uninas.graph.resolve import around, resolved
 from uninas.mutate.edits import Bodies, Edit, Lazy
 from uninas.mutate.rebuild import cut, exchanged, inserted, rewired, substituted
 from uninas.mutate.sites import Port, Refusal, Site, has, region
@@ -78,7 +78,7 @@ def fill(form: Graph, body: Graph | None) -> Graph | Refusal:
             if isinstance(node.op, Block):
                 inner = filled(node.op.graph)
                 if inner is not node.op.graph:
-                    graph = graph.with_op(node.name, Block(inner))
+                    graph = graph.with_op(node.name, around(node.op, inner))
             elif isinstance(node.op, Identity):
                 if body is None or found:
                     graph = rewired(graph, {Wire(node.name): node.inputs[0]})

@@ -235,9 +235,9 @@ def said(op: object, letters: Letters) -> str:
     if isinstance(op, Op):
         return caption([op], letters)
     if isinstance(op, Block):
-        return op.graph.name or "block"
+        return str(op)
     assert isinstance(op, Each)
-    return "each part"
+    return f"{op} part"
 
 
 def shapes(part: Part) -> str:

@@ -202,7 +202,7 @@ class Drawing:
             shown, options = self.choices[blocks[0].name]
             return line(shown, "bold"), line(options, "small")
         name = self.call(blocks[0]) if self.call else blocks[0].name or "block"
-        title = (Word(name, "bold"), *[Word(f" ×{run.count}")] * (run.count > 1))
+        title = (Word(name, "bold"), *[Word(f" ×{run.count}")] * (run.count > 1), *again(run))
         if not self.shows("attributes"):
             return (title,)
         if brief(blocks[0]):
@@ -238,7 +238,7 @@ class Drawing:
         bodies = tuple(node.op.body for node in nodes if isinstance(node.op, Each))
         parts = tuple(len(node.inputs) for node in nodes)
         written = at.letters.size(parts)
-        inner = Cluster(f"{name}/card", "card", ((Word("each "), Word(f"×{written}", "bold")),))
+        inner = Cluster(f"{name}/card", "card", ((Word(f"{nodes[0].op} "), Word(f"×{written}", "bold")),))
         at.into.members.append(Cluster(name, "stack", (), [inner]))
         end = incoming[0] if len(incoming) == 1 else self.fork(inner, f"{name}.in", incoming)
         times = tuple(outer * copies for outer, copies in zip(at.times, parts, strict=True))
@@ -290,10 +290,16 @@ class Drawing:
 def name_plate(graph: Graph, run: Run) -> Line:
     """'MBConv ×4  blocks.1-4'"""
     nameless = graph.name in NAMELESS
-    times = [Word(f" ×{run.count}", "bold")] * (run.count > 1)
+    times = [*[Word(f" ×{run.count}", "bold")] * (run.count > 1), *again(run)]
     if nameless:
         return (Word(run.name, "bold"), *times)
     return (Word(graph.name, "bold"), *times, Word(f"  {run.name}", "small"))
+
+
+def again(run: Run) -> list[Word]:
+    """' shared ×12' for a block that is applied several times with the same weights."""
+    op = run.first.op
+    return [Word(f" shared ×{op.times}")] if isinstance(op, Block) and op.times > 1 else []
 
 
 def port_name(name: str, port: int, ports: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from uninas.graph import INPUT, Block, Each, Graph, Node, Wire, subgraphs
+from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
 from uninas.graph.summary import composition, describe, human, is_row, titled
 from uninas.ops.op import show_shape
 from uninas.render.scenes.captions import unit
@@ -133,7 +133,7 @@ def flops_by_family(graph: Graph, known: dict[int, dict[str, int]] | None = None
         for node in graph.nodes:
             if not isinstance(node.op, (Block, Each)):
                 total[node.op.family] = total.get(node.op.family, 0) + graph.costs[node.name].flops
-            for inner, copies in subgraphs(node):
+            for inner, copies in graph.inside(node):
                 for family, flops in flops_by_family(inner, known).items():
                     total[family] = total.get(family, 0) + copies * flops
         known[id(graph)] = total

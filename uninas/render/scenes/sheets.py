@@ -116,9 +116,9 @@ class Sheets:
     def operator(self, node: Node) -> str:
         op = node.op
         if isinstance(op, Block):
-            return f"block {op.graph.name!r} {self.build(op.graph)}"
+            return f"block {op.graph.name!r} {self.build(op.graph)} {op.times}"
         if isinstance(op, Each):
-            return f"each {self.build(op.body)}"
+            return f"{op} {self.build(op.body)}"
         names = {attribute.name for attribute in op.attrs}
         fixed = [show_value(getattr(op, a.name)) for a in op.attrs if not flexible(a, names)]
         return f"{op.name}({', '.join(fixed)})"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
+from uninas.graph import INPUT, Each, Graph, Node, Wire
+from uninas.graph.resolve import around
 from uninas.ops.op import Op
 
 
@@ -19,21 +20,21 @@ def simplified(graph: Graph, sections: bool = False, known: dict[int, Graph] | N
     for node in graph.nodes:
         op, wires = node.op, tuple(ends[wire] for wire in node.inputs)
         if isinstance(op, Each):
-            op = Each(simplified(op.body, known=known))
+            op = around(op, simplified(op.body, known=known))
         elif isinstance(op, Op):
             if op.name == "identity":
                 ends[Wire(node.name)] = wires[0]
                 continue
         else:
             inner = simplified(op.graph, known=known)
-            if not sections and is_trivial(inner):
+            if not sections and op.times == 1 and is_trivial(inner):
                 for alone in inner.nodes:
                     nodes.append(Node(node.name, alone.op, tuple(wires[wire.port] for wire in alone.inputs)))
                 for port, wire in enumerate(inner.outputs):
                     outer = wires[wire.port] if wire.node == INPUT else Wire(node.name, wire.port)
                     ends[Wire(node.name, port)] = outer
                 continue
-            op = Block(inner)
+            op = around(op, inner)
         nodes.append(replace(node, op=op, inputs=wires))
         for port in range(len(graph.shapes(node.name))):
             ends[Wire(node.name, port)] = Wire(node.name, port)
