@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import runpy
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def test_parameters_count_once_and_work_every_time(name: str) -> None:
     assert counter.get_total_flops() == graph.cost.flops
     rows = summarize(graph, depth=3).rows
     assert sum(row.cost.params for row in rows if row.depth == 0) == graph.cost.params
-    for one, next_one in zip(rows, rows[1:], strict=False):
+    for one, next_one in pairwise(rows):
         assert next_one.depth <= one.depth or next_one.cost.params <= one.cost.params
 
 

@@ -142,7 +142,8 @@ def test_retinanet_has_the_parameters_of_torchvision() -> None:
     utils = pytest.importorskip("torchvision.models.detection.backbone_utils")
     pyramid = pytest.importorskip("torchvision.ops.feature_pyramid_network")
     theirs = utils.resnet_fpn_backbone(
-        backbone_name="resnet50", weights=None, norm_layer=nn.BatchNorm2d, trainable_layers=5, returned_layers=[2, 3, 4],
+        backbone_name="resnet50", weights=None, norm_layer=nn.BatchNorm2d, trainable_layers=5,
+        returned_layers=[2, 3, 4],
         extra_blocks=pyramid.LastLevelP6P7(256, 256),
     )  # fmt: skip
     heads = detection.retinanet.RetinaNetHead(256, 9, 91)
