@@ -160,8 +160,9 @@ def summarize(graph: Graph, depth: int = 1) -> Summary:
             yield Row(path, run.name, level, what, run.count, outputs, cost, share)
             if level + 1 < depth:
                 own = isinstance(op, Each) and not op.shared
-                for inner, each in graph.inside(run.first):
-                    yield from rows(inner, f"{path}.", level + 1, copies * each, sets * each if own else sets)
+                for number, (inner, each) in enumerate(graph.inside(run.first)):
+                    inside = sets * each if own else 0 if number else sets  # shared weights stand in the first rows
+                    yield from rows(inner, f"{path}.", level + 1, copies * each, inside)
 
     return Summary(
         graph.name,
