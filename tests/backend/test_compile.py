@@ -24,8 +24,9 @@ def test_parameters_shapes_and_flops_equal_the_prediction(name):
     model = uninas.compile(graph).eval().to("meta")
     assert sum(p.numel() for p in model.parameters()) == graph.cost.params
     with FlopCounterMode(display=False) as counter:
-        out = model(torch.empty(1, *graph.inputs[0], device="meta"))
-    assert tuple(out.shape[1:]) == graph.output_shapes[0]
+        out = model(*(torch.empty(1, *shape, device="meta") for shape in graph.inputs))
+    made = out if isinstance(out, tuple) else (out,)
+    assert [tuple(x.shape[1:]) for x in made] == list(graph.output_shapes)
     assert counter.get_total_flops() == graph.cost.flops
 
 
