@@ -30,6 +30,7 @@ from uninas.ops.norm import BatchNorm, GroupNorm, L2Norm, LayerNorm, RmsNorm
 from uninas.ops.op import FAMILIES, MAX_PORTS, MAX_SIZE, REGISTRY, Op, Shape, ShapeError
 from uninas.ops.pool import AvgPool, GlobalAvgPool, GlobalMaxPool, Length, MaxPool, Mean, Upsample
 from uninas.ops.regulariser import Dropout, DropPath, LayerScale
+from uninas.ops.sequence import CausalMask, Coordinates, Embedding, Lookup, Rotary, SineEmbed
 from uninas.ops.shape import (
     ChannelShuffle,
     ClassToken,
@@ -72,6 +73,15 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (Conv(4, 4), (MAP,)),
     (ConvTranspose(12), (MAP,)),
     (ConvTranspose(4, 3, stride=2, padding=1, output_padding=1, groups=4, bias=False), (MAP,)),
+    (Embedding(5, 6), (VECTOR,)),
+    (Embedding(5, 6), ((1, 1, 7),)),
+    (Lookup(), (VECTOR, (6, 1, 9))),
+    (CausalMask(), ((2, 5, 5),)),
+    (CausalMask(), ((2, 3, 5),)),
+    (SineEmbed(), ((8, 1, 6),)),
+    (SineEmbed(), ((8, 3, 4),)),
+    (Rotary(), ((8, 2, 6),)),
+    (Coordinates(), (MAP,)),
     (DepthwiseConv(5), (MAP,)),
     (DepthwiseConv(2, stride=2, padding=0, bias=False), (MAP,)),
     (DepthwiseConv(3, dilation=2), (MAP,)),

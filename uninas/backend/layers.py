@@ -60,6 +60,7 @@ __all__ = [  # noqa: RUF022
     "ReLU6", "SiLU", "Sigmoid", "Softmax", "Tanh", "Upsample", "amax", "narrow", "pad", "roll", "split", "subtract",
     "transpose",
     "PReLU", "Softplus", "clamp", "mean", "normalize", "permute",
+    "Embedding", "causal_mask", "coordinates", "lookup", "rotary", "sine_embed",
     "HeadsBias", "LearnedTensor", "RMSNorm", "divide", "heads", "length", "root", "scale", "unheads",
     "Call", "ClassToken", "Conv2d", "ConvTranspose2d", "DropPath", "FlatLinear", "LayerNorm", "LayerScale", "Linear",
     "OffsetTable", "PosEmbed", "RelPosBias", "WindowMask", "add", "attention", "band", "call", "channel_shuffle",
@@ -194,6 +195,64 @@ def window_merge(x: Tensor, size: int, height: int, width: int) -> Tensor:
 def band(x: Tensor, width: int) -> Tensor:
     """Zero where abs(row - column) > width over the last two axes."""
     return torch.tril(torch.triu(x, -width), width)
+
+
+def causal_mask(x: Tensor) -> Tensor:
+    """-1e9 more where the column of the last two axes is larger than the row, counted from the lower right corner."""
+    rows, columns = x.shape[-2:]
+    return x + torch.full((rows, columns), -1e9, dtype=x.dtype, device=x.device).triu(1 + columns - rows)
+
+
+def lookup(x: Tensor, table: Tensor) -> Tensor:
+    """Columns of B x C x 1 x n by their numbers, B x N."""
+    flat = x.flatten(1)
+    chosen = whole_numbers(flat, table.shape[-1])[:, None, None].expand(-1, table.shape[1], 1, -1)
+    found = torch.gather(table, 3, chosen)
+    return found + flat[:, None, None] * 0 if flat.is_floating_point() else found
+
+
+def whole_numbers(x: Tensor, n: int) -> Tensor:
+    """Indices; what is no integer is rounded, and held between 0 and n - 1."""
+    return x.detach().round().clamp(0, n - 1).long() if x.is_floating_point() else x.long()
+
+
+def _waves(count: int, length: int, base: float, like: Tensor) -> Tensor:
+    """Angles of `count` waves at every position, count x length."""
+    steps = torch.arange(count, dtype=torch.float32, device=like.device) / count
+    places = torch.arange(length, dtype=torch.float32, device=like.device)
+    return base ** (-steps)[:, None] * places
+
+
+def _sines(channels: int, length: int, base: float, like: Tensor) -> Tensor:
+    """Sines and cosines in turn, channels x length."""
+    waves = _waves(channels // 2, length, base, like)
+    return torch.stack([waves.sin(), waves.cos()], 1).flatten(0, 1).to(like.dtype)
+
+
+def sine_embed(x: Tensor, base: float) -> Tensor:
+    """x and sines and cosines of its positions; of a map, half the channels tell the row."""
+    channels, height, width = x.shape[1:]
+    if height == 1:
+        return x + _sines(channels, width, base, x)[:, None]
+    rows = _sines(channels // 2, height, base, x)[:, :, None].expand(-1, -1, width)
+    columns = _sines(channels // 2, width, base, x)[:, None].expand(-1, height, -1)
+    return x + torch.cat([rows, columns])
+
+
+def rotary(x: Tensor, base: float) -> Tensor:
+    """The two halves of the channels turned against each other, by angles that grow along the last axis."""
+    angles = _waves(x.shape[1] // 2, x.shape[-1], base, x)[:, None]
+    cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    one, two = x.chunk(2, 1)
+    return torch.cat([one * cosine - two * sine, one * sine + two * cosine], 1)
+
+
+def coordinates(x: Tensor) -> Tensor:
+    """x with two channels more, the row and the column of every position, from -1 to 1."""
+    height, width = x.shape[2:]
+    rows = torch.linspace(-1, 1, height, dtype=x.dtype, device=x.device)[:, None].expand(height, width)
+    columns = torch.linspace(-1, 1, width, dtype=x.dtype, device=x.device).expand(height, width)
+    return torch.cat([x, torch.stack([rows, columns]).expand(x.shape[0], 2, height, width)], 1)
 
 
 def _sequences(x: Tensor, row_wise: bool) -> Tensor:
@@ -351,6 +410,22 @@ class LayerScale(Learned):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.together(self.apart(x) * self.weight)
+
+
+class Embedding(Learned):
+    """A learned vector for every number of B x N."""
+
+    def __init__(self, n: int, width: int):
+        super().__init__()
+        self.weight = Parameter(torch.empty(n, width))
+
+    def reset(self, generator: Generator) -> None:
+        self.weight.normal_(std=0.02, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        found = F.embedding(whole_numbers(flat, len(self.weight)), self.weight).transpose(1, 2).unsqueeze(2)
+        return found + flat[:, None, None] * 0 if flat.is_floating_point() else found
 
 
 class PosEmbed(Learned):

@@ -193,13 +193,13 @@ class Core:
     def lookup(self, word: ast.Word, scope: Scope, wires: bool = True) -> Value:
         """The value of a name: from the scopes, the file and its imports, or the registry of operations.
 
-        Wires and operations do not share names: in `conv = in -> conv(C, 1)` what stands after the arrow is looked up
-        without the wires.
+        Wires, numbers and operations do not share names: in `conv = in -> conv(C, 1)` what stands after the arrow is
+        looked up without the wires, and without what cannot be applied.
         """
         found = scope.module.find(word.text)
         known = Callee(found) if found else Callee(REGISTRY[word.text]) if word.text in REGISTRY else None
         binding = scope.find(word.text)
-        if binding and (wires or known is None or not isinstance(binding.value, (Wires, Poison))):
+        if binding and (wires or known is None or isinstance(binding.value, (Callee, Nameless))):
             binding.used = True
             if isinstance(binding.value, Poison):
                 raise Poisoned

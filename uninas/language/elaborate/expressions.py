@@ -27,7 +27,7 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<=": lambda a, b: a <= b,
     ">=": lambda a, b: a >= b,
 }
-WIRE_OPERATORS = {"+": "add", "*": "multiply", "-": "subtract"}
+WIRE_OPERATORS = {"+": "add", "*": "multiply", "-": "subtract", "/": "divide"}
 
 
 def product(a: int | float, b: int | float) -> int | float:
@@ -146,18 +146,52 @@ class Expressions(Core):
     def wire_operator(
         self, sign: str, operands: Sequence[Value], wires: list[Wires], value: ast.Operation, scope: Scope
     ) -> Wires:
-        if sign not in WIRE_OPERATORS or len(wires) != len(operands) or value.operator == "negative":
+        numbers = [operand for operand in operands if type(operand) in (int, float)]
+        if sign not in WIRE_OPERATORS or len(wires) + len(numbers) != len(operands):
             raise error(
                 "UNI014",
-                f"expected wires joined by + - or *, but got {' and '.join(map(describe, operands))} with {sign}",
+                f"expected wires and numbers joined by + - * or /, but got "
+                f"{' and '.join(map(describe, operands))} with {sign}",
                 value.span,
             )
         for wire in wires:
             if len(wire.wires) != 1:
                 raise error("UNI021", f"expected one wire on each side of {sign}, but got {describe(wire)}", value.span)
+        if numbers:
+            return self.scaled(sign, operands, wires, value, scope)
         joined = self.bundle(wires, value.span, scope)
         name = WIRE_OPERATORS[sign]
         return self.add(REGISTRY[name](), joined, name, value.span, scope)
+
+    def scaled(
+        self, sign: str, operands: Sequence[Value], wires: list[Wires], value: ast.Operation, scope: Scope
+    ) -> Wires:
+        """Wires and numbers: what the numbers do is one `scale`, behind what the wires do among themselves."""
+        factor, offset = 1.0, 0.0
+        numbers = [float(operand) for operand in operands if isinstance(operand, (int, float))]
+        if sign == "+":
+            offset = sum(numbers)
+        elif sign == "*":
+            for number in numbers:
+                factor = product(factor, number)
+        elif sign == "-":
+            first = isinstance(operands[0], Wires)
+            factor, offset = (1.0, -numbers[0]) if first else (-1.0, numbers[0])
+        elif isinstance(operands[0], Wires) and numbers[0]:
+            factor = 1 / numbers[0]
+        else:
+            message = (
+                "cannot divide a wire by zero" if isinstance(operands[0], Wires) else "cannot divide a number by a wire"
+            )
+            raise error("UNI022", message, value.span, "in -> root(inverse=true) is one divided by the square root")
+        if not abs(factor) <= MAX_INT or not abs(offset) <= MAX_INT:
+            raise error("UNI004", "expected a result of at most 2^40 in size", value.span)
+        joined = wires[0]
+        if len(wires) > 1:
+            name = WIRE_OPERATORS[sign]
+            joined = self.add(REGISTRY[name](), self.bundle(wires, value.span, scope), name, value.span, scope)
+        made = REGISTRY["scale"](factor=factor, offset=offset + 0.0)  # type: ignore[call-arg]
+        return self.add(made, joined, "scale", value.span, scope)
 
     def arithmetic(self, sign: str, left: Value, right: Value, span: Span) -> Value:
         if sign in ("==", "!=") and isinstance(left, Symbol) and isinstance(right, Symbol):
