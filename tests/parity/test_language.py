@@ -134,8 +134,8 @@ def small(name: str) -> uninas.Graph:
 def test_gpt2_tells_what_a_small_one_of_torch_does(integers: bool) -> None:
     torch.manual_seed(0)
     theirs, ours = GPT().eval(), uninas.compile(small("gpt2")).eval()
-    carried(theirs, {"words": "words.table", "places": "words.pos_embed", "norm": "normed.layer_norm", **layers(2, True)},
-            ours)  # fmt: skip
+    names = {"words": "words.table", "places": "words.pos_embed", "norm": "normed.layer_norm"}
+    carried(theirs, names | layers(2, True), ours)
     assert ours.architecture.cost.params == sum(p.numel() for p in theirs.parameters())
     words = torch.randint(WORDS, (2, LENGTH))
     torch.testing.assert_close(ours(words if integers else words.float()).squeeze(1), theirs(words))
