@@ -30,6 +30,7 @@ from uninas.version import __version__
 if TYPE_CHECKING:
     from uninas.backend.create import create_model
     from uninas.backend.emit import compile
+    from uninas.backend.optimize import optimize
     from uninas.backend.trace import from_module
     from uninas.proxies import Score, proxy
     from uninas.ranking.report import Result
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Block", "Cost", "Each", "Graph", "Node", "Op", "Search", "Space", "UninasError", "Wire", "__version__",
     "benchmark", "compile", "create_model", "dumps", "evaluate", "from_module", "list_models", "load", "open_run",
-    "operations", "proxies", "proxy", "rank", "render", "score", "space", "train",
+    "operations", "optimize", "proxies", "proxy", "rank", "render", "score", "space", "train",
 ]  # fmt: skip
 
 _LATE = {
@@ -53,6 +54,7 @@ _LATE = {
     "evaluate": "uninas.training.run:evaluate",
     "from_module": "uninas.backend.trace:from_module",
     "open_run": "uninas.search.opened:open_run",
+    "optimize": "uninas.backend.optimize:optimize",
     "proxies": "uninas.proxies",
     "proxy": "uninas.proxies:proxy",
     "render": "uninas.render",

@@ -448,9 +448,9 @@ def test_fused_attention_equals_the_four_operations(row_wise, parts):
     bias.bias.table.data.mul_(50)  # as large as the scores
     keywords = dict(Matmul2(row_wise).emit(layers, scores, shapes[2]).keywords)
     wanted = layers.matmul2(bias(layers.matmul1(x, y, row_wise)).softmax(-1), v, **keywords)
-    torch.testing.assert_close(layers.attention(x, y, v, bias.bias(), **keywords), wanted)
+    torch.testing.assert_close(layers.attention(x, y, v, bias.bias(), None, **keywords), wanted)
     unbiased = layers.matmul2(layers.matmul1(x, y, row_wise).softmax(-1), v, **keywords)
-    torch.testing.assert_close(layers.attention(x, y, v, None, **keywords), unbiased)
+    torch.testing.assert_close(layers.attention(x, y, v, None, None, **keywords), unbiased)
 
 
 @pytest.mark.parametrize(("h", "w"), [(3, 3), (2, 4), (1, 5)])

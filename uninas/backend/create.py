@@ -12,6 +12,7 @@ import torch
 
 from uninas.backend.emit import compile
 from uninas.backend.model import Model
+from uninas.backend.optimize import optimize as optimized
 from uninas.backend.trace import with_weights
 from uninas.backend.weights import load_weights, plain, prefix_of, stacked_again, weights_file
 from uninas.errors import error, shown
@@ -37,6 +38,7 @@ def create_model(
     generator: torch.Generator | None = None,
     fold: bool = False,
     fuse: bool = False,
+    optimize: str | None = None,
     state_dict: Mapping[str, torch.Tensor] | None = None,
     names: str | Path | None = None,
     **arguments: int | float | bool | str,
@@ -51,6 +53,7 @@ def create_model(
         drop_path_rate: stochastic depth; the rates of the drop_path operations rise linearly from 0 to this one.
         features_only: return the outputs of the stages (all, or those of `out_indices`) instead of logits.
         init, generator, fold, fuse: see `compile`.
+        optimize: `inference` or `training`, to run the passes of `uninas.optimize` for it.
         state_dict: weights to begin with: under our names; or those of the module that the graph was imported from.
         names: the file that `uninas import` wrote beside the text, when the weights are those of the original.
         arguments: values for the parameters of the network.
@@ -58,18 +61,14 @@ def create_model(
     Raises UninasError for everything that is wrong with the text or the options.
     """
     _check_options(num_classes, in_chans, img_size, drop_path_rate, features_only, out_indices)
+    fold = fold or optimize is not None
     num_classes, in_chans = (None if value is None else int(value) for value in (num_classes, in_chans))
     if img_size is not None:
         img_size = (int(img_size[0]), int(img_size[1])) if isinstance(img_size, Sequence) else int(img_size)
     if trained := weights_file(source):
-        return _trained(trained, img_size, init or generator, features_only, out_indices, fold=fold, fuse=fuse)
-    if not isinstance(source, Graph):
-        graph = sized(*find(source), img_size, channels=in_chans, arguments=arguments)
-    elif arguments or in_chans is not None or img_size is not None:
-        raise error("UNI060", "expected a name, path or text, to change its input or parameters, but got a graph")
-    else:
-        graph = source
-    full = graph
+        model = _trained(trained, img_size, init or generator, features_only, out_indices, fold=fold, fuse=fuse)
+        return model if optimize is None else optimized(model, optimize, copied=False)
+    full = graph = _graph(source, img_size, in_chans, arguments)
     if features_only:
         if num_classes is not None:
             raise error("UNI060", "expected num_classes or features_only, but got both")
@@ -86,7 +85,18 @@ def create_model(
         model.return_features()
     elif num_classes == 0 and isinstance(op := last_operation(full)[0], Linear):
         model.meta["uninas"]["removed"] = op
-    return model
+    return model if optimize is None else optimized(model, optimize, copied=False)
+
+
+def _graph(
+    source: str | Path | Graph, img_size: int | tuple[int, int] | None, in_chans: int | None,
+    arguments: dict[str, int | float | bool | str],
+) -> Graph:  # fmt: skip
+    if not isinstance(source, Graph):
+        return sized(*find(source), img_size, channels=in_chans, arguments=arguments)
+    if arguments or in_chans is not None or img_size is not None:
+        raise error("UNI060", "expected a name, path or text, to change its input or parameters, but got a graph")
+    return source
 
 
 def _trained(

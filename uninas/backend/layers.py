@@ -277,23 +277,28 @@ def attention(
     y: Tensor,
     v: Tensor,
     bias: Tensor | None,
+    mask: Tensor | None,
     row_wise: bool,
     shape: tuple[int, ...],
     scale: float | None = None,
 ) -> Tensor:
-    """matmul2(softmax(matmul1(x, y) + bias), v) in one kernel of torch, with a scale of scores, or C^(-1/2).
+    """matmul2(softmax(matmul1(x, y) + bias + mask), v) in one kernel of torch, with a scale of scores, or C^(-1/2).
 
-    A bias P x Q belongs to every sample. One of n x 1 x P x Q belongs to a batch in which n parts alternate.
+    A bias P x Q belongs to every sample. One of n x 1 x P x Q belongs to a batch in which n parts alternate. A mask has
+    a map for each row.
     """
     q, k, v = (_sequences(part, row_wise).transpose(-2, -1) for part in (x, y, v))
-    if bias is None or bias.ndim == 2:
-        summed = F.scaled_dot_product_attention(q, k, v, bias, scale=scale)
+    if mask is not None:
+        bias = mask if bias is None else bias + mask
+    if bias is None or bias.ndim < 4:
+        added = bias if bias is None or bias.ndim == 2 else bias[None]  # fused kernels take two axes or four
+        summed = F.scaled_dot_product_attention(q, k, v, added, scale=scale)
     elif row_wise:
-        q, k, v = (unflatten(part, 0, (-1, len(bias))) for part in (q, k, v))
+        q, k, v = (unflatten(part, 0, (-1, len(bias))) for part in (q, k, v))  # five axes: torch's plain kernel
         summed = F.scaled_dot_product_attention(q, k, v, bias, scale=scale).flatten(0, 1)
     else:  # fused kernels want four axes: here the parts are heads, in place of the one sequence
         q, k, v = (unflatten(part.squeeze(1), 0, (-1, len(bias))) for part in (q, k, v))
-        fused = F.scaled_dot_product_attention(q, k, v, bias.squeeze(1), scale=scale)
+        fused = F.scaled_dot_product_attention(q, k, v, bias.transpose(0, 1), scale=scale)
         summed = fused.flatten(0, 1).unsqueeze(1)
     return reshape(summed.permute(0, 3, 1, 2), shape)
 
@@ -670,6 +675,15 @@ class StackedConv2d(nn.Conv2d):
     """n convolutions as one grouped convolution."""
 
     parts: int
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """What `to` does, with the weight as the four axes of the one convolution that runs: layouts are for those."""
+        n = self.parts
+
+        def of_one(x: Tensor) -> Any:
+            return unflatten(fn(x.flatten(0, 1)), 0, (n, -1)) if x.ndim == 5 else fn(x)
+
+        return super()._apply(of_one, recurse)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         n = self.parts

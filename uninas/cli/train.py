@@ -209,7 +209,9 @@ def _words(context: click.Context, parameter: click.Parameter, text: str) -> tup
 @click.option("--task", type=TASKS, default="classification", show_default=True, help="Decides the size and the heads.")
 @click.option("--what", default="backbone", show_default=True, callback=_words, help="backbone, model (with heads).")
 @click.option("--batch", default="1", show_default=True, callback=_words, help="Images of a pass: 1,32,best.")
-@click.option("--mode", "modes", default="fold", show_default=True, callback=_words, help="plain,fold,fuse,compile.")
+@click.option(
+    "--mode", "modes", default="fold", show_default=True, callback=_words, help="plain,fold,fuse,optimize,compile."
+)
 @click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of products.")
 @click.option("--img-size", metavar="H[xW]", help="Height and width, instead of those of the task or the network.")
 @click.option(

@@ -19,14 +19,16 @@ from torch import nn
 
 from uninas.backend.backbone import Backbone, resized
 from uninas.backend.emit import compile
+from uninas.backend.optimize import optimize
 from uninas.errors import error, out_of_memory, shown
 from uninas.graph import Graph
 from uninas.language.elaborate import sized
 from uninas.language.library import find
 from uninas.proxies import usable_device
 
-MODES = ("plain", "fold", "fuse", "compile")
-"""How a network is run: heads one by one; equal heads as one; attention as one kernel; all by torch.compile, too."""
+MODES = ("plain", "fold", "fuse", "optimize", "compile")
+"""How a network is run: heads one by one; equal heads as one; attention as one kernel; after all passes of
+`uninas.optimize`; the fused one by torch.compile."""
 WHATS = ("backbone", "model")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SIZES = {"detection": (800, 1280), "segmentation": (512, 512)}
@@ -126,13 +128,15 @@ def benchmark(
 def _module(graph: Graph, task: str, what: str, mode: str) -> nn.Module:
     fold, fuse = mode != "plain", mode in ("fuse", "compile")
     if task == "classification":
-        module: nn.Module = compile(graph, fold=fold, fuse=fuse)
+        model = compile(graph, fold=fold, fuse=fuse)
+        module: nn.Module = optimize(model, copied=False) if mode == "optimize" else model
     else:
         backbone = Backbone(graph, fold=fold, fuse=fuse)
+        if mode == "optimize":
+            backbone.body = optimize(backbone.body, copied=False)
         module = backbone if what == "backbone" else _with_heads(backbone, task)
-    for parameter in module.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    if mode != "optimize":
+        module.to(memory_format=torch.channels_last)
     if mode == "compile":
         module.compile()
     return module

@@ -1,0 +1,119 @@
+"""The networks beside those of timm: inference, or a training step, before and after `uninas.optimize`.
+
+    python benchmarks/optimize.py [NETWORK ...] [--goal inference|training] [--seconds 2] [--without PASS ...]
+
+One thread, a batch of 2, random images, weights of no training, on the processor by default. All modules of a network
+are built and warmed up, then timed in turn, a moment each, so that a clock that drifts drifts for all. Ratios are
+medians divided by the median of timm's module as it comes; below 1 is faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median
+
+import timm
+import torch
+from torch import nn
+
+import uninas
+from uninas.backend.optimize import GOALS, PASSES, optimize
+
+PUBLISHED = (
+    "convnext_tiny", "coatnet_0_rw_224", "densenet121", "efficientnet_b0", "ghostnet_100", "inception_v3",
+    "mixer_s16_224", "mobilenetv2_100", "regnetx_032", "resnet18", "resnet50", "swin_tiny_patch4_window7_224",
+    "vit_small_patch16_224",
+)  # fmt: skip
+OURS = ("transformer", "coatnet")
+BLOCK = 0.2
+
+
+def modules_of(network: str, goal: str, passes: dict[str, bool]) -> dict[str, nn.Module]:
+    """The modules to compare, by the names of their columns."""
+    found: dict[str, nn.Module] = {}
+    if network in PUBLISHED:
+        found["timm"] = timm.create_model(network)
+        found["timm, channels last"] = timm.create_model(network).to(memory_format=torch.channels_last)
+    model = uninas.create_model(network)
+    found["plain"] = model
+    found["folded"] = uninas.create_model(network, fold=True)
+    found["optimized"] = optimize(model, goal, passes=passes or None)
+    return {name: module.train(goal == "training") for name, module in found.items()}
+
+
+def run_of(module: nn.Module, x: torch.Tensor, goal: str, dtype: torch.dtype) -> Callable[[], None]:
+    """One pass of a batch: forward, and backward when training."""
+
+    def infer() -> None:
+        with torch.inference_mode(), torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
+            module(x)
+
+    def step() -> None:
+        module.zero_grad()
+        with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
+            out = module(x)
+        out.float().logsumexp(1).mean().backward()
+
+    return step if goal == "training" else infer
+
+
+def times_of(runs: dict[str, Callable[[], None]], seconds: float, device: str) -> dict[str, float]:
+    """The median time of each in milliseconds, measured in turn."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    for run in runs.values():
+        run()
+        run()
+    while min(sum(found) for found in times.values()) < seconds or min(map(len, times.values())) < 3:
+        for name, run in runs.items():
+            until = time.perf_counter() + BLOCK
+            while True:
+                wait()
+                began = time.perf_counter()
+                run()
+                wait()
+                times[name].append(time.perf_counter() - began)
+                if time.perf_counter() > until:
+                    break
+    return {name: 1e3 * median(found) for name, found in times.items()}
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("networks", nargs="*", default=[*PUBLISHED, *OURS])
+    parser.add_argument("--goal", choices=GOALS, default="inference")
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="everything under torch.compile, too")
+    parser.add_argument("--without", nargs="*", default=[], choices=list(PASSES))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    dtype = torch.bfloat16 if options.bf16 else torch.float32
+    columns = ("timm", "timm, channels last", "plain", "folded", "optimized")
+    print(f"{options.goal}, batch {options.batch}, {dtype}, {options.device}, torch {torch.__version__}\n")
+    print("| network | timm, ms | " + " | ".join(f"{name}, x" for name in columns[1:]) + " |")
+    print("|---|" + "---|" * len(columns))
+    for network in options.networks:
+        modules = modules_of(network, options.goal, dict.fromkeys(options.without, False))
+        size = uninas.load(network).inputs[0]
+        x = torch.randn(options.batch, *size, generator=torch.Generator().manual_seed(0)).to(options.device)
+        runs = {}
+        for name, module in modules.items():
+            module.to(options.device)
+            if options.compile:
+                module.compile()
+            runs[name] = run_of(module, x, options.goal, dtype)
+        found = times_of(runs, options.seconds, options.device)
+        base = found.get("timm", found["plain"])
+        cells = [f"{found[name] / base:.2f}" if name in found else "" for name in columns[1:]]
+        first = f"{base:.1f}" if "timm" in found else f"({base:.1f} plain)"
+        print(f"| {network} | {first} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
