@@ -33,10 +33,12 @@ RUNS: dict[str, dict[str, object]] = {
     "walk": {},
     "climb": {},
     "anneal": {},
-    "evolution": {"tuning": {"population": 16, "tournament": 4}},
+    "evolution": {},
+    "evolution, 16 of which 4": {"tuning": {"population": 16, "tournament": 4}},
     "evolution, crossover 0.5": {"tuning": {"population": 16, "tournament": 4, "crossover": 0.5}},
     "rank": {"tuning": {"population": 8}},
     "nsga2": {"further": ("params",), "tuning": {"population": 16}},
+    "surrogate": {},
     "halving": {"cheap": ("naswot",)},
 }
 SHOWN = (10, 30, 100, 200, 300)
@@ -102,10 +104,13 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--dataset", default="c10", choices=["c10", "c100", "in16"])
     parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--only", nargs="*", choices=list(RUNS), help="of the strategies, besides random")
     options = parser.parse_args()
     table = Table(options.dataset)
     curves = {
-        name: np.array([regrets(table, name, seed, options.queries) for seed in range(options.seeds)]) for name in RUNS
+        name: np.array([regrets(table, name, seed, options.queries) for seed in range(options.seeds)])
+        for name in RUNS
+        if name == "random" or not options.only or name in options.only
     }
     shown = [n for n in SHOWN if n <= options.queries]
     print(f"Regret in points of test accuracy on {options.dataset}, mean (standard error) of {options.seeds} seeds;")

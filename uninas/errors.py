@@ -183,7 +183,8 @@ PACKAGES = {
     "PIL": "pillow", "click": "click", "lightning": "lightning", "lsprotocol": "'uninas-toolkit[lsp]'",
     "matplotlib": "matplotlib", "mcp": "'uninas-toolkit[mcp]'", "numpy": "numpy", "onnx": "onnx onnxscript",
     "onnxruntime": "onnxruntime", "onnxscript": "onnxscript", "pygls": "'uninas-toolkit[lsp]'",
-    "pygraphviz": "pygraphviz", "ray": "ray", "rich": "rich", "scipy": "scipy", "tensorboard": "tensorboard",
+    "pygraphviz": "pygraphviz", "ray": "ray", "rich": "rich", "scipy": "scipy", "sklearn": "'uninas-toolkit[learn]'",
+    "tensorboard": "tensorboard",
     "timm": "timm", "torch": "torch", "torchvision": "torchvision", "wandb": "wandb", "yaml": "pyyaml",
 }  # fmt: skip
 """What to install for a module that cannot be imported."""

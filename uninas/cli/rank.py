@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from uninas.cli.config import read_config
 from uninas.cli.options import check_functions, count, input_option, merged, options_of_proxies, reasons
-from uninas.errors import visible
+from uninas.errors import error, shown, visible
 from uninas.runs.process import terminable
 
 if TYPE_CHECKING:
     from uninas.ranking.run import Settings
 
+PROTOCOL = ("space", "where", "proxies", "datasets", "limit", "sample_seed", "seeds", "metric", "batch_size", "images",
+            "init", "options")  # fmt: skip
+"""What a protocol may say."""
 REPORTED = {"proxies", "datasets", "limit", "seeds"}  # what a report may take a part of
+KINDS = ("forest", "process")  # of scores.learned, which needs numpy
 EVERY = 30.0  # seconds between lines
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
 
@@ -26,8 +33,49 @@ def _listed(context: click.Context, parameter: click.Parameter, text: str) -> tu
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
+def _numbers(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
+    """16,64 -> (16, 64)"""
+    words = _listed(context, parameter, text)
+    if not all(word.isdigit() and 2 <= int(word) <= 10**6 for word in words):
+        raise click.BadParameter(f"expected numbers of labels from 2 on, but got {text!r}")
+    return tuple(map(int, words))
+
+
+def _followed(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    """What a protocol says counts where nothing is said on the command line; returns its name and its digest."""
+    if not name:
+        return ""
+    from uninas.language.resources import protocols_root
+
+    shipped = {file.stem: file for file in protocols_root().glob("*.yaml")}
+    path = shipped.get(name, Path(name))
+    if not path.is_file():
+        raise error("UNI010", f"expected a protocol, but got {shown(name)}", None,
+                    f"there are {', '.join(sorted(shipped))}; or name a YAML file")  # fmt: skip
+    multiple = {each.name: each.multiple for each in context.command.params if each.name and hasattr(each, "multiple")}
+    said = read_config(path, {name: multiple.get(name, False) for name in PROTOCOL})
+    context.default_map = said
+    return f"{path.stem} {sha256(repr(sorted(said.items())).encode()).hexdigest()[:8]}"
+
+
+def _changed(context: click.Context) -> str:
+    """What is said on the command line instead of by the protocol, as words behind its name."""
+    source = click.core.ParameterSource.COMMANDLINE
+    names = [name for name in PROTOCOL if context.get_parameter_source(name) is source]
+    return f", changed in {', '.join(names)}" if names else ""
+
+
 @click.command()
 @click.argument("space", default="")
+@click.option(
+    "--protocol",
+    "by",
+    default="",
+    is_eager=True,
+    callback=_followed,
+    metavar="NAME|FILE",
+    help="Follow a protocol: space, rows, proxies, seeds, images, initial weights by a YAML file (nb201-vkdnw).",
+)
 @click.option("--table", default="", help="CSV file with a column of architectures and one of accuracies per data set.")
 @click.option(
     "--proxy",
@@ -113,10 +161,19 @@ def _listed(context: click.Context, parameter: click.Parameter, text: str) -> tu
     metavar="[DATASET=]CSV",
     help="Published scores, with a column per proxy and a column index.",
 )
+@click.option(
+    "--fit",
+    "labels",
+    default="",
+    callback=_numbers,
+    metavar="N,N",
+    help="Learn from so many accuracies, with the scores as features, and rank the other networks.",
+)
+@click.option("--model", type=click.Choice(KINDS), default="forest", show_default=True, help="What learns.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event.")
 def rank(
     output: Path, resume: bool, trust: bool, metrics_only: bool, bootstrap: int, compare: Sequence[str],
-    as_json: bool, **options: Any,
+    labels: Sequence[int], model: str, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Score the networks of a table, members of SPACE (a path or a name), and see how well proxies rank them.
 
@@ -125,11 +182,13 @@ def rank(
     """
     from uninas.ranking.report import published
 
+    if options["by"]:
+        options["by"] += _changed(click.get_current_context())
     how = {name: options.pop(name) for name in ("workers", "time_limit", "memory_limit", "retry")}
     settings = _settings(output, resume, metrics_only, trust, options)
     compared = published(compare, settings.names)  # what is wrong with it is told before any work
     status = 0 if metrics_only else _score(output, settings, how, as_json)
-    blank = _report(output, settings, bootstrap, compared, as_json, status == INTERRUPTED)
+    blank = _report(output, settings, bootstrap, compared, as_json, status == INTERRUPTED, (labels, model))
     for proxy, dataset in blank:
         click.echo(f"{proxy} has no score for any network on {dataset}: the reason is above", err=True)
     sys.exit(status or bool(blank))
@@ -137,7 +196,6 @@ def rank(
 
 def _settings(output: Path, resume: bool, report: bool, trust: bool, options: dict[str, Any]) -> Settings:
     """The settings asked for; to resume or report, those that are not given are as the ranking was begun."""
-    from uninas.errors import error
     from uninas.ranking.run import Settings
     from uninas.ranking.store import FILE, Store
 
@@ -169,7 +227,6 @@ def _settings(output: Path, resume: bool, report: bool, trust: bool, options: di
 
 def _check_paths(settings: Settings, given: Mapping[str, Any]) -> None:
     """What is read is named by the user, not by the folder, which may be a stranger's."""
-    from uninas.errors import error, shown
     from uninas.scores.images import from_files
 
     outside = [settings.table] if "table" not in given else []
@@ -199,10 +256,15 @@ def _score(output: Path, settings: Settings, how: Mapping[str, Any], as_json: bo
 
 
 def _report(
-    output: Path, settings: Settings, samples: int, compared: Mapping[str, Sequence[Path]], as_json: bool, early: bool
+    output: Path,
+    settings: Settings,
+    samples: int,
+    compared: Mapping[str, Sequence[Path]],
+    as_json: bool,
+    early: bool,
+    fit: tuple[Sequence[int], str],
 ) -> list[tuple[str, str]]:
     """Write and print what the scores say; returns the proxies that have none, each with its data set."""
-    from uninas.errors import error
     from uninas.ranking import report
     from uninas.ranking.store import Store
     from uninas.runs.progress import say, say_event
@@ -214,15 +276,19 @@ def _report(
         raise error("UNI070", f"expected at least 2 networks with all {settings.seeds} x {len(settings.components)} "
                     f"scores in {output}, but got {counts}", None, "a ranking compares networks")  # fmt: skip
     blank = [(one.proxy, one.dataset) for one in found if one.failures == one.networks]
+    learned = report.taught(scores, settings, *fit)
     paths = list(report.write_files(output, found, scores, settings))
     if as_json:
-        say_event("report", files=[str(path) for path in paths], **report.as_dict(found, settings))
+        further = {"learned": [asdict(one) for one in learned]} if learned else {}
+        say_event("report", files=[str(path) for path in paths], **report.as_dict(found, settings), **further)
         return blank
     from rich.console import Console
 
     console = Console(width=None if sys.stdout is not None and sys.stdout.isatty() else 200)
     for part in report.tables(found, scores, settings):
         console.print(visible(part) if isinstance(part, str) else part, markup=False, highlight=False)
+    for line in report.taught_lines(learned, settings):
+        say(line)
     for path in paths:
         say(f"wrote {path}")
     return blank

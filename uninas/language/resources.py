@@ -1,7 +1,7 @@
-"""Finds the folders that travel with the package: the grammar, the library of spaces, and recipes for training.
+"""Finds the folders that travel with the package: the grammar, the library of spaces, recipes, protocols of rankings.
 
-In a checkout (and so in an editable install) they are `grammar/`, `spaces/` and `recipes/` beside the package; a wheel
-carries them inside it as `_grammar`, `_spaces` and `_recipes`, as pyproject.toml says. Nobody else needs to know which.
+In a checkout (and so in an editable install) they are `grammar/`, `spaces/`, `recipes/` and `protocols/` beside the
+package; a wheel carries them inside it as `_grammar` and so on, as pyproject.toml says. Nobody else needs to know it.
 """
 
 from pathlib import Path
@@ -22,6 +22,11 @@ def library_root() -> Path:
 def recipes_root() -> Path:
     """Returns the folder of the shipped recipes: `uninas.yaml`, `micro.yaml`."""
     return _folder("recipes")
+
+
+def protocols_root() -> Path:
+    """Returns the folder of the shipped protocols of rankings: `nb201-vkdnw.yaml`."""
+    return _folder("protocols")
 
 
 def _folder(name: str) -> Path:

@@ -26,6 +26,7 @@ from uninas.ranking.store import Network, Store
 from uninas.ranking.table import Sheet
 from uninas.runs.process import written
 from uninas.scores.aggregate import parts_of, ranked
+from uninas.scores.learned import held_out
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -143,6 +144,60 @@ def _result(scores: Scores, proxy: str, samples: int, compare: Sequence[Path], s
     return Result(scores.dataset, proxy, len(scores.networks), failures, seconds, figures, compared)
 
 
+# ---- learned from labels ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Taught:
+    """How well a predictor that learned from some networks ranks the others: Kendall's tau over several drawings."""
+
+    dataset: str
+    model: str
+    labels: int
+    networks: int
+    """On which it was measured, of one drawing."""
+    kendall: float
+    deviation: float
+    """Of tau, over the drawings."""
+
+
+def taught(
+    scores: Mapping[str, Scores], settings: Settings, counts: Sequence[int], model: str, drawings: int = 10
+) -> list[Taught]:
+    """Curves over numbers of labels: features are the scores of all proxies, means over their seeds.
+
+    Networks that a predictor learned from never count. Raises UNI110 where a data set has too few networks.
+    """
+    found = []
+    for dataset, part in scores.items():
+        rows = np.array([part.values[name].mean(axis=0) for name in settings.components]).T
+        labels = part.accuracies * part.sign
+        for count in counts:
+            if count > len(labels) - 2:
+                raise error("UNI110", f"expected at most {len(labels) - 2} labels of the {len(labels)} networks on "
+                            f"{dataset}, but got {count}", None, "others must be left to be ranked")  # fmt: skip
+        generator = np.random.default_rng(settings.sample_seed)
+        for count, (predicted, rests) in held_out(rows, labels, counts, drawings, model, generator).items():
+            taus = [
+                float(measured(row[rest], labels[rest], percent=part.percent)["kendall"][0])
+                for row, rest in zip(predicted, rests, strict=True)
+            ]
+            spread = float(np.std(taus, ddof=1))
+            found.append(Taught(dataset, model, count, len(labels) - count, float(np.mean(taus)), spread))
+    return found
+
+
+def taught_lines(found: Sequence[Taught], settings: Settings) -> Iterator[str]:
+    """The curves as text, named for what they are: learned from labels."""
+    if found:
+        yield f"learned from labels, by a {found[0].model} on {', '.join(settings.components)}:"
+    for one in found:
+        yield (
+            f"  {one.dataset}: {one.labels} labels, Kendall {one.kendall:.3f} ±{one.deviation:.3f} "
+            f"on {one.networks} others"
+        )
+
+
 # ---- beside published scores -----------------------------------------------------------------------------------------
 
 PUBLISHED = {"nwot": "naswot"}
@@ -195,6 +250,7 @@ def tables(found: Sequence[Result], scores: Mapping[str, Scores], settings: Sett
 
     for dataset, part in scores.items():
         title = f"{dataset}: {len(part.networks)} networks, {settings.seeds} seed{'s' * (settings.seeds > 1)}"
+        title += f", by {settings.by}" * bool(settings.by)
         rows = [result for result in found if result.dataset == dataset]
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
         table.add_column("proxy", overflow="fold")

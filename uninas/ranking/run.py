@@ -52,6 +52,8 @@ class Settings:
     images: Mapping[str, str] = field(default_factory=dict)
     """Where the images come from, by the proxy or under "": what `images.read` gives."""
     device: str = "cpu"
+    by: str = ""
+    """The protocol that was followed, with the digest of what it says, and what was changed in it; '' for none."""
 
     def __post_init__(self) -> None:
         if not self.proxies or not self.datasets:

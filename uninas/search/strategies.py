@@ -10,6 +10,7 @@
 | rank | a move from the best of the whole history by the sum of log ranks over all objectives | Lee & Ham 2024 |
 | nsga2 | the best by Pareto front, then by distance from their neighbours on it | Deb et al. 2002 |
 | halving | a cheap score for all, the dear one for the best of them | Li et al. 2020 (ASHA) |
+| surrogate | of several moves from the best, the one that a forest promises most of | White et al. 2021 (BANANAS) |
 | illuminate | the best of every cell of a map of costs, on islands | Mouret & Clune 2015 (MAP-Elites) |
 """
 
@@ -32,6 +33,7 @@ from uninas.search.candidate import Candidate
 from uninas.search.front import pareto_order
 from uninas.search.pool import Pool
 from uninas.search.strategy import Option, Strategy, checked_options
+from uninas.search.surrogate import Surrogate
 
 CROSSOVER = {"crossover": Option(0.0, 0.0, 1.0)}
 """How often a child has two parents, both chosen alike."""
@@ -335,6 +337,7 @@ STRATEGIES: Registry[type[Strategy]] = Registry("strategy", {
     "nsga2": NSGA2,
     "halving": SuccessiveHalving,
     "illuminate": Illumination,
+    "surrogate": Surrogate,
 })  # fmt: skip
 
 
