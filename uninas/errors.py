@@ -56,6 +56,13 @@ CODES = {
     "UNI140": "a plug-in cannot be used",
 }
 
+WARNINGS = {
+    "UNIW01": "a size is that of the block, not of the wire at hand",
+    "UNIW02": "a stage says a width or stride that its blocks do not have",
+    "UNIW03": "a square kernel runs over a row",
+}
+"""What is right but unusual, told by `uninas check`."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -140,7 +147,8 @@ class Diagnostic:
 
     def __str__(self) -> str:
         head = f"{self.span}: " if self.span else ""
-        lines = [f"{head}error[{self.code}]: {self.message}"]
+        kind = "warning" if self.code in WARNINGS else "error"
+        lines = [f"{head}{kind}[{self.code}]: {self.message}"]
         if self.span:
             lines.append(self.span.excerpt())
         lines += [f"  note: {note}" for note in self.notes]

@@ -25,9 +25,11 @@ stdin_option = click.option(
 @click.command()
 @files_argument
 @stdin_option
+@click.option("--warnings/--no-warnings", default=True, help="Tell also what is right but unusual.")
+@click.option("--strict", is_flag=True, help="Warnings count as mistakes.")
 @json_option
-def check(files: Sequence[Path], stdin: str | None, as_json: bool) -> None:
-    """Check .uni FILES, or folders of them; print all mistakes.
+def check(files: Sequence[Path], stdin: str | None, warnings: bool, strict: bool, as_json: bool) -> None:
+    """Check .uni FILES, or folders of them; print all mistakes, and warnings.
 
     With --json one object stands for all files: see docs/errors.md.
     """
@@ -38,12 +40,17 @@ def check(files: Sequence[Path], stdin: str | None, as_json: bool) -> None:
         if stdin
         else [checked_file(file) for file in every_file(files)]
     )
+    for one in checked:
+        one["warnings"] = one["warnings"] if warnings or strict else []
+        one["ok"] = one["ok"] and not (strict and one["warnings"])
     if as_json:
         click.echo(json_text({"ok": all(one["ok"] for one in checked), "files": [plain(one) for one in checked]}))
     for number, one in enumerate(() if as_json else checked):
+        for caution in () if as_json else one["warnings"]:
+            click.echo(str(caution), err=True)
         if one["ok"]:
             click.echo(f"ok {one['file']}: {counted(each['kind'] for each in one['definitions'])}")
-        else:
+        elif one["error"]:
             click.echo("\n" * bool(number) + str(one["error"]), err=True)  # an empty line between files
     sys.exit(not all(one["ok"] for one in checked))
 
@@ -63,22 +70,26 @@ def checked_text(text: str, name: str, roots: Iterable[Path]) -> dict[str, Any]:
 
 
 def _checked(name: str, load: Callable[[], Any]) -> dict[str, Any]:
+    from uninas.language.cautions import cautions
     from uninas.language.elaborate import check as check_module
 
     try:
         module = load()
         check_module(module)
     except UninasError as problem:
-        return {"file": name, "ok": False, "definitions": [], "error": problem}
+        return {"file": name, "ok": False, "definitions": [], "error": problem, "warnings": []}
     definitions = [{"name": one.name.text, "kind": kind_of(one)} for one in module.definitions.values()]
-    return {"file": name, "ok": True, "definitions": definitions, "error": None}
+    told = cautions(module)
+    return {"file": name, "ok": True, "definitions": definitions, "error": None, "warnings": told}
 
 
 def plain(one: dict[str, Any]) -> dict[str, Any]:
     """The same as JSON has it."""
     problem: UninasError | None = one["error"]
     problems = [diagnostic.as_dict() for diagnostic in problem.diagnostics] if problem else []
-    return {"file": one["file"], "ok": one["ok"], "definitions": one["definitions"], "problems": problems}
+    told = [caution.as_dict() for caution in one["warnings"]]
+    return {"file": one["file"], "ok": one["ok"], "definitions": one["definitions"], "problems": problems,
+            "warnings": told}  # fmt: skip
 
 
 @click.command()

@@ -21,7 +21,7 @@ from uninas.language.elaborate.core import LARGEST_EXTENT, MAX_PROBLEMS, PROBE
 from uninas.language.elaborate.definitions import Elaborator
 from uninas.language.elaborate.spaces import read_space
 from uninas.language.library import Module
-from uninas.language.scope import Callee, Symbol, Value
+from uninas.language.scope import Callee, Scope, Symbol, Value
 from uninas.ops.op import REGISTRY, Shape
 from uninas.space import Decide, Space
 
@@ -109,6 +109,8 @@ class Passage:
     outputs: tuple[Shape, ...]
     operator: Operator | None
     """None where the step is made of others, and adds no node itself."""
+    sizes: Shape = ()
+    """What C, H and W mean where the step stands."""
 
 
 def passages(module: Module) -> dict[tuple[int, int], Passage]:
@@ -124,12 +126,15 @@ def passages(module: Module) -> dict[tuple[int, int], Passage]:
         if any(parameter.default is None for parameter in definition.parameters):
             continue
 
-        def watch(step: ast.Step, before: Wires, after: Wires, whole: Span = definition.span) -> None:
+        def watch(step: ast.Step, before: Wires, after: Wires, at: Scope, whole: Span = definition.span) -> None:
             span = step.span
             if span.source is whole.source:
                 number = after.wires[0][0]
                 made = isinstance(step, ast.Apply | ast.Each) and number >= 0 and after.wires != before.wires
-                passage = Passage(step, before.shapes, after.shapes, after.builder.ops[number][0] if made else None)
+                known = [found.value for letter in "CHW" if (found := at.find(letter))]
+                sizes = tuple(value for value in known if isinstance(value, int))
+                operator = after.builder.ops[number][0] if made else None
+                passage = Passage(step, before.shapes, after.shapes, operator, sizes)
                 (own if whole.start <= span.start < whole.end else used).setdefault((span.start, span.end), passage)
 
         run = Elaborator(lambda choice: 0, watch)

@@ -32,8 +32,8 @@ MAX_PROBLEMS = 100  # reported at once
 PROBE: Shape = (64, 56, 56)  # the input of a block that is looked at alone and names none
 
 
-Watch = Callable[[ast.Step, Wires, Wires], None]
-"""Is told every step that is made, with the wires before and after it."""
+Watch = Callable[[ast.Step, Wires, Wires, Scope], None]
+"""Is told every step that is made, with the wires before and after it, and what names mean there."""
 
 
 class Exhausted(UninasError):

@@ -107,7 +107,7 @@ class Steps(Expressions):
     def step(self, step: ast.Step, wires: Wires, scope: Scope) -> Wires:
         made = self.stepped(step, wires, scope)
         if self.watch:
-            self.watch(step, wires, made)
+            self.watch(step, wires, made, scope)
         return made
 
     def stepped(self, step: ast.Step, wires: Wires, scope: Scope) -> Wires:
