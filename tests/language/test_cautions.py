@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
+from uninas.cli.main import cli
 from uninas.errors import WARNINGS
 from uninas.language.cautions import cautions
 from uninas.language.elaborate import check
@@ -59,3 +64,20 @@ def test_shipped_texts_have_none() -> None:
 def test_every_warning_is_explained(root) -> None:  # type: ignore[no-untyped-def]
     page = (root / "docs" / "errors.md").read_text(encoding="utf-8")
     assert all(f"### {code}: {words}" in page for code, words in WARNINGS.items())
+
+
+def test_the_command_tells_them_and_may_be_told_not_to(tmp_path: Path) -> None:
+    path = tmp_path / "trap.uni"
+    path.write_text("block A { input 8 x 1 x 16  out = in -> conv(C, 3) }", encoding="utf-8")
+    told = CliRunner().invoke(cli, ["check", str(path)])
+    assert told.exit_code == 0 and "warning[UNIW03]" in told.output and "ok " in told.output
+    assert "warning" not in CliRunner().invoke(cli, ["check", str(path), "--no-warnings"]).output
+    assert CliRunner().invoke(cli, ["check", str(path), "--strict"]).exit_code == 1
+    plain = json.loads(CliRunner().invoke(cli, ["check", str(path), "--json"]).output)
+    assert plain["ok"] and [one["code"] for one in plain["files"][0]["warnings"]] == ["UNIW03"]
+
+
+def test_shapes_stand_behind_every_step() -> None:
+    shown = CliRunner().invoke(cli, ["summary", "--shapes", "resnet18"]).output
+    assert "-> max_pool(3, stride=2) [64 x 56 x 56]\n" in shown
+    assert "linear(1000) [1000]" in shown

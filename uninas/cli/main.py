@@ -120,9 +120,10 @@ def main() -> None:
 @click.argument("net")
 @click.option("--depth", type=click.IntRange(1, 20), default=1, show_default=True, help="Levels of blocks to list.")
 @click.option("--img-size", type=click.IntRange(1), help="Height and width of the images, instead of the network's.")
+@click.option("--shapes", is_flag=True, help="Print the text, with the shape of what flows after every step.")
 @format_option
 @json_option
-def summary(net: str, depth: int, img_size: int | None, form: str, as_json: bool) -> None:
+def summary(net: str, depth: int, img_size: int | None, shapes: bool, form: str, as_json: bool) -> None:
     """Print shapes and costs of NET, section by section; of a space, its choices, its size and what members cost.
 
     Costs are for one sample; FLOPs are 2 x multiply-accumulates.
@@ -132,6 +133,12 @@ def summary(net: str, depth: int, img_size: int | None, form: str, as_json: bool
     from uninas.graph.summary import summarize
 
     as_json = as_json or form == "json"
+    if shapes:
+        from uninas.language.library import find
+        from uninas.lsp.text import with_shapes
+
+        click.echo(with_shapes(find(net)[0].file.source))
+        return
     if (about := _space(net)) is not None:
         click.echo(json_text(about) if as_json else space_text(about, terminal_width()))
         return

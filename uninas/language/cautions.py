@@ -39,8 +39,8 @@ def _of_step(passage: Passage) -> Iterator[Diagnostic]:
     kernels = (getattr(op, "kernel", 1), getattr(op, "width", 0) or getattr(op, "kernel", 1))
     tall = op.family in ("conv", "pool") and isinstance(kernels[0], int) and kernels[0] > 1
     if tall and len(before) == 3 and before[1] == 1 < before[2]:
-        yield Diagnostic("UNIW03", f"a kernel {kernels[0]} rows high runs over {show_shape(before)}, which has one row, so "
-                         "most of it meets zeros", step.span, ("along a row: conv(C, 1, width=3)",))  # fmt: skip
+        message = f"a kernel {kernels[0]} rows high runs over {show_shape(before)}, which has one row"
+        yield Diagnostic("UNIW03", message, step.span, ("along a row: conv(C, 1, width=3)",))
     names = [attribute.name for attribute in op.attrs]
     for position, argument in enumerate(step.arguments or ()):
         name = argument.name.text if argument.name else names[min(position, len(names) - 1)]
@@ -93,8 +93,9 @@ def _of_stage(stage: ast.Stage, graph: Graph, name: str) -> Iterator[Diagnostic]
     before, after = graph.input_shapes(graph.by_name[name])[0], graph.shapes(name)[0]
     wanted = stage.width.value if isinstance(stage.width, ast.Number) else after[0]
     if after[0] != wanted:
-        yield Diagnostic("UNIW02", f"the stage says {wanted} channels, but its blocks make {after[0]}", stage.width.span,
-                         ("the width is a number to use: write width in the block",))  # fmt: skip
+        message = f"the stage says {wanted} channels, but its blocks make {after[0]}"
+        hint = "the width is a number to use: write width in the block"
+        yield Diagnostic("UNIW02", message, stage.width.span, (hint,))
     stride = stage.stride.value if isinstance(stage.stride, ast.Number) else 1
     if stride > 1 and len(before) == len(after) == 3 and before[1:] == after[1:] and before[1] > 1:
         assert stage.stride

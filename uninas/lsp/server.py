@@ -13,7 +13,7 @@ from pygls import uris
 from pygls.lsp.server import LanguageServer
 from pygls.workspace import PositionCodec
 
-from uninas.errors import Diagnostic, Source, Span, UninasError
+from uninas.errors import WARNINGS, Diagnostic, Source, Span, UninasError
 from uninas.language.formatter import format_text
 from uninas.lsp.text import Found, Part, Text
 from uninas.version import __version__
@@ -56,7 +56,7 @@ class Server(LanguageServer):
         text = Text(document.source, str(path or uri), path, self.texts.get(uri))
         self.texts[uri] = text
         places = Places(text.source, document.position_codec)
-        found = [places.diagnostic(one) for one in text.problems]
+        found = [places.diagnostic(one) for one in (*text.problems, *text.cautions)]
         self.text_document_publish_diagnostics(
             types.PublishDiagnosticsParams(uri=uri, diagnostics=found, version=document.version)
         )
@@ -99,7 +99,7 @@ class Places:
         return types.Diagnostic(
             range=self.of(problem.span) if here and problem.span else self.range(0, 0),
             message=f"{away}{problem.message}{notes}",
-            severity=types.DiagnosticSeverity.Error,
+            severity=types.DiagnosticSeverity.Warning if problem.code in WARNINGS else types.DiagnosticSeverity.Error,
             code=problem.code,
             source="uninas",
             data={"suggestion": problem.suggestion} if here and problem.suggestion else None,

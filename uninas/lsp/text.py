@@ -20,6 +20,7 @@ from uninas.errors import Diagnostic, Source, Span, UninasError, shown
 from uninas.fact import fact
 from uninas.initial import NAMES as SCHEMES
 from uninas.language import tree as ast
+from uninas.language.cautions import cautions
 from uninas.language.elaborate import Passage, check, passages
 from uninas.language.library import Module, libraries, load_file, load_text
 from uninas.language.parser import MAX_NAME
@@ -140,6 +141,11 @@ class Text:
     def passages(self) -> dict[tuple[int, int], Passage]:
         """What flows through the steps of all definitions."""
         return passages(self.module) if self.module else {}
+
+    @fact
+    def cautions(self) -> list[Diagnostic]:
+        """What is right but unusual."""
+        return cautions(self.module) if self.module and not self.problems else []
 
     # ---- hover ---------------------------------------------------------------------------------------------------
 
@@ -320,6 +326,19 @@ class Text:
         found = {end: _shapes(one.outputs) for (_, end), one in self.passages.items()
                  if not isinstance(one.step, shown_inside)}  # fmt: skip
         return sorted(found.items())
+
+
+def with_shapes(source: Source) -> str:
+    """A text with the shape of what flows after every step, each in brackets behind it.
+
+    >>> print(with_shapes(Source("<text>", "block A { input 4 x 8 x 8  out = in -> max_pool(2, 2) -> flatten }")))
+    block A { input 4 x 8 x 8  out = in -> max_pool(2, 2) [4 x 4 x 4] -> flatten [64] }
+    """
+    text, parts, end = source.text, list[str](), 0
+    for offset, shape in Text(text, source.name, Path(source.name)).shapes():
+        parts += [text[end:offset], f" [{shape}]"]
+        end = offset
+    return "".join([*parts, text[end:]])
 
 
 # ---- in words --------------------------------------------------------------------------------------------------------
