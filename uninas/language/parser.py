@@ -272,9 +272,11 @@ def _syntax_error(source: Source, problem: UnexpectedInput) -> Diagnostic:
     listed = [_terminal(name) for name in words[:8]]
     wanted = " or ".join(filter(None, [", ".join(listed[:-1]), listed[-1]])) if listed else "nothing"
     found = "the end of the text" if token.type == "$END" else f"'{shown(token)}'"
-    hint = ""
-    if token.type == "NAME":
-        keywords = {_terminal(name).strip("'") for name in problem.expected} - {"a name"}
+    hint = _way_out(source, token, set(problem.expected))
+    if hint:
+        pass
+    elif token.type == "NAME":
+        keywords = {_terminal(name).strip("'") for name in problem.expected} - {"a name", str(token)}
         hint = did_you_mean(str(token), keywords)
     elif token.type == "$END":
         hint = "a bracket is still open" if "RBRACE" in expected else ""
@@ -282,6 +284,21 @@ def _syntax_error(source: Source, problem: UnexpectedInput) -> Diagnostic:
         hint = "'==' compares, '=' names a wire or an argument"
     notes = (hint,) if hint else ()
     return Diagnostic("UNI002", f"expected {wanted}, but got {found}", _span(source, token), notes)
+
+
+def _way_out(source: Source, token: Token, expected: set[str]) -> str:
+    """What to write instead of what many write at first, or ''."""
+    text, start = source.text, token.start_pos or 0
+    after = text[start + len(token) :].lstrip()[:2]
+    if token.type in ("SUM_SIGN", "PRODUCT_SIGN") and "_ARROW" in expected:
+        return "an arrow binds weakest: put the line of arrows in parentheses, as in (in -> relu) + in"
+    if token.type == "NUMBER" and "_ARROW" in expected and "LPAR" in expected:
+        return "attributes stand in parentheses: conv(64, 3)"
+    if token.type == "NAME" and "STEM" in expected and after[:1] == "=" and after != "==":
+        return f"wires stand in blocks; a network has sections, as in section {shown(token)} conv(64, 3) -> relu"
+    if str(token) == "=" and after[:1] == ">":
+        return "'->' leads a wire to a step"
+    return ""
 
 
 def _span(source: Source, token: Token) -> Span:

@@ -18,11 +18,20 @@ SYNONYMS = {
     "dwconv": "depthwise_conv", "depthwise": "depthwise_conv", "conv2d": "conv", "convolution": "conv",
     "pwconv": "conv",
     "interpolate": "upsample", "resize": "upsample", "unfold": "window_partition", "shuffle": "channel_shuffle",
+    "convtranspose2d": "conv_transpose", "deconv": "conv_transpose", "upconv": "conv_transpose",
+    "sinusoidal": "sine_embed", "rope": "rotary", "causal": "causal_mask", "coordconv": "coordinates",
     "droppath": "drop_path", "stochastic_depth": "drop_path", "gamma": "layer_scale", "ls": "layer_scale",
     "cls_token": "class_token", "position_embedding": "pos_embed", "positional_encoding": "pos_embed",
     "view": "reshape", "sqrt": "root", "parameter": "learned", "param": "learned", "constant": "learned",
 }  # fmt: skip
 """Folded names (small letters) and the operations that they stand for."""
+
+
+ABSENT = dict.fromkeys(
+    ("lstm", "gru", "rnn", "lstmcell", "grucell"),
+    "recurrent networks are not in the language; embedding, conv(C, 1, width=3) and attention are",
+)
+"""What there is no word for, and what to say about it."""
 
 
 def meant(name: str, known: Container[str]) -> str:
@@ -31,5 +40,7 @@ def meant(name: str, known: Container[str]) -> str:
     >>> meant("Swish", {"silu"})
     "did you mean 'silu'?"
     """
+    if name.lower() in ABSENT:
+        return ABSENT[name.lower()]
     found = SYNONYMS.get(name.lower())
     return f"did you mean '{found}'?" if found is not None and found in known else ""
