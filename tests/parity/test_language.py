@@ -182,3 +182,16 @@ def test_numbers_and_wires() -> None:
         unused = "" if "b" in text else " * (b * 0 + 1)"
         model = uninas.compile(uninas.load(f"block A {{ input 4 x 3 x 3  a, b = in  out = ({text}){unused} }}"))
         torch.testing.assert_close(model(x, y), expected, msg=text)
+
+
+@torch.no_grad()
+def test_unfold_is_that_of_torch() -> None:
+    x = torch.randn(2, 3, 7, 6)
+    model = uninas.compile(uninas.load("block A { input 3 x 7 x 6  out = in -> unfold(3, 2) }"))
+    torch.testing.assert_close(model(x).flatten(2), F.unfold(x, 3, padding=1, stride=2))
+
+
+@pytest.mark.parametrize(("number", "expected"), [("C * 0.75", 24), ("19", 24), ("C / 4", 8), ("37", 40), ("3", 8)])
+def test_widths_are_rounded_as_mobilenets_do(number: str, expected: int) -> None:
+    graph = uninas.load(f"block A {{ input 32 x 4 x 4  out = in -> conv(divisible({number}, 8), 1) }}")
+    assert graph.output_shapes[0][0] == expected

@@ -60,7 +60,7 @@ __all__ = [  # noqa: RUF022
     "ReLU6", "SiLU", "Sigmoid", "Softmax", "Tanh", "Upsample", "amax", "narrow", "pad", "roll", "split", "subtract",
     "transpose",
     "PReLU", "Softplus", "clamp", "mean", "normalize", "permute",
-    "Embedding", "causal_mask", "coordinates", "lookup", "rotary", "sine_embed",
+    "Embedding", "unfold", "causal_mask", "coordinates", "lookup", "rotary", "sine_embed",
     "HeadsBias", "LearnedTensor", "RMSNorm", "divide", "heads", "length", "root", "scale", "unheads",
     "Call", "ClassToken", "Conv2d", "ConvTranspose2d", "DropPath", "FlatLinear", "LayerNorm", "LayerScale", "Linear",
     "OffsetTable", "PosEmbed", "RelPosBias", "WindowMask", "add", "attention", "band", "call", "channel_shuffle",
@@ -195,6 +195,11 @@ def window_merge(x: Tensor, size: int, height: int, width: int) -> Tensor:
 def band(x: Tensor, width: int) -> Tensor:
     """Zero where abs(row - column) > width over the last two axes."""
     return torch.tril(torch.triu(x, -width), width)
+
+
+def unfold(x: Tensor, kernel: int, stride: int, padding: int, shape: tuple[int, ...]) -> Tensor:
+    """What lies under a kernel, at every place of it: B x (C k^2) x H' x W'."""
+    return reshape(F.unfold(x, kernel, padding=padding, stride=stride), shape)
 
 
 def causal_mask(x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ SYNONYMS = {
     "fc": "linear", "dense": "linear", "mlp": "linear",
     "dwconv": "depthwise_conv", "depthwise": "depthwise_conv", "conv2d": "conv", "convolution": "conv",
     "pwconv": "conv",
-    "interpolate": "upsample", "resize": "upsample", "unfold": "window_partition", "shuffle": "channel_shuffle",
+    "interpolate": "upsample", "resize": "upsample", "im2col": "unfold", "shuffle": "channel_shuffle",
     "convtranspose2d": "conv_transpose", "deconv": "conv_transpose", "upconv": "conv_transpose",
     "sinusoidal": "sine_embed", "rope": "rotary", "causal": "causal_mask", "coordconv": "coordinates",
     "droppath": "drop_path", "stochastic_depth": "drop_path", "gamma": "layer_scale", "ls": "layer_scale",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from uninas.ops.conv import window_padding, window_steps
 from uninas.ops.op import Op, Shape, ShapeError, attr, image, show_shape, size
 
 
@@ -379,3 +380,20 @@ class WindowMerge(Op, name="window_merge", family="shape"):
 
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.call(nn.window_merge, self.size, self.height, self.width)
+
+
+class Unfold(Op, name="unfold", family="shape"):
+    """What lies under a square kernel, at every place of it: C x H x W -> (C * k^2) x H' x W', channel by channel."""
+
+    kernel: int = attr("height and width of the kernel (k)", default=3, low=1)
+    stride: int = attr("step between windows", default=1, low=1)
+    padding: int = attr("zeros around the map; -1: (kernel - 1) // 2", default=-1, low=-1)
+
+    def shape(self, x: Shape) -> Shape:
+        c, *lengths = image(x)
+        h, w = (window_steps(length, self.kernel, self.stride, self.padding) for length in lengths)
+        return (c * self.kernel**2, h, w)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        pad = window_padding(self.padding, self.kernel)
+        return nn.call(nn.unfold, self.kernel, self.stride, pad, self.shape(x))

@@ -27,7 +27,7 @@ MAX_WORK = 1_000_000  # steps of work for one architecture: an expression is one
 MAX_OPERATIONS = 200_000  # elementary operations of one network
 MAX_PLACES = 1_000_000  # operations and blocks of one network, with all that is inside them
 MAX_OPTIONS = 10_000  # options of one choice, repetitions of one repeat
-FUNCTIONS = ("min", "max")
+FUNCTIONS = ("min", "max", "divisible")
 MAX_PROBLEMS = 100  # reported at once
 PROBE: Shape = (64, 56, 56)  # the input of a block that is looked at alone and names none
 

@@ -37,6 +37,19 @@ def product(a: int | float, b: int | float) -> int | float:
     return float(Fraction(repr(a)) * Fraction(repr(b))) if math.isfinite(a) and math.isfinite(b) else a * b
 
 
+def divisible(numbers: Sequence[int | float], span: Span) -> int:
+    """The multiple of the second number that is nearest to the first, at least one and above 90 percent of it.
+
+    So networks round their widths (Howard et al. 2017, MobileNet, in TensorFlow's code).
+    """
+    number, *others = numbers
+    by = whole(others[0])
+    if len(others) != 1 or type(by) is not int or not 1 <= by <= MAX_INT or not abs(number) <= MAX_INT:
+        raise error("UNI014", "expected a number and the integer that shall divide it for divisible", span)
+    near = max(by, int(number + by / 2) // by * by)
+    return near + by if near < 0.9 * number else near
+
+
 class Expressions(Core):
     """Computes what stands between arrows and inside parentheses."""
 
@@ -108,7 +121,7 @@ class Expressions(Core):
         )
 
     def function(self, name: str, value: ast.Reference, scope: Scope) -> int | float:
-        """`min` or `max` of two or more numbers."""
+        """`min` or `max` of two or more numbers, or a number made `divisible` by another."""
         numbers: list[int | float] = []
         for argument in value.arguments or ():
             if argument.name is None and not isinstance(argument.value, (ast.Chain, ast.Options, ast.Range)):
@@ -117,6 +130,8 @@ class Expressions(Core):
                     numbers.append(number)
         if len(numbers) < 2 or len(numbers) != len(value.arguments or ()):
             raise error("UNI014", f"expected two or more numbers for {name}", value.span)
+        if name == "divisible":
+            return divisible(numbers, value.span)
         return min(numbers) if name == "min" else max(numbers)
 
     def operator(self, value: ast.Operation, scope: Scope) -> Value:
