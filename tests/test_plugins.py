@@ -1,8 +1,9 @@
-"""Plug-ins: the package of docs/extending.md is written out, installed beside this one, and used by commands."""
+"""Plug-ins: the package of docs/extending.md and the pages under it, installed beside this one and used by commands."""
 
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,14 +14,19 @@ from uninas import UninasError, plugins
 from uninas.plugins import Registry
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+PAGES = {
+    page.stem: page.read_text(encoding="utf-8")
+    for page in (ROOT / "docs" / "extending.md", *sorted((ROOT / "docs" / "extending").glob("*.md")))
+}
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package as an installer leaves it: the files, and the metadata that name its entry point."""
     folder = tmp_path_factory.mktemp("site")
-    for name, text in re.findall(r"^```\w+\n# ([\w/.]+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+    for name, text in re.findall(
+        r"^```\w+\n# ([\w/.]+)\n(.*?)^```$", "\n".join(PAGES.values()), re.MULTILINE | re.DOTALL
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     metadata = folder / "toy-1.0.dist-info"
@@ -49,7 +55,8 @@ def test_an_installed_plugin_is_listed_with_all_that_it_brings(site, tmp_path):
     (found,) = json.loads(uninas(site, "plugins", "--json", cwd=tmp_path))
     assert (found["plugin"], found["version"]) == ("toy", "1.0")
     assert found["brings"] == {
-        "library": ["toy"], "operation": ["squared_relu"], "cost": ["convolutions"], "move": ["soften"],
+        "library": ["toy"], "operation": ["squared_relu"], "executor": ["counting"], "format": ["summary_line"],
+        "scheme of initial weights": ["half_normal"], "cost": ["convolutions"], "move": ["soften"],
         "kind of edit": ["soften"], "proxy": ["weight_spread"], "aggregate": ["spread_agg"], "strategy": ["latest"],
     }  # fmt: skip
 
@@ -88,9 +95,37 @@ def test_a_run_by_a_function_goes_on_only_where_the_user_names_it(tmp_path):
     uninas(tmp_path, "resume", "run", "--iterations", "3", "--plugin", "mine", cwd=tmp_path)
 
 
-def test_the_contract_checks_of_the_page_pass(site, tmp_path):
-    done = run(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(site / "test_toy.py"), cwd=site)
+def test_every_command_of_the_pages_works(site, tmp_path):
+    commands = [shlex.split(line) for page in PAGES.values()
+                for part in re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+                for line in part.splitlines()]  # fmt: skip
+    assert len(commands) > 8 and {program for program, *_ in commands} == {"uninas"}
+    together = (  # in one process, as importing torch takes longer than most of them
+        "import json, sys\nfrom uninas.cli.main import cli\n"
+        "for command in json.loads(sys.argv[1]):\n"
+        "    print(command, file=sys.stderr)\n    cli(command[1:], standalone_mode=False)\n"
+    )
+    done = run(site, "-c", together, json.dumps(commands), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "toynet.txt").read_text().startswith("toynet: ")
+
+
+def test_the_contract_checks_of_the_pages_pass(site):
+    tests = sorted(map(str, site.glob("test_*.py")))
+    assert len(tests) == 3
+    done = run(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, cwd=site)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_ranking_remembers_its_plugins_and_names_what_is_missing(site, tmp_path):
+    (tmp_path / "nets.csv").write_text("index,architecture,a\n0,resnet18,1\n1,toynet,2\n")
+    rank = ("rank", "--table", "nets.csv", "--datasets", "a:3x32x32:5", "--batch-size", "2", "--bootstrap", "0",
+            "--proxy", "params", "-o", "ranks")  # fmt: skip
+    uninas(site, *rank, cwd=tmp_path)
+    without = run(ROOT, "-m", "uninas", *rank, cwd=tmp_path)
+    assert without.returncode == 1 and "the plug-in toy 1.0 is not loaded" in without.stderr
+    anyway = run(ROOT, "-m", "uninas", *rank, "--any-version", cwd=tmp_path)
+    assert anyway.returncode == 0, anyway.stderr
 
 
 def test_a_plugin_can_be_named_on_the_command_line_or_in_the_environment(tmp_path):

@@ -21,6 +21,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from uninas.plugins import Registry
+
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
@@ -52,7 +54,7 @@ def _same(variance: Variance, uniform: bool = False, biases: bool = False) -> Sc
     return Scheme(variance, variance, uniform, biases)
 
 
-SCHEMES: Mapping[str, Scheme] = {
+SCHEMES: Registry[Scheme] = Registry("scheme of initial weights", {
     "default": Scheme(lambda fans: 2 / fans.out, lambda fans: 0.02**2),
     "kaiming_normal_fan_in": _same(lambda fans: 2 / fans.into),
     "kaiming_normal_fan_out": _same(lambda fans: 2 / fans.out),
@@ -62,17 +64,21 @@ SCHEMES: Mapping[str, Scheme] = {
     "xavier_uniform": _same(lambda fans: 2 / (fans.into + fans.out), uniform=True),
     "trunc_normal": _same(lambda fans: 0.02**2),
     "torch": _same(lambda fans: 1 / (3 * fans.into), uniform=True, biases=True),
-}
+})  # fmt: skip
 SHORT: Mapping[str, str] = {
     "kaiming_fan_in": "kaiming_normal_fan_in",
     "kaiming_fan_out": "kaiming_normal_fan_out",
     "xavier": "xavier_uniform",
 }
-NAMES: tuple[str, ...] = (*SCHEMES, *SHORT)
+
+
+def names() -> tuple[str, ...]:
+    """All names of schemes, the short ones last."""
+    return (*SCHEMES, *SHORT)
 
 
 def scheme(name: str) -> Scheme:
-    """The scheme of one of NAMES; KeyError for others."""
+    """The scheme of one of `names()`; KeyError for others."""
     return SCHEMES[SHORT.get(name, name)]
 
 

@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 
 from uninas import UninasError, create_model, load
 from uninas.backend import layers
-from uninas.initial import NAMES
+from uninas.initial import names
 from uninas.proxies import OWN, SCHEMES, initialise, score
 
 VARIANCES = {  # of a layer with 64 inputs and 32 outputs
@@ -33,7 +33,7 @@ def test_every_scheme_is_checked():
 
 
 def test_one_name_means_the_same_in_a_network_a_model_and_a_score():
-    for name in NAMES:
+    for name in names():
         ours, theirs = nn.Conv2d(6, 40, 3), nn.Conv2d(6, 40, 3)
         initialise(ours, name, seeded(3))
         layers.initialise(theirs, name, seeded(3))

@@ -50,7 +50,8 @@ from torch.nn import functional as F
 from torch.nn.functional import normalize, pad
 
 from uninas.errors import did_you_mean, error, shown
-from uninas.initial import NAMES, Fans, fill
+from uninas.initial import Fans, fill
+from uninas.initial import names as names_of_schemes
 from uninas.initial import scheme as named_scheme
 
 # Every name that an operation or the compiler may use; the first rows are torch's own.
@@ -617,9 +618,9 @@ def initialise(module: Module, scheme: str, generator: Generator) -> None:
     the value they were given. Layers of other kinds keep their values. The generator must be on
     the device of the weights. Raises UninasError for an unknown scheme.
     """
-    if scheme not in NAMES:
-        raise error("UNI060", f"expected init to be {', '.join(NAMES)}, but got {shown(scheme)}", None,
-                    did_you_mean(str(scheme), NAMES))  # fmt: skip
+    if scheme not in (names := names_of_schemes()):
+        raise error("UNI060", f"expected init to be {', '.join(names)}, but got {shown(scheme)}", None,
+                    did_you_mean(str(scheme), names))  # fmt: skip
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             _draw(layer, scheme, generator)

@@ -147,6 +147,7 @@ def _changed(context: click.Context) -> str:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the ranking.")
 @click.option("--resume", is_flag=True, help="Go on with the ranking in the folder, as it was begun.")
 @click.option("--trust", is_flag=True, help="Accept the paths that stand in the ranking to resume.")
+@click.option("--any-version", is_flag=True, help="Go on without plug-ins that it was begun with, or other versions.")
 @click.option("--metrics-only", is_flag=True, help="Compute no scores; report those that are in the folder.")
 @click.option(
     "--bootstrap",
@@ -173,7 +174,7 @@ def _changed(context: click.Context) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event.")
 def rank(
     output: Path, resume: bool, trust: bool, metrics_only: bool, bootstrap: int, compare: Sequence[str],
-    labels: Sequence[int], model: str, as_json: bool, **options: Any,
+    labels: Sequence[int], model: str, as_json: bool, any_version: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Score the networks of a table, members of SPACE (a path or a name), and see how well proxies rank them.
 
@@ -185,6 +186,7 @@ def rank(
     if options["by"]:
         options["by"] += _changed(click.get_current_context())
     how = {name: options.pop(name) for name in ("workers", "time_limit", "memory_limit", "retry")}
+    how["any_version"] = any_version
     settings = _settings(output, resume, metrics_only, trust, options)
     compared = published(compare, settings.names)  # what is wrong with it is told before any work
     status = 0 if metrics_only else _score(output, settings, how, as_json)
@@ -243,7 +245,7 @@ def _score(output: Path, settings: Settings, how: Mapping[str, Any], as_json: bo
     from uninas.ranking.run import Ranking
     from uninas.runs.progress import watched, watcher_for
 
-    with terminable(), Ranking(output, settings, ("crash", *how["retry"])) as ranking:
+    with terminable(), Ranking(output, settings, ("crash", *how["retry"]), any_version=how["any_version"]) as ranking:
         try:
             outcomes = ranking.outcomes(how["workers"], time_limit=how["time_limit"], memory_limit=how["memory_limit"])
             with watched(watcher_for(as_json, EVERY), begun(ranking), ended) as watcher:

@@ -18,7 +18,7 @@ from pathlib import Path
 from uninas import ops  # noqa: F401  # fills the registry
 from uninas.errors import Diagnostic, Source, Span, UninasError, shown
 from uninas.fact import fact
-from uninas.initial import NAMES as SCHEMES
+from uninas.initial import names as schemes
 from uninas.language import tree as ast
 from uninas.language.cautions import cautions
 from uninas.language.elaborate import Passage, check, passages
@@ -36,7 +36,7 @@ WORDS = {
     "from": "`from blocks.mbconv import MBConv` takes definitions from another file.",
     "import": "`from blocks.mbconv import MBConv` takes definitions from another file.",
     "input": "The shape of what flows in: `input 3 x 224 x 224`.",
-    "init": f"How weights begin: {', '.join(SCHEMES)}.",
+    "init": f"How weights begin: {', '.join(schemes())}.",
     "stem": "The first section of a network: `stem steps`.",
     "head": "The last section of a network: `head steps`.",
     "section": "A section where neither stem, stage nor head fits: `section NAME steps`, or `section NAME (c2, stem) "
@@ -199,7 +199,7 @@ class Text:
         if re.search(r"(->|\|)\s*\w*$", line):
             return [*self.callables(), *self.wires_at(offset, ("parameter",)), *_words(STEP_WORDS)]
         if re.search(r"\binit\s+\w*$", line):
-            return [Found(name, "word", "A scheme of initial weights.") for name in SCHEMES]
+            return [Found(name, "word", "A scheme of initial weights.") for name in schemes()]
         if re.search(r"\bmoves?\b[^{}]*[\s,]\w*$", line):
             return [Found(name, "move", one.doc) for name, one in MOVES.items()]
         if re.search(r"\bbudget\b[^{}]*[\s,]\w*$", line):

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from uninas.errors import did_you_mean, error, shown
-from uninas.initial import NAMES, OWN, Fans, fill
+from uninas.initial import OWN, Fans, fill
+from uninas.initial import names as names_of_schemes
 from uninas.initial import scheme as named_scheme
 from uninas.proxies.engine.torch_private import ConvolutionBase, NormBase
 
@@ -35,8 +36,8 @@ def initialise(module: nn.Module, scheme: str, generator: torch.Generator) -> No
     """
     if scheme == OWN:
         return
-    if scheme not in NAMES:
-        names = (OWN, *NAMES)
+    names = (OWN, *names_of_schemes())
+    if scheme not in names:
         hint = did_you_mean(scheme, names) or f"there are {', '.join(names)}"
         raise error("UNI010", f"there is no scheme of initial weights {shown(scheme)}", None, hint)
     for layer in module.modules():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from uninas import proxies
+from uninas import plugins, proxies
 from uninas.errors import UninasError, error, shown
 from uninas.ranking.members import Dataset, builder, dataset, fingerprint
 from uninas.ranking.scoring import Job, Outcome, Work, lost
@@ -92,8 +92,12 @@ _FIXED = ("space", "where", "architecture", "accuracy", "index", "metric", "samp
 class Ranking:
     """A folder in which scores are gathered. Opening one that is there continues it."""
 
-    def __init__(self, folder: Path, settings: Settings, retry: Collection[str] = ("crash",)):
-        """What failed for a reason of `retry` is scored again: a crash may have been an accident."""
+    def __init__(self, folder: Path, settings: Settings, retry: Collection[str] = ("crash",), *,
+                 any_version: bool = False):  # fmt: skip
+        """What failed for a reason of `retry` is scored again: a crash may have been an accident.
+
+        `any_version` goes on without the plug-ins, or their versions, that the ranking was made with.
+        """
         self.folder, self.settings, self.retry = folder, settings, retry
         path = Path(settings.table)
         table = read_table(
@@ -113,13 +117,14 @@ class Ranking:
         self._check_rows(rows, sets)
         self.store = Store(folder)
         try:
+            used = self._plugins(any_version)
             fixed = self._compared({f"what {name} is": value for name, value in meant.items()})
             for proxy, direction in directions.items():
                 own = {} if images[proxy] == NORMAL else {"input": images[proxy]}
                 known = proxies.get(proxy).options if proxy in proxies.proxies() else {}
                 given = {n: one for n, one in plain_options(proxy, settings.options).items() if n in known}
                 self.store.use(proxy, direction, {**given, **own})
-            self.store.put({**settings.as_dict(), **fixed})
+            self.store.put({**settings.as_dict(), **fixed, "plugins": used})
             self.store.sample(rows[: settings.limit])
             self.jobs = list(self._jobs())
         except BaseException:
@@ -180,6 +185,14 @@ class Ranking:
                 missing = tuple(one for one in wanted if one not in known)
                 if missing:
                     yield Job(network.line, network.architecture, name, missing)
+
+    def _plugins(self, any_version: bool) -> dict[str, str]:
+        """All plug-ins that scores here were made with. Raises UNI140 where one is missing or another version."""
+        before = self.store.settings.get("plugins")
+        if (lacking := plugins.missing(before)) and not any_version:
+            hint = "name it: --plugin MODULE; or go on without it: --any-version"
+            raise error("UNI140", f"{shown(self.folder, 200)} was begun otherwise: {lacking}", None, hint)
+        return {**(before if isinstance(before, dict) else {}), **plugins.loaded()}
 
     def _compared(self, meant: dict[str, str]) -> dict[str, Any]:
         """The settings that may not change in this folder. Raises UNI070 where one has changed."""

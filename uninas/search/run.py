@@ -17,6 +17,7 @@ from typing import Any, Self
 from uninas import plugins
 from uninas.errors import error, shown
 from uninas.graph import Graph
+from uninas.graph.graph import KEY_VERSION
 from uninas.language.printer import dumps
 from uninas.scores.objectives import PROTOCOL
 from uninas.search.ask import Search
@@ -140,7 +141,7 @@ class Run:
 
     def _compare(self, stored: Mapping[str, Any], any_version: bool) -> None:
         """A new run writes its settings; an old one must have been begun with the same ones."""
-        now = {**self.plan.as_dict(), "protocol": PROTOCOL}
+        now = {**self.plan.as_dict(), "protocol": PROTOCOL, "keys": KEY_VERSION}
         rungs = [[(one.name, one.direction) for one in rung] for rung in self.search.rungs]
         if not len(self.store):  # new, or stopped before anything was scored: then the settings may be better ones
             self.store.put({**now, "objectives": rungs, "version": __version__, "python": python_version(),
@@ -158,6 +159,16 @@ class Run:
                 None,
                 "going on would mix two kinds of scores: look at it, and begin a new run in another folder",
             )
+        keys = stored.get("keys", 2)  # those that do not say it were begun with version 2
+        if keys != KEY_VERSION:
+            raise error(
+                "UNI070",
+                f"{shown(self.folder, 200)} knows networks by keys of version {shown(keys)}, this release by version "
+                f"{KEY_VERSION}",
+                None,
+                "going on would score again what is there: look at it, and begin a new run in another folder",
+            )
+        del now["keys"]
         # A setting that the run does not know came later, and was not asked for then.
         known = dataclasses.asdict(Settings("", ""))
         changed = [

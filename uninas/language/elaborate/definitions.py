@@ -9,7 +9,7 @@ from uninas.errors import Span, UninasError, did_you_mean, error, shown
 from uninas.graph import Block, Graph
 from uninas.graph.builder import Builder, Wires
 from uninas.graph.network import block_name, stage_name
-from uninas.initial import NAMES
+from uninas.initial import names as names_of_schemes
 from uninas.language import tree as ast
 from uninas.language.elaborate.core import LARGEST_EXTENT, MAX_DEPTH, MAX_OPTIONS, Exhausted
 from uninas.language.elaborate.steps import Steps
@@ -216,12 +216,12 @@ class Elaborator(Steps):
 
     @staticmethod
     def init(member: ast.Init) -> str:
-        if member.scheme.text not in NAMES:
+        if member.scheme.text not in (names := names_of_schemes()):
             raise error(
                 "UNI010",
                 f"unknown scheme of initial weights {member.scheme.text}",
                 member.scheme.span,
-                did_you_mean(member.scheme.text, NAMES) or f"there are {', '.join(NAMES)}",
+                did_you_mean(member.scheme.text, names) or f"there are {', '.join(names)}",
             )
         return member.scheme.text
 
