@@ -39,6 +39,10 @@ class End:
     """The place itself says the shape."""
 
 
+MANY = 12
+"""Inputs of a block, above which they are drawn as one edge."""
+
+
 class Bundle(NamedTuple):
     """Consecutive inputs of a node that are drawn as one edge."""
 
@@ -55,7 +59,8 @@ def bundles(node: Node, graph: Graph) -> list[Bundle]:
     for source, group in groupby(node.inputs, key=lambda wire: wire.node):
         size = len(list(group))
         each = isinstance(node.op, Each) or (source != INPUT and isinstance(graph.by_name[source].op, Each))
-        if (each and size > 1) or size > FEW:
+        joined = each and size > 1 and (source != INPUT or size > MANY)  # each input is an item of its own
+        if joined or size > (FEW if source != INPUT else MANY):
             found.append(Bundle(source, position, size))
         else:
             found += [Bundle(source, position + n, 1) for n in range(size)]
@@ -166,12 +171,14 @@ class Drawing:
         nodes = [graph.nodes[position] for graph in graphs]
         name, op = at.path + run.first.name, nodes[0].op
         if isinstance(op, Each):
-            return self.each(at, name, nodes, incoming)
+            return self.each(at, name, nodes, incoming, graphs[0].shapes(nodes[0].name))
         costs = [graph.costs[node.name] * run.count for graph, node in zip(graphs, nodes, strict=True)]
         if isinstance(op, Block):
             blocks = tuple(node.op.graph for node in nodes if isinstance(node.op, Block))
             if self.opens(op.graph, name, at.depth):
-                return self.opened(at, name, blocks, run, incoming)
+                arriving = zip(bundles(run.first, graphs[0]), incoming, strict=True)
+                spread = [end for bundle, end in arriving for _ in range(bundle.size)]
+                return self.opened(at, name, blocks, run, spread)
             lines = self.closed(at, blocks, run)
         else:
             ops = [node.op for node in nodes if isinstance(node.op, Op)]
@@ -233,8 +240,10 @@ class Drawing:
         mark = "choice" if isinstance(op, Block) and op.graph.name in self.choices else ""
         self.item(at.into, Item(name, "operation" if family else "block", lines, family, tip, heat, mark))
 
-    def each(self, at: Place, name: str, nodes: Sequence[Node], incoming: Sequence[End]) -> list[End]:
-        """A card with two borders, like a stack of cards, for one copy of a body."""
+    def each(
+        self, at: Place, name: str, nodes: Sequence[Node], incoming: Sequence[End], made: Sequence[Shape]
+    ) -> list[End]:
+        """A card with two borders, like a stack of cards, for one copy of a body; `made` are the shapes of all."""
         bodies = tuple(node.op.body for node in nodes if isinstance(node.op, Each))
         parts = tuple(len(node.inputs) for node in nodes)
         written = at.letters.size(parts)
@@ -245,7 +254,10 @@ class Drawing:
         outs = self.inside(Place(inner, f"{name}.", at.letters, times, at.depth), bodies, [end])
         last = outs[0] if len(outs) == 1 else self.fork(inner, f"{name}.out", outs)
         total = at.letters.size(tuple(n * len(outs) for n in parts))
-        return self.bundle(at, last.item, f"{name}/0", total, [out.shapes for out in outs] * parts[0])
+        shapes = [out.shapes for out in outs] * parts[0]
+        if len(nodes) == 1:  # parts that share weights may differ in size
+            shapes = [(shape,) for shape in made]
+        return self.bundle(at, last.item, f"{name}/0", total, shapes)
 
     # ---- what leaves a node --------------------------------------------------------------------------------------
 
