@@ -51,7 +51,13 @@ def _named(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 _SETTINGS = _named(
-    click.option("--start", default="", help="Network to start from: a name or a path. Default: the space's own."),
+    click.option(
+        "--start",
+        multiple=True,
+        metavar="NETWORK|RUN[:NUMBER|:topN]",
+        help="Network to start from, instead of the space's own; further ones are scored right after it. RUN is the "
+        "folder of another run: its front, its candidate NUMBER, or its N best.",
+    ),
     click.option(
         "--proxy", default="vkdnw", show_default=True, help="The score: a proxy, a cost like params, or latency."
     ),
@@ -252,7 +258,7 @@ def _resolved(output: Path, resume: bool, options: Mapping[str, Any]) -> Asked:
         raise error("UNI070", f"there is no run in {output} to resume", None, "begin one: uninas search SPACE -o ...")
     if not resume and not options["space"]:
         raise click.UsageError("name a space: uninas search spaces/uninas.uni -o runs/first")
-    given = _given(options)
+    options, given = _with_starts(options), _with_starts(_given(options))
     settings = merged(Settings, options, given, stored if resume else {})
     execution = merged(Execution, options, given, _execution(stored, options) if resume else {})
     goal = options["iterations"] or (resume and stored.get("iterations")) or ITERATIONS
@@ -287,6 +293,8 @@ def _check_paths(settings: Settings, texts: Mapping[str, Any], given: Mapping[st
         for name, value in (("space", settings.space), ("start", settings.start))
         if name not in given and is_path(value) and not texts.get(name)
     ]
+    if "start" not in given and not texts.get("starts"):
+        outside += settings.starts
     if "images" not in given:
         outside += from_files(settings.images)
     if outside:
@@ -304,6 +312,13 @@ def _measures(settings: Settings, names: Iterable[str] = ("proxy", "further", "c
 
     asked = {"proxy": (settings.proxy,), "further": settings.further, "cheap": settings.cheap}
     return [Objective.read(text).name for name in names for text in asked[name]]
+
+
+def _with_starts(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The first start, and the further ones."""
+    named = options.get("start", ())
+    first = {"start": named[0] if named else "", "starts": tuple(named[1:])} if "start" in options else {}
+    return {**options, **first}
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,13 +26,13 @@ MAX_COMPONENTS = 40
 FIELDS = ("number", "parent", "mate", "rung", "params", "macs", "activations", "peak", "operations", "score", "key",
           "edit", "reason", "failure", "seed", "worker")  # fmt: skip
 ASKED = (
-    "start", "strategy", "tuning", "proxy", "options", "further", "cheap", "iterations", "seed", "params_min",
+    "start", "starts", "strategy", "tuning", "proxy", "options", "further", "cheap", "iterations", "seed", "params_min",
     "params_max", "flops_min", "flops_max", "fits", "img_size", "classes", "batch_size", "images", "fold", "device",
     "init", "threads", "ahead", "asynchronous", "even",
 )  # fmt: skip
 """Settings that decide which candidates a run meets, as `uninas search` asks for them."""
 FLAGS = {
-    "images": "--input", "tuning": "--tune", "options": "--option", "further": "--objective",
+    "starts": "--start", "images": "--input", "tuning": "--tune", "options": "--option", "further": "--objective",
     "asynchronous": "--async",
 }  # fmt: skip
 KEY_SHOWN = 16  # digits of the SHA-256 that tell candidates apart

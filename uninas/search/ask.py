@@ -184,13 +184,15 @@ class Search:
     def _recall(self, candidate: Candidate) -> None:
         if candidate.number and not self._plausible(candidate):
             raise error("UNI070", f"candidate {candidate.number} has no parent in the run", None, CHANGED)
-        graph = self.plan.start if candidate.number == 0 else None
+        graph = self.pool.given.get(candidate.number)
         self._begin(replace(candidate, seed=self._generator(candidate.number, "score").getrandbits(63)), graph)
         self.tell(candidate, candidate.numbers)
 
     def _plausible(self, candidate: Candidate) -> bool:
         if not 0 <= candidate.rung < len(self.rungs):
             return False
+        if candidate.number in self.pool.given:
+            return candidate.parent is None and candidate.mate is None and candidate.edit is None
         known = self.plan.settings.asynchronous or all(
             number is None or number in self.pool.keys for number in (candidate.parent, candidate.mate)
         )
@@ -213,8 +215,8 @@ class Search:
         return True
 
     def _born(self, number: int) -> Candidate:
-        if number == 0:
-            return Candidate(rung=len(self.rungs) - 1, graph=self.plan.start)
+        if number in self.pool.given:
+            return Candidate(rung=len(self.rungs) - 1, graph=self.pool.given[number])
         return self.strategy.ask(self._generator(number, "move"))
 
     def _begin(self, candidate: Candidate, graph: Graph | None) -> None:

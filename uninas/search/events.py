@@ -6,6 +6,7 @@ from uninas.mutate import record
 from uninas.runs.progress import Begun, Ended, Step, number
 from uninas.search.candidate import Candidate
 from uninas.search.run import Run
+from uninas.search.store import origin
 
 
 def begun(run: Run, iterations: int) -> Begun:
@@ -26,7 +27,7 @@ def scored(run: Run, iterations: int, candidate: Candidate) -> Step:
     place = str(candidate.number).rjust(len(str(iterations)))
     line = (
         f"{place}/{iterations}  score {_shown(candidate)}  {_state(run)}  {candidate.params / 1e6:.2f} M params"
-        f"  {candidate.flops / 1e9:.2f} GFLOPs  {candidate.seconds:.1f} s  {candidate.edit or 'the start'}"
+        f"  {candidate.flops / 1e9:.2f} GFLOPs  {candidate.seconds:.1f} s  {candidate.edit or origin(candidate)}"
     )
     facts = {
         "number": candidate.number,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from types import MappingProxyType
@@ -24,7 +24,8 @@ from uninas.mutate import Walk, walk_of
 from uninas.scores.aggregate import parts_of
 from uninas.scores.images import from_files, sources
 from uninas.scores.objectives import Objective, Recipe, ladder, weights
-from uninas.search.texts import Texts, found_again, kept, reached
+from uninas.search.starts import as_start, fitting, is_run, kept_starts, read_starts, texts_of
+from uninas.search.texts import found_again, kept, reached
 from uninas.space import Budget, Limit, Space
 
 
@@ -36,6 +37,8 @@ class Settings:
     proxy: str
     seed: int = 0
     start: str = ""
+    starts: tuple[str, ...] = ()
+    """Further ones, scored right after the start: networks, or candidates of other runs (see `starts`)."""
     strategy: str = "walk"
     params_min: float | None = None
     params_max: float | None = None
@@ -98,8 +101,10 @@ class Plan:
     walk: Walk
     text: str
     """Of the space, and of all that it imports, without comments."""
-    texts: Mapping[str, Texts]
-    """The files of the space and of the start, so that a run can keep them."""
+    texts: Mapping[str, Any]
+    """The files of the space and of the start, so that a run can keep them, and the texts of further starts."""
+    others: tuple[Graph, ...] = ()
+    """Further starts: candidates 1, 2, ..."""
 
     @property
     def budget(self) -> Budget:
@@ -138,6 +143,7 @@ class Plan:
             for rule in self.space.moves
         ]
         return {
+            **({"further starts": " ".join(one.key[:16] for one in self.others)} if self.others else {}),
             **{f"what {source} is": _digest(source) for source in from_files(self.sources)},
             "start architecture": self.start.key[:16],
             "moves": sha256(repr((rules, self.space.choices)).encode()).hexdigest()[:16],
@@ -171,36 +177,66 @@ def make_plan(settings: Settings, texts: Mapping[str, Any] = MappingProxyType({}
         raise error("UNI014", f"expected {name} to be a space, but it is a block", definition.name.span)
     choices = not any(isinstance(member, ast.Moves) for member in definition.members)
     if choices:
-        return _chosen(settings, module, definition)
-    return _moved(settings, module, definition, texts.get("start"))
+        return _chosen(settings, module, definition, texts)
+    return _moved(settings, module, definition, texts)
 
 
-def _moved(settings: Settings, module: Module, definition: ast.Network, texts: Any) -> Plan:
+def _moved(settings: Settings, module: Module, definition: ast.Network, texts: Mapping[str, Any]) -> Plan:
     """A space of moves, from its start or the one named in the settings, at the size asked for, which then stays."""
     found = space(module, definition.name.text)
     if settings.img_size is not None:
         found = dataclasses.replace(found, moves=tuple(rule for rule in found.moves if rule.name != "resolution"))
-    home, name = _start(settings, module, definition, texts)
-    start = sized(home, name, settings.img_size)
-    if settings.classes is not None:
-        start = with_classes(start, settings.classes)
+
+    def graph(home: Module, name: str) -> Graph:
+        start = sized(home, name, settings.img_size)
+        return start if settings.classes is None else with_classes(start, settings.classes)
+
+    given = _given(settings, module, texts)
+    from_run = _from_run(settings, texts)
+    home, name = given.pop(0) if from_run else _start(settings, module, definition, texts)
+    start = graph(home, name)
     walk = walk_of(found, start, _budget(found.budget, settings.limits), settings.even or "rules")
-    return Plan(settings, found, start, walk, _text(module), _kept(settings, module, home))
+    others = fitting([graph(*one) for one in given], walk, start, _only_runs(settings))
+    kept_texts = _kept(settings, module, home, [start] if from_run else [], others)
+    return Plan(settings, found, start, walk, _text(module), kept_texts, tuple(others))
 
 
-def _chosen(settings: Settings, module: Module, definition: ast.Network) -> Plan:
-    """A space of choices; the start is a member drawn by the seed."""
+def _chosen(settings: Settings, module: Module, definition: ast.Network, texts: Mapping[str, Any]) -> Plan:
+    """A space of choices; the start is a member drawn by the seed, unless there is one in the settings."""
     name = definition.name.text
-    if settings.start or settings.even or settings.classes is not None:
-        what = "start" if settings.start else "choice of odds" if settings.even else "number of classes"
+    if settings.even or settings.classes is not None:
+        what = "choice of odds" if settings.even else "number of classes"
         raise error("UNI071", f"expected no {what} for {name}, a space of choices", None, "it stands in its text")
     found = space(module, name)
     walk = walk_of(found, budget=_budget(found.budget, settings.limits))
     if settings.img_size is not None:
         shape = image_of(found.completed({}).graph, settings.img_size)
         walk = walk_of(space(module, name, input=shape), budget=walk.budget)
-    start = walk.sample(random.Random(f"start of {settings.seed}"))
-    return Plan(settings, found, start, walk, _text(module), _kept(settings, module, module))
+    given = [sized(*one, settings.img_size) for one in _given(settings, module, texts)]
+    if settings.start and not _from_run(settings, texts) and not texts.get("starts"):
+        given.insert(0, sized(*read_starts([settings.start], module)[0], settings.img_size))
+    start = as_start(given.pop(0), walk) if settings.start else walk.sample(random.Random(f"start of {settings.seed}"))
+    others = fitting(given, walk, start, _only_runs(settings))
+    kept_texts = _kept(settings, module, module, [start] if settings.start else [], others)
+    return Plan(settings, found, start, walk, _text(module), kept_texts, tuple(others))
+
+
+def _given(settings: Settings, module: Module, texts: Mapping[str, Any]) -> list[tuple[Module, str]]:
+    """The start, where it is a run's, and further starts: as the run has kept them, else as the settings name them."""
+    stored = texts.get("starts")
+    if isinstance(stored, list) and stored and all(isinstance(text, str) for text in stored):
+        return kept_starts(stored)
+    return read_starts([name for name in (settings.start,) if is_run(name)] + list(settings.starts), module)
+
+
+def _from_run(settings: Settings, texts: Mapping[str, Any]) -> bool:
+    """Whether the start itself is a candidate of another run, which may be gone since."""
+    return (bool(texts.get("starts")) and texts.get("from_run") is True) or is_run(settings.start)
+
+
+def _only_runs(settings: Settings) -> bool:
+    """Whether all further starts are candidates of other runs, whose budgets may have been others."""
+    return all(map(is_run, settings.starts))
 
 
 def _text(module: Module) -> str:
@@ -209,12 +245,17 @@ def _text(module: Module) -> str:
     return "\n".join(sorted(map(" ".join, texts)))
 
 
-def _kept(settings: Settings, module: Module, start: Module) -> dict[str, Texts]:
-    """The texts of the named files that the run keeps."""
-    return {"space": kept(settings.space, module), "start": kept(settings.start, start)}
+def _kept(
+    settings: Settings, module: Module, home: Module, first: Sequence[Graph], others: Sequence[Graph]
+) -> dict[str, Any]:
+    """The texts of the named files that the run keeps, and of the starts that come from elsewhere."""
+    named: dict[str, Any] = {"space": kept(settings.space, module), "start": kept(settings.start, home)}
+    if first or others:
+        named |= {"starts": texts_of([*first, *others]), "from_run": bool(first)}
+    return named
 
 
-def _start(settings: Settings, module: Module, definition: ast.Network, texts: Any) -> tuple[Module, str]:
+def _start(settings: Settings, module: Module, definition: ast.Network, texts: Mapping[str, Any]) -> tuple[Module, str]:
     """The network to start from: the one named in the settings, or the space's own."""
     name = settings.start
     if not name:
@@ -223,7 +264,7 @@ def _start(settings: Settings, module: Module, definition: ast.Network, texts: A
             raise error("UNI023", f"expected {definition.name.text} to have a start", None, "name one with --start")
         name = own.network.text
     visible = module.find(name)
-    return (visible[0], name) if visible else found_again(name, texts)
+    return (visible[0], name) if visible else found_again(name, texts.get("start"))
 
 
 def _budget(own: Budget, limits: tuple[Limit, ...]) -> Budget:

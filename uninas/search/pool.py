@@ -35,6 +35,8 @@ class Pool:
         stored: Callable[[int], Graph] | None = None,
     ):
         self.plan, self.origin, self.stored = plan, origin, stored
+        self.given = {0: plan.start, **dict(enumerate(plan.others, 1))}
+        """The starts, by number."""
         self.keys: dict[int, str] = {}
         self.numbers: list[int] = []
         self.seen: set[str] = set()
@@ -63,7 +65,7 @@ class Pool:
         while wanted:
             at = wanted[-1]
             if at not in self._graphs:
-                parent, edit, mate = (None, None, None) if at == 0 else self._origin(at)
+                parent, edit, mate = (None, None, None) if at in self.given else self._origin(at)
                 missing = [one for one in (parent, mate) if one is not None and one not in self._graphs]
                 if self.stored and any(one not in self.keys for one in missing):
                     self._keep(at, self.stored(at))
@@ -72,7 +74,7 @@ class Pool:
                 if missing:
                     wanted += missing
                     continue
-                graph = self.plan.start if parent is None else self._graphs[parent]
+                graph = self.given.get(at, self.plan.start) if parent is None else self._graphs[parent]
                 if edit is not None:
                     graph = self.plan.walk.apply(graph, edit, None if mate is None else self._graphs[mate])
                 if graph.key != self.keys.get(at, graph.key):

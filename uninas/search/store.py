@@ -405,6 +405,8 @@ def origin(candidate: Candidate) -> str:
     """Where a candidate came from, in words."""
     if candidate.number == 0:
         return "the start"
+    if candidate.parent is None and candidate.edit is None:
+        return "a further start"
     if candidate.promoted:
         return f"number {candidate.parent}, scored at rung {candidate.rung}"
     of = "" if candidate.parent is None else f" (of {candidate.parent}" + (
