@@ -240,3 +240,27 @@ def test_a_resumed_run_makes_graphs_again_from_edits_crossovers_and_draws(strate
         assert any(mate is not None for _, _, mate, _, _ in whole)
     if space == "choices" and strategy == "random":
         assert all(parent is None for _, parent, _, _, _ in whole)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_function_is_enough_and_threads_change_nothing(over, workers):
+    best = over("evolution").optimize(measured, workers=workers)
+    assert best.number == one_by_one(over("evolution"))[1]
+
+
+def test_what_a_function_raises_is_a_failure_but_for_the_start(over):
+    def picky(candidate):
+        if candidate.number % 3 == 2:
+            raise ValueError("odd")
+        return measured(candidate)
+
+    search = over("climb")
+    best = search.optimize(picky)
+    assert len(search) == COUNT + 1 and search.in_flight == 0 and best.number % 3 != 2
+    with pytest.raises(ZeroDivisionError):
+        over("climb").optimize(lambda candidate: 1 / 0)
+
+
+def test_a_function_needs_a_number_of_candidates(make):
+    with pytest.raises(UninasError, match="UNI071"):
+        Search(make()).optimize(measured)

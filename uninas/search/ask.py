@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Self
@@ -118,6 +119,35 @@ class Search:
         else:
             self._early[number] = outcome
         self._rank(outcome)
+
+    def optimize(
+        self, function: Callable[[Candidate], float | Mapping[str, float] | None], *, workers: int = 1
+    ) -> Candidate | None:
+        """Score all candidates by a function, in as many threads as there are `workers`; gives the best.
+
+        The function takes a candidate (its `graph`, its `seed`) and gives what `tell` takes. What it raises is a
+        failure of that candidate; but of the start in a space of moves, it is raised here. Numbers of candidates, and
+        so the best, do not depend on `workers`. Raises UNI071 without a number of `iterations`.
+        """
+        if self.iterations is None or workers < 1:
+            what = "a number of iterations" if self.iterations is None else "one worker or more"
+            raise error("UNI071", f"expected {what}", None, "Search.over(SPACE, iterations=100).optimize(f, workers=2)")
+        with ThreadPoolExecutor(workers) as pool:
+            flying: dict[Future[Any], Candidate] = {}
+            while True:
+                while len(flying) < workers and len(self) <= self.iterations and (asked := self.ask()):
+                    flying[pool.submit(function, asked)] = asked
+                if not flying:
+                    return self.best
+                for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                    candidate, problem = flying.pop(future), future.exception()
+                    if problem and (not isinstance(problem, Exception) or self._needed(candidate)):
+                        raise problem
+                    self.tell(candidate, None if problem else future.result())
+
+    def _needed(self, candidate: Candidate) -> bool:
+        """Whether nothing can go on without the score of a candidate: the start of a space of moves."""
+        return candidate.number == 0 and not self.pool.draws
 
     def __iter__(self) -> Iterator[Candidate]:
         """Candidates until `iterations` besides the start are done, or the space is used up. Each must be told before
