@@ -19,7 +19,18 @@ from uninas.cli.search import search
 from uninas.errors import UninasError
 from uninas.report import page as pages
 from uninas.report import reading, write_page
-from uninas.report.content import ASKED, FLAGS, Content, changed, command, limits, objectives, ranked, rungs
+from uninas.report.content import (
+    ASKED,
+    FLAGS,
+    Content,
+    changed,
+    command,
+    limits,
+    objectives,
+    ranked,
+    rungs,
+    spoken_budget,
+)
 from uninas.report.diagrams import chosen, lineage
 from uninas.search import store
 from uninas.search.plan import Settings
@@ -286,3 +297,8 @@ def test_a_page_has_a_limit_and_says_so(tmp_path, monkeypatch):
     assert columns["number"] == sorted(columns["number"])
     best = max((number * 7919 % 1000, -number) for number in range(30) if number % 50 != 9)
     assert -best[1] in columns["number"]
+
+
+def test_a_budget_is_said_without_its_open_sides():
+    assert spoken_budget("None <= flops <= 900.0; 20.0 <= params <= None") == "flops <= 900; 20 <= params"
+    assert spoken_budget("None <= macs <= 4.5e8 at 224 x 224") == "macs <= 4.5e8 at 224 x 224"

@@ -57,7 +57,7 @@ class Content:
         return {
             "folder": self.reader.folder.resolve().name,
             "settings": [
-                [name, words(settings[name])]
+                [name, spoken_budget(settings[name]) if name == "budget" else words(settings[name])]
                 for name in dict.fromkeys(("space", *ASKED, *settings))
                 if name in settings and name != "texts"
             ],
@@ -172,6 +172,16 @@ def limits(budget: Any) -> dict[str, tuple[float | None, float | None]]:
     """The budget as it is stored: '20.0 <= params <= 30.0; ...' -> {'params': (20.0, 30.0)}."""
     found = re.findall(r"(\S+) <= (\w+) <= ([^;\s]+)(?=;|$)", budget) if isinstance(budget, str) else []
     return {name: (_side(low), _side(high)) for low, name, high in found}
+
+
+def spoken_budget(budget: Any) -> str:
+    """The budget as it is stored, without the sides that are open.
+
+    >>> spoken_budget("None <= flops <= 900.0; 20.0 <= params <= None")
+    'flops <= 900; 20 <= params'
+    """
+    text = re.sub(r"\bNone <= | <= None\b", "", words(budget))
+    return re.sub(r"(\d)\.0\b", r"\1", text)
 
 
 def _side(text: str) -> float | None:

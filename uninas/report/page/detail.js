@@ -40,7 +40,7 @@ class Detail {
         ),
       ),
       this.facts(row),
-      this.line(row),
+      this.line(row) ?? "", // null would be shown as a word
       element("p", { class: "bar", role: "group", "aria-label": "What to look at" }, ...buttons),
       this.body,
     );
