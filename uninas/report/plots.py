@@ -108,18 +108,23 @@ def moves(path: Path, candidates: Sequence[Candidate], objectives: Objectives) -
         before = scores.get(c.parent) if c.parent is not None else None
         improved[c.edit.kind] += c.score is not None and before is not None and sign * (c.score - before) > 0
 
-    def draw(figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
+    def accepted(axes: Any) -> None:
         names = [name for name, _ in kinds.most_common()]
-        left.barh(names, [kinds[name] for name in names], color="lightsteelblue", label="candidates")
-        left.barh(names, [improved[name] for name in names], color="steelblue", label="better than their parent")
-        left.set(title="moves accepted", xlabel="candidates")
-        left.legend()
+        axes.barh(names, [kinds[name] for name in names], color="lightsteelblue", label="candidates")
+        axes.barh(names, [improved[name] for name in names], color="steelblue", label="better than their parent")
+        axes.set(title="moves accepted", xlabel="candidates")
+        axes.legend()
+
+    def rejected(axes: Any) -> None:
         reasons = [name for name, _ in refused.most_common()]
-        right.barh(reasons, [refused[name] for name in reasons], color="indianred")
-        total, made = sum(refused.values()), sum(kinds.values())
-        share = made / (made + total) if made + total else 0.0
-        right.set(title=f"draws refused ({share:.0%} were accepted)", xlabel="draws")
+        axes.barh(reasons, [refused[name] for name in reasons], color="indianred")
+        share = sum(kinds.values()) / max(1, sum(kinds.values()) + sum(refused.values()))
+        axes.set(title=f"draws refused ({share:.0%} were accepted)", xlabel="draws")
+
+    def draw(figure: Any) -> None:
+        panels = [panel for panel, filled in ((accepted, kinds), (rejected, refused)) if filled] or [accepted]
+        for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
+            panel(axes)
 
     _save(path, draw, width=9.0)
 
