@@ -47,12 +47,12 @@ SHOWN = (10, 30, 100, 200, 300)
 class Table:
     """Validation and test accuracies of all cells, and a cheap score of those that have one."""
 
-    def __init__(self, dataset: str):
-        with (DATA / "nb201_tss.csv").open() as file:
+    def __init__(self, dataset: str, data: Path):
+        with (data / "nb201_tss.csv").open() as file:
             rows = list(csv.DictReader(file))
         self.validation = [float(row[f"{dataset}_val"]) for row in rows]
         self.test = [float(row[f"{dataset}_test"]) for row in rows]
-        with (DATA / f"nb201_zc_{'in16' if dataset == 'in16' else 'c10'}.csv").open() as file:
+        with (data / f"nb201_zc_{'in16' if dataset == 'in16' else 'c10'}.csv").open() as file:
             self.cheap = {int(row["index"]): float(row["nwot"]) for row in csv.DictReader(file)}
 
 
@@ -103,10 +103,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=24)
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--dataset", default="c10", choices=["c10", "c100", "in16"])
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--only", nargs="*", choices=list(RUNS), help="of the strategies, besides random")
     options = parser.parse_args()
-    table = Table(options.dataset)
+    table = Table(options.dataset, options.data)
     curves = {
         name: np.array([regrets(table, name, seed, options.queries) for seed in range(options.seeds)])
         for name in RUNS
