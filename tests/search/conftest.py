@@ -18,7 +18,9 @@ def make(space_file):
     """A plan for the tiny space, with some settings changed."""
 
     def plan(**changes):
-        return make_plan(Settings(**{"space": str(space_file), "proxy": "test", "seed": 1, **changes}))
+        return make_plan(
+            Settings(**{"space": str(space_file), "proxy": "test", "seed": 1, "strategy": "walk", **changes})
+        )
 
     return plan
 

@@ -69,7 +69,7 @@ _SETTINGS = _named(
         help="Another objective: a proxy, or a cost (less is better). May be given several times.",
     ),
     click.option("--cheap", multiple=True, metavar="NAME", help="For halving: a cheaper measure to sort out by first."),
-    click.option("--strategy", default="walk", show_default=True, help=f"{STRATEGIES}."),
+    click.option("--strategy", default="climb", show_default=True, help=f"{STRATEGIES}."),
     click.option(
         "--tune",
         "tuning",

@@ -39,7 +39,7 @@ class Settings:
     start: str = ""
     starts: tuple[str, ...] = ()
     """Further ones, scored right after the start: networks, or candidates of other runs (see `starts`)."""
-    strategy: str = "walk"
+    strategy: str = "climb"
     params_min: float | None = None
     params_max: float | None = None
     flops_min: float | None = None
