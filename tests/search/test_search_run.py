@@ -213,7 +213,8 @@ def score(graph, seed):
     return {"score": graph.cost.params % 977 + seed % 1000 / 1000, "depth": graph.operations}
 
 calls = 0
-with Run(Path(sys.argv[2]), make_plan(Settings(space=sys.argv[1], proxy="test", seed=1)), Inline(score)) as run:
+plan = make_plan(Settings(space=sys.argv[1], proxy="test", seed=1, strategy="walk"))
+with Run(Path(sys.argv[2]), plan, Inline(score)) as run:
     for _ in run.candidates(25):
         pass
 """
