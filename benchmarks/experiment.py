@@ -27,7 +27,7 @@ from uninas.search.candidate import Candidate
 from uninas.search.store import Store
 from uninas.training.compare import paired
 from uninas.training.recipe import Recipe
-from uninas.training.run import TrainingRun, train
+from uninas.training.run import RESULT, TrainingRun, train
 
 PLAN = Path(__file__).with_name("experiment.yaml")
 
@@ -78,7 +78,16 @@ def trained(
     return runs
 
 
-def page(plan: dict[str, Any], runs: dict[str, list[TrainingRun]]) -> str:
+def finished(plan: dict[str, Any], texts: dict[str, str], folder: Path) -> dict[str, list[TrainingRun]]:
+    """The trainings that have ended so far; nothing is trained."""
+    return {
+        name: [TrainingRun.open(place) for seed in plan["seeds"]
+               if (place := folder / f"{name}_{seed}").joinpath(RESULT).is_file()]
+        for name in texts
+    }  # fmt: skip
+
+
+def page(plan: dict[str, Any], texts: dict[str, str], runs: dict[str, list[TrainingRun]]) -> str:
     """What came out, as Markdown: every seed, means and deviations, paired differences, and what it is not."""
     tops = {
         name: {int(run.settings["seed"]): run.figures["top1"] for run in some if run.outcome == "finished"}
@@ -89,11 +98,14 @@ def page(plan: dict[str, Any], runs: dict[str, list[TrainingRun]]) -> str:
     lines = [_OPENING, row(heads), "|---" * len(heads) + "|"]
     for name, some in runs.items():
         values, result = list(tops[name].values()), some[0].result
-        cells = [f"{tops[name][seed]:.2f}" if seed in tops[name] else "diverged" for seed in seeds]
+        ended = {int(run.settings["seed"]) for run in some}
+        cells = [f"{tops[name][seed]:.2f}" if seed in tops[name] else "diverged" if seed in ended else "not yet"
+                 for seed in seeds]  # fmt: skip
         cells += [f"{mean(values):.2f}" if values else "", f"{stdev(values):.2f}" if len(values) > 1 else ""]
         cells += [f"{result['params'] / 1e6:.2f} M", f"{result['flops'] / 1e6:.1f} M"]
         cells.append(f"{mean(float(run.result.get('images_per_second', 0)) for run in some):.0f}")
         lines.append(row([name, *cells]))
+    lines += same(texts)
     for chosen, what in plan["chosen"].items():
         title = plan["search"]["proxy"] if what == "score" else what
         lines += [_DIFFERENCES.format(chosen=chosen, title=title)]
@@ -106,6 +118,13 @@ def page(plan: dict[str, Any], runs: dict[str, list[TrainingRun]]) -> str:
                 word = "better" if low > 0 else "worse" if high < 0 else "no difference found"
                 lines.append(row([name, f"{middle:+.2f}", f"{low:+.2f} .. {high:+.2f}", word]))
     return "\n".join([*lines, _LIMITS])
+
+
+def same(texts: dict[str, str]) -> list[str]:
+    """A sentence for every network that is another one of the table: a walk may end where it began."""
+    keys = {name: load(text).key for name, text in texts.items()}
+    first = {key: name for name, key in reversed(keys.items())}
+    return [f"\n`{name}` is `{first[key]}`: the same network." for name, key in keys.items() if first[key] != name]
 
 
 def row(cells: list[str]) -> str:
@@ -134,16 +153,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="an .npz file, see docs/training.md")
     parser.add_argument("--plan", type=Path, default=PLAN)
+    parser.add_argument("--page-only", action="store_true", help="train nothing; a page of what has ended")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/experiment"))
     given = parser.parse_args()
     keep_memory()
     torch.set_num_threads(1)
     plan = yaml.safe_load(given.plan.read_text(encoding="utf-8"))
-    searched(plan, given.output / "search")
+    if not given.page_only:
+        searched(plan, given.output / "search")
     texts = networks(plan, given.output / "search", given.output / "networks")
-    runs = trained(plan, texts, given.data, given.output / "trainings", given.device)
-    write_text(given.output / "experiment.md", page(plan, runs))
+    place = given.output / "trainings"
+    runs = finished(plan, texts, place) if given.page_only else trained(plan, texts, given.data, place, given.device)
+    write_text(given.output / "experiment.md", page(plan, texts, runs))
     print(f"wrote {given.output / 'experiment.md'}")
 
 
