@@ -200,3 +200,21 @@ def test_features_of_a_stage_that_makes_several_tensors_are_all_of_them():
     assert [tuple(x.shape[1:]) for x in made] == [(2, 8, 8), (2, 8, 8), (2, 4, 4)]
     assert [info["module"] for info in model.feature_info] == ["stages.0", "stages.0", "stages.1"]
     assert [info["reduction"] for info in model.feature_info] == [1, 1, 2]
+
+
+def test_features_are_described_in_the_ways_of_timm():
+    timm = pytest.importorskip("timm")
+    ours = uninas.create_model("resnet18", features_only=True, out_indices=(1, 3))
+    info, theirs = ours.feature_info, timm.create_model("resnet18", features_only=True, out_indices=(2, 4)).feature_info
+    assert info.channels() == theirs.channels() and info.reduction() == theirs.reduction()
+    assert info.channels(1) == info[1]["num_chs"] == 512 and info.reduction([0]) == [8]
+    assert info.get_dicts(keys=["num_chs"]) == [{"num_chs": 128}, {"num_chs": 512}]
+    assert info.module_name() == [one["module"] for one in info]
+
+
+def test_the_classifier_is_the_layer_that_a_reset_replaces():
+    model = uninas.create_model("resnet18", num_classes=7)
+    before = model.get_classifier()
+    assert before.out_features == 7
+    model.reset_classifier(3)
+    assert model.get_classifier().out_features == 3 and model.get_classifier() is not before

@@ -43,6 +43,31 @@ def _restored(state: dict[str, Any], rows: Sequence[tuple[Any, ...]], class_name
     return model
 
 
+class FeatureInfo(list[dict[str, Any]]):
+    """What is known of features, one dictionary for each; timm's readers ask by these methods."""
+
+    def _asked(self, key: str, idx: int | Sequence[int] | None) -> Any:
+        if isinstance(idx, int):
+            return self[idx][key]
+        return [self[one][key] for one in (range(len(self)) if idx is None else idx)]
+
+    def channels(self, idx: int | Sequence[int] | None = None) -> Any:
+        """Number of channels of all features, of those at some indices, or (a number) of the one at an index."""
+        return self._asked("num_chs", idx)
+
+    def reduction(self, idx: int | Sequence[int] | None = None) -> Any:
+        """How many pixels of the input a step in the map stands for, in the same way."""
+        return self._asked("reduction", idx)
+
+    def module_name(self, idx: int | Sequence[int] | None = None) -> Any:
+        """The sections that features come from, in the same way."""
+        return self._asked("module", idx)
+
+    def get_dicts(self, keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Plain dictionaries, with these keys alone if they are named."""
+        return [{key: one[key] for key in keys or one} for one in self]
+
+
 class Model(fx.GraphModule):
     """An architecture as torch sees it. `forward`, weights and `code` are plain fx; the rest knows about sections.
 
@@ -64,7 +89,7 @@ class Model(fx.GraphModule):
         return found
 
     @property
-    def feature_info(self) -> list[dict[str, Any]]:
+    def feature_info(self) -> FeatureInfo:
         """For every stage, or every feature that the module returns: what a reader of the features needs to know.
 
         `num_chs` is the number of channels, `reduction` how many pixels of the input a step in the map stands for (the
@@ -77,14 +102,14 @@ class Model(fx.GraphModule):
             wires = list(graph.outputs)
         steps = reductions(graph)
         shapes = [graph.shape(wire) for wire in wires]
-        return [
+        return FeatureInfo(
             {
                 "num_chs": shape[0] if len(shape) == 3 else shape[-1],
                 "reduction": whole(steps[wire]),
                 "module": wire.node,
             }
             for wire, shape in zip(wires, shapes, strict=True)
-        ]
+        )
 
     @property
     def num_classes(self) -> int:
@@ -116,6 +141,10 @@ class Model(fx.GraphModule):
         """Logits from what `forward_features` gives."""
         logits: Tensor = self._part(self._before_head(), None)(self, x)
         return logits
+
+    def get_classifier(self) -> nn.Module:
+        """The linear layer that gives the logits, or what stands in its place. Raises UNI060 where there is none."""
+        return self.get_submodule(str(self._end().target))
 
     def reset_classifier(self, num_classes: int, generator: torch.Generator | None = None) -> None:
         """Replace the last linear layer by one with `num_classes` outputs and fresh weights (std 0.02, zero bias).
