@@ -19,13 +19,12 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from uninas.backend import fast, layers
 from uninas.backend.emit import compile
@@ -153,10 +152,31 @@ def _shapes(model: fx.GraphModule) -> dict[Any, torch.Size]:
     if not isinstance(model, Model):
         return {}
     like = next(iter(model.parameters()), torch.zeros(()))
-    inputs = [torch.zeros(2, *shape, device=like.device, dtype=like.dtype) for shape in model.architecture.inputs]
-    FakeTensorProp(model, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*inputs)
-    values = {node: node.meta.pop("val", None) for node in model.graph.nodes}
-    return {node: value.shape for node, value in values.items() if isinstance(value, Tensor)}
+    memo: dict[int, Any] = {id(each): _without_values(each) for each in (*model.parameters(), *model.buffers())}
+    empty = deepcopy(model, memo)  # the same nodes on the device that holds no numbers: nothing is copied or computed
+    found = _Shapes(empty)
+    with torch.no_grad():
+        found.run(*(torch.empty(2, *shape, device="meta", dtype=like.dtype) for shape in model.architecture.inputs))
+    return {node: found.known[node.name] for node in model.graph.nodes if node.name in found.known}
+
+
+def _without_values(tensor: Tensor) -> Tensor:
+    empty = tensor.detach().to("meta")
+    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+
+
+class _Shapes(fx.Interpreter):
+    """Runs a module and remembers the shapes of its tensors by the names of nodes."""
+
+    def __init__(self, module: fx.GraphModule):
+        super().__init__(module)
+        self.known: dict[str, torch.Size] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, Tensor):
+            self.known[n.name] = value.shape
+        return value
 
 
 # ---- batch norms and layer scales ------------------------------------------------------------------------------------
