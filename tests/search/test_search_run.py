@@ -178,7 +178,7 @@ def test_a_cost_is_a_score(make):
 # ---- stopping and going on -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strategy", ["walk", "climb", "evolution"])
+@pytest.mark.parametrize("strategy", ["walk", "climb", "evolution", "illuminate", "surrogate"])
 @pytest.mark.parametrize("stop", [1, 7, COUNT])
 def test_a_run_that_was_interrupted_ends_like_one_that_was_not(strategy, stop, tmp_path, make, score):
     plan = make(strategy=strategy)
@@ -274,6 +274,15 @@ def test_a_run_from_before_a_setting_goes_on_without_it(reference, tmp_path, mak
     with pytest.raises(UninasError, match="images was None, now"):
         Run(tmp_path / "run", make(images={"": "pink"}), Inline(score))
     assert finish(tmp_path / "run", make(), score) == reference
+
+
+def test_a_run_whose_keys_mean_something_else_is_refused(reference, tmp_path, make, score):
+    finish(tmp_path / "run", make(), score, 10)
+    with sqlite3.connect(tmp_path / "run" / FILE) as database:
+        assert database.execute("UPDATE settings SET value = '1' WHERE name = 'keys'").rowcount == 1
+    database.close()
+    with pytest.raises(UninasError, match=r"UNI070.*knows networks by keys of version 1"):
+        Run(tmp_path / "run", make(), Inline(score))
 
 
 def test_an_unknown_strategy_is_refused(tmp_path, make, score):
