@@ -175,6 +175,17 @@ def missing(recorded: Any) -> str:
     return ""
 
 
+def require(recorded: Any, place: Path) -> None:
+    """Raises UNI140 where a plug-in that the run in a folder was begun with is missing, or has another version."""
+    if lacking := missing(recorded):
+        raise error(
+            "UNI140",
+            f"{shown(place, 200)} was begun otherwise: {lacking}",
+            None,
+            "name it: --plugin MODULE; or go on without it: --any-version",
+        )
+
+
 def brought(module: str) -> dict[str, list[str]]:
     """What a plug-in registered: names by kind."""
     load()

@@ -19,7 +19,6 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -153,7 +152,7 @@ def _shapes(model: fx.GraphModule) -> dict[Any, torch.Size]:
         return {}
     like = next(iter(model.parameters()), torch.zeros(()))
     memo: dict[int, Any] = {id(each): _without_values(each) for each in (*model.parameters(), *model.buffers())}
-    empty = deepcopy(model, memo)  # the same nodes on the device that holds no numbers: nothing is copied or computed
+    empty = copy.deepcopy(model, memo)  # on the device that holds no numbers: nothing is copied or computed
     found = _Shapes(empty)
     with torch.no_grad():
         found.run(*(torch.empty(2, *shape, device="meta", dtype=like.dtype) for shape in model.architecture.inputs))

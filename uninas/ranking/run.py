@@ -189,9 +189,8 @@ class Ranking:
     def _plugins(self, any_version: bool) -> dict[str, str]:
         """All plug-ins that scores here were made with. Raises UNI140 where one is missing or another version."""
         before = self.store.settings.get("plugins")
-        if (lacking := plugins.missing(before)) and not any_version:
-            hint = "name it: --plugin MODULE; or go on without it: --any-version"
-            raise error("UNI140", f"{shown(self.folder, 200)} was begun otherwise: {lacking}", None, hint)
+        if not any_version:
+            plugins.require(before, self.folder)
         return {**(before if isinstance(before, dict) else {}), **plugins.loaded()}
 
     def _compared(self, meant: dict[str, str]) -> dict[str, Any]:

@@ -147,9 +147,8 @@ class Run:
             self.store.put({**now, "objectives": rungs, "version": __version__, "python": python_version(),
                             "texts": self.plan.texts, "plugins": plugins.loaded()})  # fmt: skip
             return
-        if (lacking := plugins.missing(stored.get("plugins"))) and not any_version:
-            hint = "name it: --plugin MODULE; or go on without it: --any-version"
-            raise error("UNI140", f"{shown(self.folder, 200)} was begun otherwise: {lacking}", None, hint)
+        if not any_version:
+            plugins.require(stored.get("plugins"), self.folder)
         if not self.plan.recipe.needs_torch:
             del now["protocol"]  # costs are what they are
         elif stored.get("protocol") != PROTOCOL:
