@@ -17,7 +17,7 @@ from uninas.language.library import load_text
 from uninas.report.files import write_report
 from uninas.search.candidate import Candidate
 from uninas.search.executor import Inline
-from uninas.search.plan import Settings, make_plan
+from uninas.search.plan import Settings, make_plan, values_of
 from uninas.search.run import Run
 from uninas.search.store import FILE, Store
 from uninas.search.strategies import STRATEGIES
@@ -202,7 +202,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from uninas.search.executor import Inline
-from uninas.search.plan import Settings, make_plan
+from uninas.search.plan import Settings, make_plan, values_of
 from uninas.search.run import Run
 
 def score(graph, seed):
@@ -273,6 +273,18 @@ def test_a_run_from_before_a_setting_goes_on_without_it(reference, tmp_path, mak
     database.close()
     with pytest.raises(UninasError, match="images was None, now"):
         Run(tmp_path / "run", make(images={"": "pink"}), Inline(score))
+    assert finish(tmp_path / "run", make(), score) == reference
+
+
+def test_a_run_from_before_any_of_the_settings_goes_on_as_they_are_by_default(reference, tmp_path, make, score):
+    finish(tmp_path / "run", make(), score, 10)
+    default = values_of(Settings("", ""))
+    with Store(tmp_path / "run", read_only=True) as store:
+        later = [name for name, value in default.items() if store.settings[name] == value]
+    assert {"starts", "further", "fits", "even"} <= set(later)
+    with sqlite3.connect(tmp_path / "run" / FILE) as database:
+        database.executemany("DELETE FROM settings WHERE name = ?", [(name,) for name in later])
+    database.close()
     assert finish(tmp_path / "run", make(), score) == reference
 
 

@@ -156,8 +156,13 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """Settings and fingerprint as values of JSON."""
-        values = {**dataclasses.asdict(self.settings), **self.fingerprint}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {**values_of(self.settings), **self.fingerprint}
+
+
+def values_of(settings: Settings) -> dict[str, Any]:
+    """Settings as values of JSON, which is how a run stores them."""
+    values = dataclasses.asdict(settings)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _digest(images: str) -> str:

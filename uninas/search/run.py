@@ -7,7 +7,6 @@ happened (but for times, and scores that depend on the clock).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from uninas.scores.objectives import PROTOCOL
 from uninas.search.ask import Search
 from uninas.search.candidate import Candidate
 from uninas.search.executor import Executor
-from uninas.search.plan import Plan, Settings
+from uninas.search.plan import Plan, Settings, values_of
 from uninas.search.store import Store
 from uninas.search.texts import architecture
 from uninas.version import __version__
@@ -169,7 +168,7 @@ class Run:
             )
         del now["keys"]
         # A setting that the run does not know came later, and was not asked for then.
-        known = dataclasses.asdict(Settings("", ""))
+        known = values_of(Settings("", ""))
         changed = [
             name for name in now if stored.get(name) != now[name] and (name in stored or now[name] != known.get(name))
         ]
