@@ -1,0 +1,116 @@
+"""Products of matrices and attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import permutations
+from typing import Any
+
+from uninas.interop.lower import Lowering, rule
+from uninas.interop.rules.along import softmax
+from uninas.interop.rules.axes import transpose
+from uninas.interop.rules.elementwise import add, scores
+from uninas.interop.rules.layers import linear
+from uninas.interop.rules.placing import needs_view
+from uninas.interop.trace import Static
+from uninas.interop.views import Axis, Batch, Foreign, Layout, View, extent, flat, refined, route
+from uninas.ops import activation as act
+from uninas.ops.attention import Matmul2
+
+
+@rule("matmul", "bmm", "mm")
+def matmul(low: Lowering, a: Any, b: Any, scale: float = 1.0) -> View:
+    if isinstance(a, View) and isinstance(b, Static) and len(b.shape) == 2:
+        return linear(low, a, b, transposed=True)
+    needs_view(a, b)
+    a, scale = unscaled(low, a, scale)
+    b, scale = unscaled(low, b, scale)
+    # One axis for each of rows, columns and the sum, so that only equal factors meet.
+    one = replace(a, axes=(*a.axes[:-2], a.axes[-1], a.axes[-2], ()))
+    other = replace(b, axes=(*b.axes[:-2], b.axes[-2], (), b.axes[-1]))
+    one, other = refined(low.mapped(one), low.mapped(other))
+    k, m, n = one.axes[-3], one.axes[-2], other.axes[-1]
+    batch = tuple(x or y for x, y in zip(one.axes[:-3], other.axes[:-3], strict=True))
+    rows = tuple(f for axis in batch for f in axis if not isinstance(f, Batch))
+    inside = [set(flat(view.own)) for view in (one, other)]
+    # What only one of them has goes with its own positions.
+    m_, n_ = tuple(f for f in rows if f not in inside[1]) + m, tuple(f for f in rows if f not in inside[0]) + n
+    rows = tuple(f for f in rows if f in inside[0] and f in inside[1])
+    if inside[0] != {*k, *m_, *rows} or inside[1] != {*k, *n_, *rows}:
+        raise Foreign("a product of matrices whose factors lie apart")
+    axes = (*batch, m, n)
+    m, n = m_, n_
+    orders = [*permutations(rows)] if len(rows) <= 3 else [rows]
+    options: list[tuple[int, int, str, Layout, Layout]] = []
+    for order in orders:
+        kinds: tuple[tuple[str, Layout, Layout], ...] = (
+            ("scores", (k, order, m), (k, order, n)),
+            ("sums", (order, m, k), (n, order, k)),
+            ("turned sums", (m, order, k), (order, n, k)),
+        )
+        for kind, first, second in kinds:
+            cost = len(route(one.own, first)) + len(route(other.own, second))
+            options.append((cost, len(options), kind, first, second))
+    _, _, kind, first, second = min(options, key=lambda option: option[:2])
+    one, other = low.laid(one, first), low.laid(other, second)
+    wire, result = product(low, kind, one, other, scale, (rows != (), k, m, n))
+    return View(wire, result, axes)
+
+
+def product(
+    low: Lowering, kind: str, one: View, other: View, scale: float, about: tuple[bool, Axis, Axis, Axis]
+) -> tuple[Any, Layout]:
+    """The operation for a product of matrices whose factors lie where it wants them."""
+    row_wise, k, m, n = about
+    if kind == "scores":
+        (wire,) = low.emit(scores(row_wise, scale, extent(k)), one, other)
+        return wire, (one.own[1], m, n)
+    pair_, turned = ((one, other), False) if kind == "sums" else ((other, one), True)
+    if scale != 1:
+        pair_ = (low.apply(act.Scale(float(scale)), pair_[0]), pair_[1])
+    # The result lies as the values do where there are as many of both, so these are tokens.
+    (wire,) = low.emit(Matmul2(row_wise), *pair_)
+    return wire, ((n if not turned else m), one.own[0] if not turned else one.own[1], m if not turned else n)
+
+
+def unscaled(low: Lowering, view: View, scale: float) -> tuple[View, float]:
+    """The view before a multiplication by a number, which goes into the scale instead."""
+    step = low.step_of(view)
+    if step and isinstance(step.op, act.Scale) and step.op.offset == 0:
+        return replace(view, wire=step.inputs[0]), scale * step.op.factor
+    return view, scale
+
+
+@rule("scaled_dot_product_attention")
+def attention(
+    low: Lowering, q: View, k: View, v: View, mask: Any = None, dropout_p: float = 0.0, causal: bool = False,
+    scale: Any = None, enable_gqa: bool = False,
+) -> View:  # fmt: skip
+    if causal or enable_gqa:
+        raise Foreign("attention with a causal mask or shared keys")
+    factor = extent(q.axes[-1]) ** -0.5 if scale is None else scale
+    scores = matmul(low, q, transpose(low, k, -2, -1), factor)
+    if mask is not None:
+        scores = add(low, scores, mask)
+    return matmul(low, softmax(low, scores, -1), v)
+
+
+@rule("einsum")
+def einsum(low: Lowering, equation: str, operands: Sequence[Any], path: Any = None) -> View:
+    left, _, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != 2 or "." in equation or len(operands) != 2:
+        raise Foreign(f"einsum {equation}")
+    a, b = terms
+    shared = [x for x in a if x in b]
+    sums = [x for x in shared if x not in right]
+    rows = [x for x in shared if x in right]
+    m, n = [x for x in a if x not in b], [x for x in b if x not in a]
+    if len(sums) != 1 or len(m) != 1 or len(n) != 1 or sorted(right) != sorted([*rows, *m, *n]):
+        raise Foreign(f"einsum {equation}")
+    needs_view(*operands)
+    one = operands[0].permuted([a.index(x) for x in (*rows, *m, *sums)])
+    other = operands[1].permuted([b.index(x) for x in (*rows, *sums, *n)])
+    result = matmul(low, one, other)
+    return result.permuted([[*rows, *m, *n].index(x) for x in right])
