@@ -5,6 +5,7 @@ step lives in a folder and is gone on with where it stopped, so the command may 
 Seeds are in the outer loop: a cut leaves whole seeds.
 
     python benchmarks/experiment.py --data cifar.npz -o runs/experiment
+    python benchmarks/experiment.py --data cifar.npz --plan benchmarks/experiment2.yaml -o runs/experiment2
 """
 
 from __future__ import annotations
@@ -32,29 +33,49 @@ from uninas.training.run import RESULT, TrainingRun, train
 PLAN = Path(__file__).with_name("experiment.yaml")
 
 
-def searched(plan: dict[str, Any], folder: Path) -> None:
-    """Begin the search, or go on with it."""
-    asked = plan["search"]
-    options = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
-               for name, value in asked.items() if name != "space"]  # fmt: skip
+def searches(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The searches of a plan by name; the only one of a plan that has one is called search."""
+    found: dict[str, dict[str, Any]] = plan.get("searches") or {"search": plan["search"]}
+    return found
+
+
+def searched(asked: dict[str, Any], data: str, folder: Path) -> None:
+    """Begin a search, or go on with it. `DATA` in a value stands for the file of images."""
+    options = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}".replace("DATA", data))
+               for name, values in asked.items() if name != "space"
+               for value in (values if isinstance(values, list) else [values])]  # fmt: skip
     subprocess.run([sys.executable, "-m", "uninas", "search", asked["space"], *options, "-o", str(folder)], check=True)
 
 
-def networks(plan: dict[str, Any], run: Path, folder: Path) -> dict[str, str]:
-    """The texts of all networks by name. Those of the search are kept as files beside its run."""
-    with Store(run, read_only=True) as store:
-        scored = [candidate for candidate in store if candidate.score is not None]
-        best = {name: max(scored, key=lambda each: (_figure(each, what), -each.number))
-                for name, what in plan["chosen"].items()}  # fmt: skip
-        taken = {scored[0].key, *(candidate.key for candidate in best.values())}
-        others = [candidate for candidate in scored if candidate.key not in taken]
-        drawn = random.Random(plan["search"]["seed"]).sample(others, plan["random"])
-        chosen = {**best, **{f"random_{number}": each for number, each in enumerate(drawn, 1)}}
-        texts = {name: dumps(load(store.text(candidate.number)), name) for name, candidate in chosen.items()}
+def networks(plan: dict[str, Any], runs: Path, folder: Path) -> dict[str, str]:
+    """The texts of all networks by name. Those of the searches are kept as files beside their runs."""
+    texts: dict[str, str] = {}
+    for search in searches(plan):
+        with Store(runs / search, read_only=True) as store:
+            chosen = members(plan, search, [candidate for candidate in store if candidate.score is not None])
+            texts |= {name: dumps(load(store.text(one.number)), name) for name, one in chosen.items()}
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(folder / f"{name}.uni", text)
     return {**{name: name for name in plan["hand_made"]}, **texts}
+
+
+def members(plan: dict[str, Any], search: str, scored: list[Candidate]) -> dict[str, Candidate]:
+    """What a search found, and, of the first search, random members of what it scored."""
+    best = {name: max(scored, key=lambda each: (_figure(each, what), -each.number))
+            for name, (where, what) in chosen_by(plan).items() if where == search}  # fmt: skip
+    if search != next(iter(searches(plan))):
+        return best
+    taken = {scored[0].key, *(candidate.key for candidate in best.values())}
+    others = [candidate for candidate in scored if candidate.key not in taken]
+    drawn = random.Random(searches(plan)[search]["seed"]).sample(others, plan["random"])
+    return {**best, **{f"random_{number}": each for number, each in enumerate(drawn, 1)}}
+
+
+def chosen_by(plan: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """The search and the figure by which each network is chosen."""
+    only = next(iter(searches(plan)))
+    return {name: tuple(what) if isinstance(what, list) else (only, what) for name, what in plan["chosen"].items()}
 
 
 def _figure(candidate: Candidate, what: str) -> float:
@@ -95,7 +116,7 @@ def page(plan: dict[str, Any], texts: dict[str, str], runs: dict[str, list[Train
     }
     seeds = plan["seeds"]
     heads = ["network", *(f"seed {seed}" for seed in seeds), "mean", "sd", "parameters", "FLOPs", "images/s"]
-    lines = [_OPENING, row(heads), "|---" * len(heads) + "|"]
+    lines = [_OPENING.format(plan=plan["name"]), row(heads), "|---" * len(heads) + "|"]
     for name, some in runs.items():
         values, result = list(tops[name].values()), some[0].result
         ended = {int(run.settings["seed"]) for run in some}
@@ -106,8 +127,8 @@ def page(plan: dict[str, Any], texts: dict[str, str], runs: dict[str, list[Train
         cells.append(f"{mean(float(run.result.get('images_per_second', 0)) for run in some):.0f}")
         lines.append(row([name, *cells]))
     lines += same(texts)
-    for chosen, what in plan["chosen"].items():
-        title = plan["search"]["proxy"] if what == "score" else what
+    for chosen, (search, what) in chosen_by(plan).items():
+        title = searches(plan)[search]["proxy"] if what == "score" else what
         lines += [_DIFFERENCES.format(chosen=chosen, title=title)]
         lines += [row(["against", "difference", "interval", ""]), "|---|---|---|---|"]
         for name in runs:
@@ -134,7 +155,8 @@ def row(cells: list[str]) -> str:
 
 _OPENING = """# Found against known, trained alike
 
-Written by `make experiment` from the plan in `benchmarks/experiment.yaml`. Accuracy on the test images, in percent.
+Written by `python benchmarks/experiment.py --plan benchmarks/{plan}`; the plan says what was asked, and why.
+Accuracy on the test images, in percent.
 """
 _DIFFERENCES = """
 ## {chosen}, the best by {title}
@@ -159,10 +181,11 @@ def main() -> None:
     given = parser.parse_args()
     keep_memory()
     torch.set_num_threads(1)
-    plan = yaml.safe_load(given.plan.read_text(encoding="utf-8"))
+    plan = {"name": given.plan.name, **yaml.safe_load(given.plan.read_text(encoding="utf-8"))}
     if not given.page_only:
-        searched(plan, given.output / "search")
-    texts = networks(plan, given.output / "search", given.output / "networks")
+        for name, asked in searches(plan).items():
+            searched(asked, given.data, given.output / name)
+    texts = networks(plan, given.output, given.output / "networks")
     place = given.output / "trainings"
     runs = finished(plan, texts, place) if given.page_only else trained(plan, texts, given.data, place, given.device)
     write_text(given.output / "experiment.md", page(plan, texts, runs))
