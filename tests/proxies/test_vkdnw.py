@@ -1,6 +1,7 @@
 """VKDNW against torch.func and against a Fisher information computed by its definition."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,14 @@ from torch.func import functional_call, jacrev
 import uninas
 from uninas.proxies import ProxyError, score
 from uninas.proxies.engine.jacobian import Weight, logit_jacobian
-from uninas.proxies.vkdnw import chosen_weights, fisher, fisher_spectrum, multinomial_cholesky, spectrum_entropy
+from uninas.proxies.vkdnw import (
+    chosen_weights,
+    fisher,
+    fisher_spectrum,
+    multinomial_cholesky,
+    sampled_scores,
+    spectrum_entropy,
+)
 
 TEXT = """
 block Net {
@@ -237,3 +245,43 @@ class Constant(nn.Module):
 def test_where_there_is_no_score_the_error_says_why(module: nn.Module, options: dict[str, int], message: str):
     with pytest.raises(ProxyError, match=message):
         score("vkdnw", module, torch.ones(2, 3), **options)
+
+
+def test_tensors_may_be_spread_or_drawn():
+    module = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(9)))
+
+    def names(count: int, select: Any, seed: int = 0) -> list[int]:
+        generator = torch.Generator().manual_seed(seed)
+        return [int(weight.name[0]) for weight in chosen_weights(module, count, 1, 0, select, generator)]
+
+    assert names(3, "first") == [0, 1, 2]
+    assert names(3, "spread") == [0, 4, 8]
+    assert names(1, "spread") == [0]
+    assert names(9, "spread") == names(20, "random") == list(range(9))
+    drawn = {tuple(names(3, "random", seed)) for seed in range(20)}
+    assert len(drawn) > 10 and all(list(one) == sorted(set(one)) for one in drawn)
+    with pytest.raises(ProxyError, match="one of first, spread, random, but got 'last'"):
+        score("vkdnw", module, torch.zeros(1, 2), select="last")
+
+
+def test_sampled_classes_estimate_the_information_without_bias():
+    module, x = linear_classifier()
+    weights = chosen_weights(module, scalars=12)
+    found = logit_jacobian(module, (x,), weights, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(1)
+    rows = sampled_scores(module, (x,), weights, generator, draws=20_000, smoothing=0.1, dtype=torch.float64)
+    rows = rows.flatten(0, 1)
+    wanted = fisher(found.logits, found.values, 0.1)
+    assert (rows.T @ rows / len(rows) - wanted).norm() < 0.02 * wanted.norm()
+
+
+def test_the_sampled_score_draws_from_its_seed_and_nears_the_exact_one():
+    model = uninas.create_model(TEXT)
+    x = torch.randn(8, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    exact = score("vkdnw", model, x).value
+    one, other, again = (score("vkdnw_sampled", model, x, seed).value for seed in (1, 2, 1))
+    assert one == again != other
+    many = score("vkdnw_sampled", model, x, draws=2_000).value
+    assert abs(many - exact) < 0.1 * exact
+    with pytest.raises(ProxyError, match="draws of 0 or more"):
+        score("vkdnw", model, x, draws=-1)

@@ -20,24 +20,49 @@ from torch import Tensor, nn
 
 from uninas.proxies.base import proxy
 from uninas.proxies.engine.jacobian import Jacobian, Weight, logit_jacobian
+from uninas.proxies.observe.gradients import logits_of
 from uninas.proxies.types import Inputs, Measured, ProxyError
 
 Variant = Literal["exact", "published"]
+Selection = Literal["first", "spread", "random"]
 
 SMOOTHING = 0.05
 DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def chosen_weights(module: nn.Module, max_tensors: int = 128, scalars: int = 1, min_ndim: int = 0) -> list[Weight]:
-    """The first `scalars` elements of each of the first `max_tensors` trainable parameter tensors.
+def chosen_weights(
+    module: nn.Module,
+    max_tensors: int = 128,
+    scalars: int = 1,
+    min_ndim: int = 0,
+    select: Selection = "first",
+    generator: torch.Generator | None = None,
+) -> list[Weight]:
+    """The first `scalars` elements of each of at most `max_tensors` trainable parameter tensors.
 
-    Tensors come in the order of `named_parameters()`. As in the published settings they are of all kinds, weights
-    and biases of normalisation layers too; `min_ndim=2` leaves only matrices and filters.
+    Tensors come in the order of `named_parameters()`: the first ones, or some at even distances from the first to the
+    last (`spread`), or some drawn from the generator (`random`). As in the published settings they are of all kinds,
+    weights and biases of normalisation layers too; `min_ndim=2` leaves only matrices and filters.
     """
     if max_tensors < 1 or scalars < 1:
         raise ProxyError(f"expected max_tensors and scalars of at least 1, but got {max_tensors} and {scalars}")
+    if select not in get_args(Selection):
+        raise ProxyError(f"expected select to be one of {', '.join(get_args(Selection))}, but got '{select}'")
     tensors = [(name, p) for name, p in module.named_parameters() if p.requires_grad and p.ndim >= min_ndim]
-    return [Weight(name, i) for name, p in tensors[:max_tensors] for i in range(min(scalars, p.numel()))]
+    if len(tensors) > max_tensors:
+        tensors = [tensors[place] for place in _places(len(tensors), max_tensors, select, generator)]
+    return [Weight(name, i) for name, p in tensors for i in range(min(scalars, p.numel()))]
+
+
+def _places(count: int, wanted: int, select: Selection, generator: torch.Generator | None) -> list[int]:
+    """Which of `count` things are looked at, ascending, if `wanted` of them are, which is fewer."""
+    if select == "first":
+        return list(range(wanted))
+    if select == "spread":
+        return [place * (count - 1) // max(1, wanted - 1) for place in range(wanted)]
+    device = "cpu" if generator is None else generator.device
+    drawn: list[int] = torch.randperm(count, generator=generator, device=device)[:wanted].tolist()
+    return sorted(drawn)
 
 
 def fisher(logits: Tensor, jacobian: Tensor, smoothing: float = 0.0, variant: Variant = "exact") -> Tensor:
@@ -63,6 +88,46 @@ def fisher(logits: Tensor, jacobian: Tensor, smoothing: float = 0.0, variant: Va
 
 
 _NUMBERS = 2**20  # of a Jacobian, that are held in float64 at once
+
+
+def sampled_scores(
+    module: nn.Module,
+    inputs: Inputs,
+    weights: Sequence[Weight],
+    generator: torch.Generator,
+    *,
+    draws: int = 1,
+    smoothing: float = 0.0,
+    **settings: Any,
+) -> Tensor:
+    """Derivatives of log p(y), with classes y drawn from the network's own softmax p: (N, draws, P).
+
+    The mean of their outer products is an unbiased estimate of the Fisher information, as this is their expectation.
+    `smoothing` is that of `fisher`: y is drawn from the mixed softmax, and its derivative by the logits is e_y - p.
+    Every draw is a row to pull back through the network, where the exact information needs one for each class.
+    `settings` are those of `logit_jacobian`, whose errors are raised.
+    """
+    with torch.no_grad():
+        logits = logits_of(module, inputs)
+    p = logits.double().softmax(1) * (1 - smoothing) + smoothing / logits.shape[1]
+    drawn = torch.multinomial(p.to(generator.device), draws, replacement=True, generator=generator).to(p.device)
+    by_logits = nn.functional.one_hot(drawn, logits.shape[1]) - p[:, None]
+    of_draws = [Weight(f"network.{weight.name}", weight.index) for weight in weights]
+    found: Jacobian = logit_jacobian(_Draws(module), (*inputs, by_logits.to(logits.dtype)), of_draws, **settings)
+    return found.values
+
+
+class _Draws(nn.Module):
+    """A network whose outputs (N, draws) are its logits times what is given last: (N, draws, classes)."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        self.training = network.training
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        logits: Tensor = self.network(*inputs[:-1])
+        return (inputs[-1] @ logits[..., None])[..., 0]
 
 
 def multinomial_cholesky(p: Tensor) -> Tensor:
@@ -113,6 +178,8 @@ def vkdnw(
     max_tensors: int = 128,
     scalars: int = 1,
     min_ndim: int = 0,
+    select: str = "first",
+    draws: int = 0,
     quantiles: Sequence[float] = DECILES,
     smoothing: float = SMOOTHING,
     compat: Variant = "exact",
@@ -127,9 +194,12 @@ def vkdnw(
     a little of the uniform distribution (`smoothing`): freshly initialised networks without normalisation are often
     so sure of a class that their own softmax has no information left, and `smoothing=0` is then an error. `compat`
     'published' computes what the published code does, which multiplies by the Cholesky factor from the other side
-    (see `fisher`). `memory` (bytes) bounds the tangents and activations held at once, with 0 to 1 GiB, on a GPU to a
-    quarter of what it has; `dtype` is the precision of the Jacobian. `tf32` lets a GPU round the factors of products
-    to 10 bits, which is faster and changes the score by a thousandth of itself or so.
+    (see `fisher`). Of a network with more tensors than that, `select` takes the `first`, or some at even distances
+    (`spread`), or some at `random`. With `draws` of K > 0 the information is estimated from K classes for each image,
+    drawn from the softmax: unbiased, and the cheaper the more classes there are (`vkdnw_sampled`). `memory` (bytes)
+    bounds the tangents and activations held at once, with 0 to 1 GiB, on a GPU to a quarter of what it has; `dtype` is
+    the precision of the Jacobian. `tf32` lets a GPU round the factors of products to 10 bits, which is faster and
+    changes the score by a thousandth of itself or so.
 
     Components: `rank` of F, to the precision of `dtype`, and its normalised eigenvalue quantiles `lambda_1`, ...
     A weight that the logits do not depend on adds an eigenvalue 0; if less than a tenth of all eigenvalues are
@@ -142,25 +212,65 @@ def vkdnw(
         raise ProxyError(f"expected compat to be one of {', '.join(get_args(Variant))}, but got '{compat}'")
     if not quantiles or not all(0 <= q <= 1 for q in quantiles):
         raise ProxyError(f"expected quantiles between 0 and 1, but got {tuple(quantiles)}")
-    weights = chosen_weights(module, max_tensors, scalars, min_ndim)
+    weights = chosen_weights(module, max_tensors, scalars, min_ndim, select, generator)  # type: ignore[arg-type]
     if not weights:
         raise ProxyError("the module has no trainable parameters to take derivatives by")
     module.eval()
-    jacobian = logit_jacobian(module, inputs, weights, memory=memory, dtype=dtype, tf32=tf32)
-    if jacobian.logits.shape[1] < 2:
-        raise ProxyError("expected logits of at least two classes, but got 1", "a softmax over one class is constant")
-    if not jacobian.values.isfinite().all():
-        raise ProxyError("the logits have derivatives that are not finite", "check the module's initialisation")
-
-    eigenvalues = fisher_spectrum(jacobian.logits, jacobian.values, smoothing, compat)
+    how: dict[str, Any] = {"memory": memory, "dtype": dtype, "tf32": tf32}
+    if draws:
+        eigenvalues = _sampled_spectrum(module, inputs, weights, generator, draws, smoothing, compat, how)
+    else:
+        eigenvalues = _exact_spectrum(module, inputs, weights, smoothing, compat, how)
     largest = float(eigenvalues[-1])
-    if largest == 0:
-        raise ProxyError("the Fisher information is zero: no chosen weight moves the module's softmax", _why(jacobian))
     value, shares = spectrum_entropy(eigenvalues, quantiles)
     # Rounding perturbs the singular values of J by about eps, and the eigenvalues of F by its square.
     noise = largest * len(weights) * max(torch.finfo(dtype).eps ** 2, torch.finfo(torch.float64).eps)
     rank = float((eigenvalues > noise).sum())
     return value, {"rank": rank, **{f"lambda_{i}": share for i, share in enumerate(shares.tolist(), 1)}}
+
+
+def _exact_spectrum(
+    module: nn.Module, inputs: Inputs, weights: Sequence[Weight], smoothing: float, compat: Variant, how: dict[str, Any]
+) -> Tensor:
+    """The eigenvalues of the Fisher information. ProxyError where they are all zero or there is none."""
+    jacobian = logit_jacobian(module, inputs, weights, **how)
+    if jacobian.logits.shape[1] < 2:
+        raise ProxyError("expected logits of at least two classes, but got 1", "a softmax over one class is constant")
+    _check_finite(jacobian.values)
+    eigenvalues = fisher_spectrum(jacobian.logits, jacobian.values, smoothing, compat)
+    if not eigenvalues[-1] > 0:
+        raise ProxyError(_NOTHING, _why(jacobian))
+    return eigenvalues
+
+
+def _sampled_spectrum(
+    module: nn.Module,
+    inputs: Inputs,
+    weights: Sequence[Weight],
+    generator: torch.Generator,
+    draws: int,
+    smoothing: float,
+    compat: Variant,
+    how: dict[str, Any],
+) -> Tensor:
+    """The eigenvalues of the estimate from `draws` classes for each image. ProxyError as above."""
+    if draws < 0 or compat != "exact":
+        raise ProxyError(f"expected draws of 0 or more, and compat 'exact' with them, but got {draws} and '{compat}'")
+    rows = sampled_scores(module, inputs, weights, generator, draws=draws, smoothing=smoothing, **how)
+    _check_finite(rows)
+    rows = rows.flatten(0, 1).double()
+    eigenvalues: Tensor = torch.linalg.eigvalsh(rows.T @ rows / len(rows)).clamp(min=0)
+    if not eigenvalues[-1] > 0:
+        raise ProxyError(_NOTHING)
+    return eigenvalues
+
+
+_NOTHING = "the Fisher information is zero: no chosen weight moves the module's softmax"
+
+
+def _check_finite(derivatives: Tensor) -> None:
+    if not derivatives.isfinite().all():
+        raise ProxyError("the logits have derivatives that are not finite", "check the module's initialisation")
 
 
 def _why(jacobian: Jacobian) -> str:
@@ -183,3 +293,15 @@ def vkdnw_single(module: nn.Module, inputs: Inputs, generator: torch.Generator, 
     value, components = vkdnw(module, inputs, generator, **options)
     layers = trainable_tensors(module)
     return value + layers, {"vkdnw": value, "layers": layers, **components}
+
+
+@proxy("vkdnw_sampled")
+@wraps(vkdnw, assigned=())  # its options
+def vkdnw_sampled(module: nn.Module, inputs: Inputs, generator: torch.Generator, **options: Any) -> Measured:
+    """VKDNW from the Fisher information of sampled classes, without bias: a cheap rung below `vkdnw`.
+
+    For every image some classes (`draws`: 1, unless more are asked for) are drawn from the network's own softmax. One
+    row is pulled back for each, instead of one for every class; the estimate of F has at most images x `draws`
+    eigenvalues that are not 0. Options, errors and components are those of `vkdnw`.
+    """
+    return vkdnw(module, inputs, generator, **{**options, "draws": options.get("draws") or 1})
