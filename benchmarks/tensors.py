@@ -47,7 +47,8 @@ SETTINGS: dict[str, tuple[str, Mapping[str, object]]] = {
 EXACT = {"first 64, 1 draw": "first 64", "first 64, 4 draws": "first 64", "spread 64, 1 draw": "spread 64"}
 """Of estimates: what they estimate."""
 IMAGES = {
-    "NAS-Bench-201": (32, 32), "NATS-Bench sizes": (32, 32), "TransNAS-Bench-101 micro": (64, 16), "AutoFormer-T": (64, 16),
+    "NAS-Bench-201": (32, 32), "NATS-Bench sizes": (32, 32),
+    "TransNAS-Bench-101 micro": (64, 16), "AutoFormer-T": (64, 16),
 }  # fmt: skip
 """Their side and number: so small that a network takes seconds; maps shrink where a space was made for more."""
 DRAWINGS = 400

@@ -427,6 +427,14 @@ def test_halving_scores_cheaply_first(space_file, folder, quick):
     assert all(c.score == c.flops for c in candidates if c.rung == 0)
 
 
+def test_halving_takes_the_sampled_information_as_its_cheap_rung(folder, quick):
+    run("nasbench201", "--strategy", "halving", "--cheap", "vkdnw_sampled", "--proxy", "vkdnw", "--img-size", 8,
+        "--option", "max_tensors=4", "--batch-size", 2, "--iterations", 9, "-o", folder)  # fmt: skip
+    with Store(folder, read_only=True) as store:
+        scored = [one for one in store if one.score is not None]
+    assert {one.rung for one in scored} == {0, 1}
+
+
 def test_shipped_spaces_of_choices_are_searched(folder, quick):
     run("nasbench201", "--strategy", "nsga2", "--tune", "population=4", "--proxy", "flops", "--objective", "params",
         "--img-size", 8, "--iterations", 12, "-o", folder)  # fmt: skip
