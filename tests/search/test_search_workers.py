@@ -113,6 +113,16 @@ def test_crashes_hangs_and_exhausted_memory_are_failures_of_their_candidate_alon
     assert found[5]["score"] == found[7]["score"], "what crashed once by accident is tried again"
 
 
+def test_nothing_of_the_system_is_left_behind_by_workers(tmp_path, root):
+    """tqdm's lock for all processes, which torch.fx brings about, was a semaphore that nobody freed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "uninas", "search", "nasbench201", "--proxy", "expressivity", "--iterations", "1",
+         "--batch-size", "2", "-o", str(tmp_path / "run")],
+        env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and "leaked" not in done.stderr, done.stderr
+
+
 def test_a_worker_that_is_killed_while_it_waits_is_replaced(make):
     start = make().start
     pool = Processes(COSTS, 1)

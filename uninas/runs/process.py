@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from uninas.errors import error, shown
@@ -51,6 +51,18 @@ def keep_memory() -> None:
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
+
+
+def bars_of_one_process() -> None:
+    """Let tqdm guard its progress bars by a lock of this process alone.
+
+    torch.fx asks for a bar, though a silent one, at every run of its interpreter. tqdm then makes a lock for all
+    processes: a semaphore of the system, which a worker that is killed leaves behind, with a warning at the end.
+    """
+    with suppress(ImportError):
+        from tqdm import tqdm
+
+        tqdm.set_lock(threading.RLock())
 
 
 def freeze_gc() -> None:

@@ -24,7 +24,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 from uninas.errors import UninasError, error
-from uninas.runs.process import freeze_gc, manage_memory
+from uninas.runs.process import bars_of_one_process, freeze_gc, manage_memory
 
 ATTEMPTS = 2  # that a job may end a worker before it is lost
 STARTS = 3  # that workers may die in a row before they have done anything
@@ -284,6 +284,7 @@ def serve(connection: Connection, begin: bytes, index: int, memory_limit: float 
     except UninasError as problem:
         connection.send(problem)
         return
+    bars_of_one_process()
     manage_memory(memory_limit)
     ready.warm_up()
     with suppress(EOFError, OSError):
