@@ -15,6 +15,7 @@ from uninas.search.ask import Search
 from uninas.search.candidate import Candidate
 from uninas.search.front import crowding, fronts, pareto_order
 from uninas.search.pool import Pool
+from uninas.search.ranks import Ranking
 from uninas.search.strategies import STRATEGIES, make_strategy
 from uninas.testing import check_strategy
 
@@ -241,6 +242,22 @@ def test_an_objective_of_less_weight_decides_less():
     assert np.argmax(log_rank_sum(rows, [1.0, 0.2])) == 0
     assert np.argmax(log_rank_sum(rows, [0.2, 1.0])) == 2
     assert np.argmax(log_rank_sum(rows)) == 1
+
+
+@pytest.mark.parametrize(("count", "weights"), [(1, [1.0]), (5, [1.0, 1.0, 1.0]), (7, [1.0, 0.5]), (3, [1.0] * 4)])
+def test_a_growing_ranking_has_the_best_of_the_whole_history_at_any_time(count, weights):
+    rng = np.random.default_rng(5)
+    rows = rng.integers(0, 12, (150, len(weights))).astype(float) + rng.normal(size=(150, len(weights))).round(1)
+    rows[rng.random(rows.shape) < 0.02] = math.nan
+    places = rng.permutation(150)
+    arriving, numbered = Ranking(count, weights), Ranking(count, weights)
+    for n, row in enumerate(rows, 1):
+        arriving.add(n - 1, row)
+        numbered.add(int(places[n - 1]), row, int(places[n - 1]))
+        totals = log_rank_sum(rows[:n], weights)
+        assert arriving.best == np.argsort(-totals, kind="stable")[:count].tolist()
+        assert numbered.best == [int(places[i]) for i in np.lexsort((places[:n], -totals))[:count]]
+    assert arriving.contenders < 150
 
 
 # ---- the pool --------------------------------------------------------------------------------------------------------

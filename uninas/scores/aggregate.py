@@ -83,8 +83,17 @@ class Aggregate:
 
 def log_rank_sum(merits: NDArray[np.float64], weights: Sequence[float] = ()) -> NDArray[np.float64]:
     """The sum over columns of ln(rank), weighted if wanted; rank 1 is the worst, equal values share their mean."""
-    logarithms = np.log([ranked(column) for column in merits.T])
-    total: NDArray[np.float64] = np.array(weights or [1.0] * len(logarithms)) @ logarithms
+    return log_ranks(np.array([ranked(column) for column in merits.T]), weights)
+
+
+def log_ranks(ranks: NDArray[np.float64], weights: Sequence[float] = ()) -> NDArray[np.float64]:
+    """The same of ranks that are known, a row for each objective.
+
+    Added one by one, so that the sum of a candidate does not depend, in its last digit, on how many others there are.
+    """
+    total = np.zeros(ranks.shape[1:])
+    for row, weight in zip(ranks, weights or [1.0] * len(ranks), strict=True):
+        total += weight * np.log(np.ascontiguousarray(row))
     return total
 
 

@@ -26,15 +26,14 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Self
 
-import numpy as np
-
 from uninas.errors import NoLegalEdit, UninasError, error, shown
 from uninas.graph import Graph
-from uninas.scores.aggregate import AGGREGATES, log_rank_sum
+from uninas.scores.aggregate import AGGREGATES
 from uninas.scores.objectives import Objective, merits
 from uninas.search.candidate import Candidate
 from uninas.search.plan import Plan, Settings, make_plan
 from uninas.search.pool import CHANGED, Origin, Pool
+from uninas.search.ranks import Ranking
 from uninas.search.strategies import make_strategy, strategy_named
 from uninas.search.strategy import MOST_AHEAD
 
@@ -75,7 +74,8 @@ class Search:
         self._flying: dict[int, Candidate] = {}
         self._heard = 0  # the strategy has heard of all numbers below, unless asynchronous
         self._leader: Candidate | None = None
-        self._history: list[Candidate] = []  # where candidates are ranked among each other
+        self._history: dict[int, Candidate] = {}  # where candidates are ranked among each other
+        self._ranking = Ranking(1, plan.weights)
 
     @classmethod
     def over(cls, space: str, *, iterations: int | None = None, **settings: Any) -> Self:
@@ -185,9 +185,7 @@ class Search:
     def leader(self) -> Candidate | None:
         """How the best candidate fared. Where the strategy ranks by several objectives together, so does this."""
         if self._history and self._leader is None:
-            ordered = sorted(self._history, key=lambda outcome: outcome.number)
-            totals = log_rank_sum(np.array([one.merits for one in ordered]), self.plan.weights)
-            self._leader = ordered[int(np.argmax(totals))]
+            self._leader = self._history[self._ranking.best[0]]
         return self._leader
 
     # ---- the past ------------------------------------------------------------------------------------------------
@@ -263,7 +261,8 @@ class Search:
             return
         best = self._leader
         if self.strategy.ranks_together:
-            self._history.append(outcome)
+            self._history[outcome.number] = outcome
+            self._ranking.add(outcome.number, outcome.merits or (), outcome.number)
             self._leader = None  # to be ranked anew
         elif best is None or best.merit is None or (outcome.merit, -outcome.number) > (best.merit, -best.number):
             self._leader = outcome

@@ -28,10 +28,10 @@ from uninas.errors import error
 from uninas.graph import Graph
 from uninas.ops.op import Op
 from uninas.plugins import Registry
-from uninas.scores.aggregate import log_rank_sum
 from uninas.search.candidate import Candidate
 from uninas.search.front import pareto_order
 from uninas.search.pool import Pool
+from uninas.search.ranks import Ranking
 from uninas.search.strategy import Option, Strategy, checked_options
 from uninas.search.surrogate import Surrogate
 
@@ -168,23 +168,14 @@ class RankEvolution(Strategy):
 
     def __init__(self, pool: Pool, rungs: int = 1, **options: float):
         super().__init__(pool, rungs, **options)
-        self._numbers: list[int] = []
-        self._merits: list[tuple[float, ...]] = []
-        self._best: list[int] = []
+        self._ranking = Ranking(self.population, pool.plan.weights)
 
     def parent(self, rng: random.Random) -> int | None:
-        if len(self._numbers) < self.population:
-            return None
-        if not self._best:
-            order = np.argsort(-log_rank_sum(np.array(self._merits), self.pool.plan.weights), kind="stable")
-            self._best = [self._numbers[index] for index in order[: self.population]]
-        return rng.choice(self._best)
+        return rng.choice(self._ranking.best) if self._ranking.size >= self.population else None
 
     def tell(self, outcome: Candidate) -> None:
         if outcome.merits is not None:
-            self._numbers.append(outcome.number)
-            self._merits.append(outcome.merits)
-            self._best = []
+            self._ranking.add(outcome.number, outcome.merits)
 
 
 class NSGA2(Strategy):
