@@ -11,7 +11,7 @@ Each check is a function of its own, so that a test can name what it looks at; a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -223,6 +223,12 @@ def small_network() -> nn.Module:
 # ---- strategies ------------------------------------------------------------------------------------------------------
 
 
+def first_edit(question: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A proposer for the strategy `outside`: it takes the first edit that it is offered."""
+    offered: Mapping[str, Any] = question["edits"][0]
+    return offered
+
+
 def check_strategy(name: str, space: str = "UniNAS", start: str | None = "resnet", iterations: int = 12) -> None:
     """Hold a strategy to its promises: documented, deterministic by its seed, and indifferent to who is told first."""
     assert STRATEGIES.find(name).summary()
@@ -234,7 +240,7 @@ def check_strategy(name: str, space: str = "UniNAS", start: str | None = "resnet
 
 def _walked(name: str, space: str, start: str | None, iterations: int, order: str) -> list[str]:
     """Keys of the candidates of one search, each told at once, or as late and as much out of order as it allows."""
-    search = Search.over(space, start=start, strategy=name, seed=1, iterations=iterations)
+    search = Search.over(space, start=start, strategy=name, seed=1, iterations=iterations, proposer=first_edit)
     keys: list[str] = []
     waiting: list[Any] = []
     while len(keys) <= iterations and not search.exhausted:

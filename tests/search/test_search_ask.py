@@ -11,6 +11,7 @@ from uninas.search.executor import Inline
 from uninas.search.run import Run
 from uninas.search.store import Store
 from uninas.search.strategies import STRATEGIES
+from uninas.testing import first_edit
 
 COUNT = 40
 CHEAP = {"halving": {"cheap": ("params",)}}
@@ -22,7 +23,7 @@ ALL = sorted(STRATEGIES)
 def over(make):
     """A search of the tiny space by a strategy."""
     return lambda strategy, **changes: Search(
-        make(strategy=strategy, **CHEAP.get(strategy, {}), **changes), iterations=COUNT
+        make(strategy=strategy, **CHEAP.get(strategy, {}), **changes), iterations=COUNT, proposer=first_edit
     )
 
 
@@ -192,7 +193,9 @@ def test_a_run_stopped_in_the_middle_of_its_window_goes_on_alike(strategy, tmp_p
 
     def told(folder, *lives):
         for some in lives:
-            with Run(folder, make(strategy=strategy, **CHEAP.get(strategy, {})), Shuffled(some)) as run:
+            with Run(
+                folder, make(strategy=strategy, **CHEAP.get(strategy, {})), Shuffled(some), proposer=first_edit
+            ) as run:
                 try:
                     list(run.candidates(COUNT))
                 except KeyboardInterrupt:
@@ -227,7 +230,9 @@ def test_a_resumed_run_makes_graphs_again_from_edits_crossovers_and_draws(strate
 
     def told(folder, *counts):
         for count in counts:
-            with Run(folder, make(**changes), Inline(*[score] * (1 + (strategy == "halving")))) as run:
+            with Run(
+                folder, make(**changes), Inline(*[score] * (1 + (strategy == "halving"))), proposer=first_edit
+            ) as run:
                 list(run.candidates(count))
                 found = [(c.number, c.parent, c.mate, c.edit, c.key) for c in run.store]
                 for number, _, _, _, key in found:

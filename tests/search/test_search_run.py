@@ -22,6 +22,7 @@ from uninas.search.run import Run
 from uninas.search.store import FILE, Store
 from uninas.search.strategies import STRATEGIES
 from uninas.search.tasks import cost_score, evaluated
+from uninas.testing import first_edit
 
 COUNT = 25
 
@@ -29,7 +30,7 @@ COUNT = 25
 def finish(folder, plan, score, count=COUNT, direction="higher"):
     executor = Inline(score)
     executor.directions = {"test": direction}
-    with Run(folder, plan, executor) as run:
+    with Run(folder, plan, executor, proposer=first_edit) as run:
         for _ in run.candidates(count):
             pass
         return rows(run.store), run.best and run.best.number
@@ -193,7 +194,7 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(strategy, stop, t
     interrupted.calls = 0
     with pytest.raises(KeyboardInterrupt):
         finish(tmp_path / "run", plan, interrupted)
-    with Run(tmp_path / "run", make(strategy=strategy), Inline(score)) as run:
+    with Run(tmp_path / "run", make(strategy=strategy), Inline(score), proposer=first_edit) as run:
         assert run.resumed == len(run) == stop
     assert finish(tmp_path / "run", make(strategy=strategy), score) == whole
 

@@ -166,7 +166,7 @@ def _number(store: Any, number: int | None) -> int:
 
 
 def _graph(store: Any, number: int) -> Graph:
-    from uninas.search.texts import architecture
+    from uninas.language.alone import architecture
 
     return architecture(store.text(number))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,20 +21,24 @@ from uninas.version import __version__
 if TYPE_CHECKING:
     from uninas.runs.progress import Watcher
     from uninas.search.executor import Execution
+    from uninas.search.outside import Command
     from uninas.search.plan import Settings
     from uninas.search.run import Run
 
 ITERATIONS = 50
 BEGAN_IN = "began_in"  # the folder in which a run was begun
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
-STRATEGIES = "walk, random, climb, anneal, evolution, rank, nsga2, halving or illuminate"  # named here to start quickly
+# Named here to start quickly.
+STRATEGIES = "walk, random, climb, anneal, evolution, rank, nsga2, halving, surrogate, illuminate or outside"
 
 
 def _configured(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     """The options of a file take the place of the defaults."""
     if path is not None:
         known = {each.name: each.multiple for each in context.command.params if isinstance(each, click.Option)}
-        known = {name: several for name, several in known.items() if name and name not in ("config", "resume")}
+        known = {
+            name: several for name, several in known.items() if name and name not in ("config", "resume", "command")
+        }
         context.default_map = read_config(path, {"space": False, **known})
     return path
 
@@ -149,6 +153,9 @@ _EXECUTION = _named(
     click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the folder, too."),
     click.option("--wandb", metavar="PROJECT", help="Log to a project of Weights & Biases, too."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event."),
+    click.option(
+        "--command", default="", help="For outside: the program that is asked for candidates, as for a shell."
+    ),
 )
 
 
@@ -342,9 +349,15 @@ def _open(output: Path, asked: Asked, options: Mapping[str, Any]) -> Iterator[Ru
     if foreign:
         plugins.use(modules_of(foreign).values())  # so that every worker has them, and the run remembers them
     plan = make_plan(asked.settings, asked.texts)
-    executor = make_executor(plan.recipe, asked.execution)
-    try:
-        with Run(output, plan, executor, any_version=options["any_version"]) as run:
+    with ExitStack() as ends:
+        proposer = _proposer(output, asked.settings.strategy, options)
+        if proposer:
+            ends.callback(proposer.close)
+        executor = make_executor(plan.recipe, asked.execution)
+        ends.callback(executor.close)
+        with Run(output, plan, executor, any_version=options["any_version"], proposer=proposer) as run:
+            if options["command"]:
+                run.store.put({"command": options["command"]})
             place = {BEGAN_IN: str(Path.cwd())} if BEGAN_IN not in run.store.settings else {}
             run.store.put({"iterations": asked.goal, "execution": dataclasses.asdict(asked.execution), **place})
             _write_configuration(run, asked, options)
@@ -352,14 +365,33 @@ def _open(output: Path, asked: Asked, options: Mapping[str, Any]) -> Iterator[Ru
             if jobs > run.search.ahead and not asked.settings.asynchronous:
                 click.echo(f"only {run.search.ahead} of {jobs} workers have work: see --ahead", err=True)
             yield run
-    finally:
-        executor.close()
+
+
+def _proposer(output: Path, strategy: str, options: Mapping[str, Any]) -> Command | None:
+    """Who is asked for candidates. A command that stands in the folder of a run is only started on the user's word."""
+    from uninas.errors import error, shown
+    from uninas.search.outside import Command
+
+    given = options["command"]
+    if strategy != "outside":
+        if given:
+            raise error(
+                "UNI071", f"expected no command for {strategy}", None, "write: --strategy outside --command ..."
+            )
+        return None
+    stored = _stored(output).get("command") if not given else None
+    if isinstance(stored, str) and stored:
+        if not options["trust"]:
+            hint = f"it was begun with {shown(stored, 200)}: name it again with --command, or accept it with --trust"
+            raise error("UNI071", "the run asks a program outside for candidates, which you have not named", None, hint)
+        given = stored
+    return Command(given) if given else None
 
 
 def _write_configuration(run: Run, asked: Asked, options: Mapping[str, Any]) -> None:
     """config.yaml: what was given at first; resolved.yaml: what that came to, last time."""
     if not len(run) or not (run.folder / "config.yaml").exists():
-        hidden = ("output", "config", "as_json", "retry", "trust")
+        hidden = ("output", "config", "as_json", "retry", "trust", "command")
         given = {name: value for name, value in _given(options).items() if name not in hidden}
         write_config(run.folder / "config.yaml", given, "As given. Again: uninas search --config config.yaml -o FOLDER")
     resolved = {**run.plan.as_dict(), **dataclasses.asdict(asked.execution), "iterations": asked.goal,

@@ -23,6 +23,7 @@ from uninas.mutate.kinds.skip import Skip, Unskip
 from uninas.mutate.kinds.stage_blocks import Delete, Depth, Duplicate, Move, Swap
 from uninas.mutate.kinds.stages import Resolution, Strides, Width
 from uninas.mutate.kinds.wrap import Wrap
+from uninas.mutate.kinds.written import Written
 from uninas.mutate.moves import Moves
 from uninas.mutate.propose import Proposal, apply, attempt, propose
 from uninas.mutate.sites import Port, Reason, Refusal, Site, blocks, places, region, sites, transparent
@@ -32,6 +33,6 @@ from uninas.space import Budget
 __all__ = [
     "KINDS", "Budget", "ChoiceWalk", "Choose", "Delete", "Depth", "Duplicate", "Edit", "Graft", "Insert", "Move",
     "MoveWalk", "Moves", "Port", "Proposal", "Reason", "Refusal", "Remove", "Replace", "Resolution", "SetAttribute",
-    "Site", "Skip", "Strides", "Swap", "Tie", "Unskip", "Untie", "Walk", "Width", "Wrap", "apply", "attempt", "blocks",
-    "member_of", "places", "propose", "read_edit", "record", "region", "sites", "transparent", "walk_of",
+    "Site", "Skip", "Strides", "Swap", "Tie", "Unskip", "Untie", "Walk", "Width", "Wrap", "Written", "apply", "attempt",
+    "blocks", "member_of", "places", "propose", "read_edit", "record", "region", "sites", "transparent", "walk_of",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from uninas.errors import NoLegalEdit, error
+from uninas.errors import NoLegalEdit, did_you_mean, error, shown
 from uninas.graph import Graph
 from uninas.mutate.edits import Bodies, Edit
 from uninas.mutate.propose import Proposal, allowed, first_allowed
@@ -154,6 +154,29 @@ class ChoiceWalk:
             known = member_of(self.space, graph)
             self._remember(known)
         return known
+
+    def edit_to(self, member: Graph, origin: Graph | None = None) -> Choose:
+        """The edit that makes one member of another, or of nothing. Raises UNI040 and UNI042 where it is no member."""
+        return _difference({} if origin is None else self.member(origin).answers, self.member(member))
+
+    def named(self, values: Mapping[str, str], origin: Graph) -> Graph:
+        """The member in which some choices have other values, written as the space writes them. Raises UNI042."""
+        member = self.member(origin)
+        options = {choice.path: choice.options for choice in member.choices}
+        answers = dict(member.answers)
+        for path, value in values.items():
+            if path not in options:
+                hint = did_you_mean(path, options) or f"there are {', '.join(options)}"
+                raise error("UNI042", f"{self.space.name} has no choice {shown(path)} there", None, hint)
+            if value not in options[path]:
+                raise error("UNI042", f"{path} cannot be {shown(value)}", None, f"one of {', '.join(options[path])}")
+            answers[path] = options[path].index(value)
+        return self._remember(self.space.completed(answers))
+
+    def answers(self, graph: Graph) -> dict[str, str]:
+        """The value of every choice behind a member, as the space writes it."""
+        member = self.member(graph)
+        return {choice.path: choice.options[member.answers[choice.path]] for choice in member.choices}
 
     def _patience(self, member: Member) -> int:
         """As many draws as meet nearly every neighbour, where these are few and all may be known."""

@@ -59,6 +59,8 @@ def changed(graph: Graph, edit: Edit, change: Callable[[Graph], Graph | Refusal]
 
 def _misplaced(graph: Graph, edit: Edit) -> Refusal | None:
     fixed, depth = fixed_depth(graph), len(edit.path)
+    if edit.level == "whole":
+        return Refusal("site", "only a whole architecture can be exchanged") if depth else None
     if edit.level == "inner" and depth < fixed:
         return Refusal("site", "a network changes inside its blocks only")
     if edit.level == "stage" and (depth != 1 or not is_stage(graph.by_name[edit.path[0]])):

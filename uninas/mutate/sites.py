@@ -19,8 +19,9 @@ from uninas.space import Facts
 
 OUTPUT = "out"
 
-Level = Literal["inner", "stage", "network"]
-"""Where an edit acts: on a graph inside a block of a stage, on the row of blocks of a stage, or on the network."""
+Level = Literal["inner", "stage", "network", "whole"]
+"""Where an edit acts: on a graph inside a block of a stage, on the row of blocks of a stage, on a network of stages, or
+on an architecture of any form."""
 
 Reason = Literal["type", "site", "budget", "known", "dead"]
 
@@ -133,7 +134,7 @@ def fixed_depth(graph: Graph) -> int:
 
 def draw_site(graph: Graph, level: Level, rng: random.Random) -> Site | Refusal:
     """A site of that level, all with even odds."""
-    if level == "network":
+    if level in ("network", "whole"):
         return Site((), graph, 0)
     if level == "stage":
         rows = [(node.name, inner) for node in stages(graph) for inner, _ in subgraphs(node)]
@@ -162,7 +163,7 @@ def draw_site(graph: Graph, level: Level, rng: random.Random) -> Site | Refusal:
 
 def sites(graph: Graph, level: Level) -> Iterator[Site]:
     """All sites of that level."""
-    if level == "network":
+    if level in ("network", "whole"):
         yield Site((), graph, 0)
     elif level == "stage":
         for node in stages(graph):

@@ -32,7 +32,7 @@ from uninas.scores.aggregate import AGGREGATES
 from uninas.scores.objectives import Objective, merits
 from uninas.search.candidate import Candidate
 from uninas.search.plan import Plan, Settings, make_plan
-from uninas.search.pool import CHANGED, Origin, Pool
+from uninas.search.pool import CHANGED, Origin, Pool, Proposer
 from uninas.search.ranks import Ranking
 from uninas.search.strategies import make_strategy, strategy_named
 from uninas.search.strategy import MOST_AHEAD
@@ -43,7 +43,8 @@ class Search:
 
     `directions` says of the measures whose direction is not known from their name whether 'higher' or 'lower' is
     better (default: higher). `origin` says again where a number came from, and lets the search forget graphs; `stored`
-    reads the architecture of a number, where an asynchronous search has lost the parent.
+    reads the architecture of a number, where an asynchronous search has lost the parent. `proposer` is who is asked for
+    candidates where the strategy is `outside`.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Search:
         directions: Mapping[str, str] | None = None,
         origin: Callable[[int], Origin] | None = None,
         stored: Callable[[int], Graph] | None = None,
+        proposer: Proposer | None = None,
     ):
         settings = plan.settings
         self.plan, self.iterations = plan, iterations
         self.rungs = tuple(tuple(_directed(one, directions or {}) for one in rung) for rung in plan.rungs)
-        self.pool = Pool(plan, origin, stored if settings.asynchronous else None)
+        self.pool = Pool(plan, origin, stored if settings.asynchronous else None, proposer)
+        self.pool.objectives = self.rungs[-1]
         if settings.proxy in AGGREGATES and not strategy_named(settings.strategy).ranks_together:
             hint = "it ranks candidates among each other: --strategy rank"
             raise error("UNI071", f"expected a score of its own, but {settings.proxy} is an aggregate", None, hint)
@@ -78,9 +81,16 @@ class Search:
         self._ranking = Ranking(1, plan.weights)
 
     @classmethod
-    def over(cls, space: str, *, iterations: int | None = None, **settings: Any) -> Self:
-        """A search of a space by its name or path, with what `Settings` offers."""
-        return cls(make_plan(Settings(**{"space": space, "proxy": "score", **settings})), iterations=iterations)
+    def over(
+        cls, space: str, *, iterations: int | None = None, proposer: Proposer | None = None, **settings: Any
+    ) -> Self:
+        """A search of a space by its name or path, with what `Settings` offers.
+
+        With a `proposer` the strategy is `outside`, unless another is named.
+        """
+        chosen = {"strategy": "outside", **settings} if proposer else settings
+        plan = make_plan(Settings(**{"space": space, "proxy": "score", **chosen}))
+        return cls(plan, iterations=iterations, proposer=proposer)
 
     # ---- ask and tell --------------------------------------------------------------------------------------------
 
@@ -112,7 +122,8 @@ class Search:
         if number not in self._flying:
             raise error("UNI071", f"candidate {number} was not asked for, or told before", None, "ask first, then tell")
         asked = self._flying[number]
-        outcome = asked.told(None if score is None else merits(_numbers(score), self.rungs[asked.rung]))
+        failure = candidate.failure if isinstance(candidate, Candidate) else None
+        outcome = asked.told(None if score is None else merits(_numbers(score), self.rungs[asked.rung]), failure)
         del self._flying[number]
         if self.plan.settings.asynchronous:
             self.strategy.tell(outcome)

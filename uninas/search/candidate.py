@@ -97,6 +97,6 @@ class Candidate:
             activations=graph.activations, peak=graph.peak, graph=gone.graph, text="",
         )  # fmt: skip
 
-    def told(self, merits: tuple[float, ...] | None) -> Candidate:
+    def told(self, merits: tuple[float, ...] | None, failure: str | None = None) -> Candidate:
         """The part of a candidate that a strategy remembers."""
-        return Candidate(self.number, rung=self.rung, seed=self.seed, merits=merits)
+        return Candidate(self.number, rung=self.rung, seed=self.seed, merits=merits, failure=failure)

@@ -15,10 +15,11 @@ from typing import Any, Self
 
 from uninas.errors import UninasError, error
 from uninas.graph import Graph
+from uninas.language.alone import architecture
 from uninas.mutate.choices import ChoiceWalk, Choose
 from uninas.search.candidate import Candidate
 from uninas.search.store import Store
-from uninas.search.texts import architecture, found_again
+from uninas.search.texts import found_again
 from uninas.space import Budget, Space
 
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from uninas.errors import error
+from uninas.errors import NoLegalEdit, error, shown
 from uninas.graph import Graph
-from uninas.mutate import ChoiceWalk, Edit, Proposal
+from uninas.language.alone import architecture
+from uninas.language.printer import dumps
+from uninas.mutate import ChoiceWalk, Edit, Proposal, Written
+from uninas.scores.objectives import Objective
 from uninas.search.candidate import Candidate
 from uninas.search.plan import Plan
+from uninas.search.starts import as_start
 
 KEPT = 2048  # graphs kept ready; the others are made again from their edits
 CHANGED = "the database, or this software, has changed since; begin a new run in another folder"
 
 
+Proposer = Callable[[dict[str, Any]], Mapping[str, Any]]
+"""A program outside that answers questions for candidates (`search.outside`)."""
 Origin = tuple[int | None, Edit | None, int | None]
 """Parent, edit and mate of a candidate."""
 
@@ -33,8 +40,11 @@ class Pool:
         plan: Plan,
         origin: Callable[[int], Origin] | None = None,
         stored: Callable[[int], Graph] | None = None,
+        proposer: Proposer | None = None,
     ):
-        self.plan, self.origin, self.stored = plan, origin, stored
+        self.plan, self.origin, self.stored, self.proposer = plan, origin, stored, proposer
+        self.objectives: tuple[Objective, ...] = plan.rungs[-1]
+        """Of the last rung, with their directions as far as they are known."""
         self.given = {0: plan.start, **dict(enumerate(plan.others, 1))}
         """The starts, by number."""
         self.keys: dict[int, str] = {}
@@ -96,6 +106,34 @@ class Pool:
         """A new architecture from two. Raises UNI080 when there seems to be none."""
         found = self.plan.walk.crossover(self.graph(parent), self.graph(mate), rng, self.seen)
         return _born(found, parent, rung, mate)
+
+    def handed(self, graph: Graph, parent: int | None = None, rung: int = 0) -> Candidate:
+        """A candidate from an architecture that somebody handed in, as an edit of a parent (else of the start).
+
+        Raises UNI040, UNI042 and UNI071 for one that breaks the budget, is no member of the space or solves another
+        task, and UNI080 for one that was there before.
+        """
+        plan = self.plan
+        known = as_start(graph, plan.walk, plan.start)
+        if known.key in self.seen:
+            raise NoLegalEdit.because("this architecture was there before", "change something")
+        edit: Edit
+        if isinstance(plan.walk, ChoiceWalk):
+            edit = plan.walk.edit_to(known, None if parent is None else self.graph(parent))
+        else:
+            text = dumps(known, explicit=True)
+            known = architecture(text)  # as it will be read when the run goes on
+            edit, parent = Written((), text), parent or 0
+        return Candidate(parent=parent, edit=edit, rung=rung, graph=known)
+
+    def edited(self, edit: Edit, parent: int, rung: int = 0) -> Candidate:
+        """A candidate from an edit of an earlier one. Raises as `handed`, and UNI080 where it does not fit."""
+        graph = self.plan.walk.apply(self.graph(parent), edit)
+        if broken := self.plan.budget.violations(graph):
+            raise error("UNI040", f"{shown(edit, 200)} breaks the budget: {broken[0]}")
+        if graph.key in self.seen:
+            raise NoLegalEdit.because("this architecture was there before", "change something else")
+        return Candidate(parent=parent, edit=edit, rung=rung, graph=graph)
 
     def fresh(self, rng: random.Random, rung: int = 0) -> Candidate:
         """A new architecture that owes nothing to any score: a member drawn, or a move from the start."""

@@ -17,14 +17,15 @@ from uninas import plugins
 from uninas.errors import error, shown
 from uninas.graph import Graph
 from uninas.graph.graph import KEY_VERSION
+from uninas.language.alone import architecture
 from uninas.language.printer import dumps
 from uninas.scores.objectives import PROTOCOL
 from uninas.search.ask import Search
 from uninas.search.candidate import Candidate
 from uninas.search.executor import Executor
 from uninas.search.plan import Plan, Settings, values_of
+from uninas.search.pool import Proposer
 from uninas.search.store import Store
-from uninas.search.texts import architecture
 from uninas.version import __version__
 
 
@@ -35,16 +36,20 @@ class Run:
     this software began is refused too, unless `any_version`, as it may go on otherwise than it would have.
     """
 
-    def __init__(self, folder: Path, plan: Plan, executor: Executor, *, any_version: bool = False):
+    def __init__(
+        self, folder: Path, plan: Plan, executor: Executor, *, any_version: bool = False,
+        proposer: Proposer | None = None,
+    ):  # fmt: skip
         self.folder, self.plan, self.executor = folder, plan, executor
         self.rejected = self.failed = 0
         self._best: Candidate | None = None
         # First what may be wrong with the plan, so that it leaves no folder behind.
         self.search = Search(plan, directions=executor.directions, origin=lambda number: self.store.origin(number),
-                             stored=self._stored)  # fmt: skip
+                             stored=self._stored, proposer=proposer)  # fmt: skip
         self.store = Store(folder)
         try:
             self._compare(self.store.settings, any_version)
+            self.search.pool.seen.update(self.store.keys())  # what is lost in flight may be another one now
             order = "started + seconds, number" if plan.settings.asynchronous else "number"
             past = self.store.select(f"1 ORDER BY {order}")
             self._lost = self.search.recall(self._counted(candidate) for candidate in past)

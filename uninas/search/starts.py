@@ -16,7 +16,8 @@ from pathlib import Path
 
 from uninas.errors import UninasError, error, shown
 from uninas.graph import Graph
-from uninas.language.library import Module, find, load_text
+from uninas.language.alone import alone
+from uninas.language.library import Module, find
 from uninas.language.printer import dumps
 from uninas.mutate import ChoiceWalk, Walk
 from uninas.search.store import FILE, Store
@@ -38,7 +39,7 @@ def read_starts(names: Sequence[str], home: Module) -> list[tuple[Module, str]]:
     found: list[tuple[Module, str]] = []
     for name in names:
         if is_run(name):
-            found += [_alone(text) for text in _texts(*_parted(name))]
+            found += [alone(text, "start") for text in _texts(*_parted(name))]
         elif visible := home.find(name):
             found.append((visible[0], name))
         else:
@@ -48,7 +49,7 @@ def read_starts(names: Sequence[str], home: Module) -> list[tuple[Module, str]]:
 
 def kept_starts(texts: Sequence[str]) -> list[tuple[Module, str]]:
     """The same from the texts that a run has kept."""
-    return [_alone(text) for text in texts]
+    return [alone(text, "start") for text in texts]
 
 
 def texts_of(graphs: Sequence[Graph]) -> list[str]:
@@ -104,11 +105,3 @@ def _texts(folder: str, part: str) -> list[str]:
         if not numbers:
             raise error("UNI070", f"no candidate in {shown(folder, 200)} has a score to start from")
         return [store.text(number) for number in numbers]
-
-
-def _alone(text: str) -> tuple[Module, str]:
-    """A text that holds one architecture, its last definition."""
-    module = load_text(text, "start")
-    if not module.definitions:
-        raise error("UNI070", f"expected an architecture to start from, but got {shown(text)}")
-    return module, list(module.definitions)[-1]

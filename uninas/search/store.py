@@ -257,6 +257,11 @@ class Store(Database):
                 if None not in values:
                     yield number, [real(value) for value in values]
 
+    def keys(self) -> Iterator[str]:
+        """The keys of all candidates."""
+        with self.explained():
+            yield from (str(key) for (key,) in self.db.execute("SELECT key FROM candidates"))
+
     def totals(self) -> list[Total]:
         """Counts by rung and reason; instant, whatever the size of the run."""
         with self.explained():

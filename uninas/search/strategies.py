@@ -12,6 +12,7 @@
 | halving | a cheap score for all, the dear one for the best of them | Li et al. 2020 (ASHA) |
 | surrogate | of several moves from the best, the one that a forest promises most of | White et al. 2021 (BANANAS) |
 | illuminate | the best of every cell of a map of costs, on islands | Mouret & Clune 2015 (MAP-Elites) |
+| outside | a program of the user's is asked, a language model for example | |
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from uninas.ops.op import Op
 from uninas.plugins import Registry
 from uninas.search.candidate import Candidate
 from uninas.search.front import pareto_order
+from uninas.search.outside import Outside
 from uninas.search.pool import Pool
 from uninas.search.ranks import Ranking
 from uninas.search.strategy import Option, Strategy, checked_options
@@ -329,6 +331,7 @@ STRATEGIES: Registry[type[Strategy]] = Registry("strategy", {
     "halving": SuccessiveHalving,
     "illuminate": Illumination,
     "surrogate": Surrogate,
+    "outside": Outside,
 })  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from uninas.errors import error, in_a_line, out_of_memory, shown
 from uninas.graph import Graph
+from uninas.language.alone import architecture
 from uninas.language.elaborate import build
 from uninas.language.library import load_text
 from uninas.runs.process import freeze_gc, own_device
@@ -21,7 +22,6 @@ from uninas.runs.workers import Loss, Ready
 from uninas.scores.images import NOISES, NORMAL
 from uninas.scores.objectives import TRAINED, Recipe
 from uninas.search.candidate import Candidate
-from uninas.search.texts import architecture
 from uninas.space import COSTS
 
 ScoreFunction = Callable[[Graph, int], Mapping[str, float]]

@@ -12,9 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from uninas.errors import error, shown
-from uninas.graph import Graph
-from uninas.language.elaborate import build
-from uninas.language.library import Module, find, load_text
+from uninas.language.library import Module, find
 
 MOST_FILES = 1000
 
@@ -62,14 +60,6 @@ def found_again(source: str, texts: Any) -> tuple[Module, str]:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(text, encoding="utf-8")
         return find(f"{Path(folder) / texts[0][0]}" + (f":{name}" if name else ""))
-
-
-def architecture(text: str) -> Graph:
-    """The graph of a candidate as a run has stored it. It is read as a text, whatever it says: never as a path."""
-    module = load_text(text, "candidate")
-    if not module.definitions:
-        raise error("UNI070", f"expected an architecture in the run, but got {shown(text)}")
-    return build(module, list(module.definitions)[-1])
 
 
 def _plausible(texts: Any) -> bool:
