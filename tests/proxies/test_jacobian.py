@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
+from torch.utils.flop_counter import FlopCounterMode
 
 from uninas.proxies import ProxyError, score
 from uninas.proxies.engine import convolutions, dominators, forward, jacobian, jvp_rules, record
@@ -578,6 +579,35 @@ def test_derivatives_that_are_rounding_noise_are_refused(way: jacobian.Way, samp
             with pytest.raises(ProxyError, match="rounding noise"):
                 logit_jacobian(module, (x,), weights, way=way)
             logit_jacobian(module, (x,), weights, way=way, dtype=torch.float64)  # whoever wants to see them
+
+
+class Deep(nn.Module):
+    """Convolutions, and behind them norms of what is nearly constant, or none."""
+
+    def __init__(self, norms: int):
+        super().__init__()
+        self.body = nn.Sequential(*[layer for _ in range(8) for layer in (nn.Conv2d(6, 6, 3, padding=1), nn.Tanh())])
+        self.end = Constants(norms) if norms else nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.end(self.body(x).mean((2, 3))[:, :4])
+
+
+def test_noise_is_found_out_before_all_columns_are_computed():
+    torch.manual_seed(0)
+    x = torch.randn(40, 6, 8, 8)
+
+    def work(norms: int) -> int:
+        module = Deep(norms)
+        with FlopCounterMode(display=False) as counter:
+            if norms:
+                with pytest.raises(ProxyError, match="rounding noise"):
+                    logit_jacobian(module, (x,), some_weights(module))
+            else:
+                logit_jacobian(module, (x,), some_weights(module))
+        return counter.get_total_flops()
+
+    assert work(4) < work(0)
 
 
 def looks_at_values(net: Net, x: Tensor) -> Tensor:

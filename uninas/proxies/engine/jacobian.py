@@ -175,8 +175,11 @@ class _Rows:
     env: Env
 
 
-def _by_rows(asked: _Asked, memory: int, way: Way) -> _Rows | None:
-    """The Jacobian, if samples do not mix. None where they certainly do, and where it does not fit or does not pay."""
+def _by_rows(asked: _Asked, memory: int, way: Way, tolerance: float) -> _Rows | None:
+    """The Jacobian, if samples do not mix. None where they certainly do, and where it does not fit or does not pay.
+
+    Of several pieces the first one is looked at before the others are begun. ProxyError as by `_refuse_noise`.
+    """
     inputs = asked.inputs
     samples = len(inputs[0])
     if any(len(part) != samples for part in inputs):
@@ -208,6 +211,9 @@ def _by_rows(asked: _Asked, memory: int, way: Way) -> _Rows | None:
                 raise
             return None
         found.append(Jacobian(logits, values))
+        if len(found) == 1 and size < samples and not _agrees(plan, env, found[0], tolerance):
+            _refuse_noise(asked, _direction(found[0]), None)
+            return None
     whole = Jacobian(torch.cat([one.logits for one in found]), torch.cat([one.values for one in found]))
     return _Rows(whole, size, env if len(found) == 1 else {})
 
@@ -225,8 +231,13 @@ def _plan(asked: _Asked, size: int) -> _Plan | None:
 
 
 def _confirmed_rows(asked: _Asked, memory: int, way: Way, tolerance: float) -> Jacobian | None:
-    rows = _by_rows(asked, memory, way)
-    return rows.jacobian if rows is not None and _confirmed(asked, rows, tolerance) else None
+    rows = _by_rows(asked, memory, way, tolerance)
+    if rows is None:
+        return None
+    if _confirmed(asked, rows, tolerance):
+        return rows.jacobian
+    _refuse_noise(asked, _direction(rows.jacobian), None)
+    return None
 
 
 def _confirmed(asked: _Asked, rows: _Rows, tolerance: float) -> bool:
@@ -241,7 +252,19 @@ def _confirmed(asked: _Asked, rows: _Rows, tolerance: float) -> bool:
     if program is None:
         return False
     env = rows.env or asked.start(program)(tuple(part[some] for part in asked.inputs))
-    errors = _errors(program, env, asked.places(program), found, some)
+    along = _direction(found)
+    truth, _ = _pushed(program, env, asked.places(program), along)
+    return _is_small(_apart(found.values[some].double() @ along, truth), tolerance)
+
+
+def _agrees(plan: _Plan, env: Env, found: Jacobian, tolerance: float) -> bool:
+    """Whether columns say of a piece what its rows do; `env` holds the values of all its steps, and loses them."""
+    along = _direction(found)
+    truth, _ = _pushed(plan.program, env, plan.places, along)
+    return _is_small(_apart(found.values.double() @ along, truth), tolerance)
+
+
+def _is_small(errors: Tensor, tolerance: float) -> bool:
     return bool(errors.norm() <= _KINKS and errors.median() <= tolerance / len(errors) ** 0.5)
 
 
@@ -252,26 +275,39 @@ _TF32_TOLERANCE = 1e-2
 _KINKS = 0.05
 
 
-def _refuse_noise(asked: _Asked, found: Jacobian) -> None:
+def _refuse_noise(asked: _Asked, along: Tensor, columns: Tensor | None) -> None:
     """ProxyError where float64 says something else, of a few samples and, as samples may mix, of all.
+
+    Compared is the derivative in one direction (P,) through all weights, from `columns` (N, K, P) where these are
+    known, and else pushed forward, which costs about a pass: so networks without a score are found out before their
+    columns are computed, which would take longer than a score does.
 
     A chain of norms of values that are nearly constant multiplies rounding by 300 each time. What comes out has high
     entropy, and a search that believes it looks for more.
     """
-    samples = len(found.logits)
-    for size in dict.fromkeys((min(samples, _FEW), samples)):
+    if asked.inputs[0].dtype == torch.float64:
+        return
+    samples = len(asked.inputs[0])
+    logits: list[Tensor] = []  # in float64, by which samples that do not mix are known
+    for size in sorted({min(samples, _FEW), min(samples, _CPU_PIECE), samples}):
         program = asked.taken(size)
         if program is None:
             continue
-        some = torch.arange(size, device=found.logits.device)
-        narrow = (*asked.tensors.values(), *(part[:size] for part in asked.inputs))
-        env = _Wide(dict(zip(program.placeholders, narrow, strict=True)))
+        places, few = asked.places(program), tuple(part[:size] for part in asked.inputs)
+        if columns is None:
+            said, _ = _pushed(program, asked.start(program)(few), places, along)
+        else:
+            said = columns[:size].double() @ along
+        wide = _Wide(dict(zip(program.placeholders, (*asked.tensors.values(), *few), strict=True)))
         try:
-            errors = _errors(program, env, asked.places(program), found, some)
+            truth, values = _pushed(program, wide, places, along)
         except RuntimeError:  # the module insists on a precision of its own
             return
-        if errors.norm() <= _NOISE:
+        if _apart(said, truth).norm() <= _NOISE:
             return
+        if logits and torch.allclose(values[: len(logits[-1])], logits[-1], 1e-3, 1e-3 * float(values.abs().max())):
+            break  # a larger batch would say the same
+        logits.append(values)
     raise ProxyError(
         "the module's derivatives are rounding noise: in float64 they come out different",
         "some part of it magnifies differences of nearly equal numbers, such as a norm of a constant",
@@ -296,23 +332,28 @@ _FEW = 2  # samples
 _NOISE = 0.25
 
 
-def _errors(program: Program, env: Env, places: Sequence[Place], found: Jacobian, some: Tensor) -> Tensor:
-    """The relative error of the Jacobian for these samples, against one tangent in a direction through all weights.
-
-    Norms (samples,), as parts of that of all samples together. Each column takes part at its own scale.
-    """
+def _direction(found: Jacobian) -> Tensor:
+    """How far each weight goes (P,) in one direction through all of them: each column takes part at its own scale."""
     size = found.values.double().square().sum((0, 1)).sqrt()
     rounding = torch.finfo(found.values.dtype).eps ** 0.5  # a column smaller than this part of the others may be noise
     scale = size.clamp(min=float(size.mean()) * rounding or 1.0).reciprocal()
-    sign = 1 - 2 * (torch.arange(len(places), device=size.device) * 0.618034 % 1 < 0.5).to(size.dtype)
+    sign = 1 - 2 * (torch.arange(len(size), device=size.device) * 0.618034 % 1 < 0.5).to(size.dtype)
+    return sign * scale
+
+
+def _pushed(program: Program, env: Env, places: Sequence[Place], along: Tensor) -> tuple[Tensor, Tensor]:
+    """The derivatives of the logits (N, K) in a direction (P,), and these, as float64; `env` loses what it holds."""
     direction: dict[fx.Node, dict[int, dict[int, float]]] = {}
-    for (node, element), step in zip(places, (sign * scale).tolist(), strict=True):
+    for (node, element), step in zip(places, along.tolist(), strict=True):
         elements = direction.setdefault(node, {0: {}})[0]
         elements[element] = elements.get(element, 0.0) + step
-
     end = walk(program, env, range(program.stop), direction, {program.output}).get(program.output)
-    said = found.values[some].double() @ (sign * scale)
-    truth = torch.zeros_like(said) if end is None else end.stack[0].double()
+    logits = env[program.output].double()
+    return torch.zeros_like(logits) if end is None else end.stack[0].double(), logits
+
+
+def _apart(said: Tensor, truth: Tensor) -> Tensor:
+    """The relative error of derivatives (N, K): norms (N,), as parts of that of all samples together."""
     errors: Tensor = (said - truth).norm(dim=1) / truth.norm().clamp(min=1.0)
     return errors
 
@@ -327,7 +368,7 @@ def _sound_columns(asked: _Asked, program: Program, memory: int) -> Jacobian:
         asked.taken(min(len(columns.logits), _FEW))  # recorded for what follows while a GPU is still at work
     _finite(columns.logits)
     if rounded:
-        _refuse_noise(asked, columns)
+        _refuse_noise(asked, _direction(columns), columns.values)
     return columns
 
 
