@@ -284,3 +284,103 @@ class InPlace(nn.Module):
 def test_writes_in_place_and_fixed_tables_come_in():
     found = imported(seeded(InPlace), (4, 8, 8))
     assert "learned" in found.text and "trainable=false" in found.text
+
+
+class Biased(nn.Module):
+    """Attention with a bias that is looked up in a table, as BEiT and LeViT have it, and a key without one."""
+
+    def __init__(self, positions: int = 5, width: int = 8, heads: int = 2):
+        super().__init__()
+        self.heads, self.scale = heads, (width // heads) ** -0.5
+        self.weight = nn.Parameter(torch.randn(3 * width, width) * 0.2)
+        self.query_bias, self.value_bias = nn.Parameter(torch.randn(width)), nn.Parameter(torch.randn(width))
+        self.register_buffer("key_bias", torch.zeros(width), persistent=False)
+        self.table = nn.Parameter(torch.randn(heads, 7))
+        places = (torch.arange(positions)[:, None] * 2 + torch.arange(positions)) % 7
+        self.register_buffer("places", places, persistent=False)
+
+    def forward(self, x):
+        b, c, _, n = x.shape
+        x = x.flatten(2).transpose(1, 2)
+        bias = torch.cat((self.query_bias, self.key_bias, self.value_bias))
+        qkv = nn.functional.linear(x, self.weight, bias).reshape(b, n, 3, self.heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        scores = (q * self.scale) @ k.transpose(-2, -1) + self.table[:, self.places]
+        return (scores.softmax(-1) @ v).transpose(-2, -1).reshape(b, c, 1, n)
+
+
+class Gated(nn.Module):
+    """One parameter in two sums, as ConViT has it, and a network that makes a table from fixed numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Parameter(torch.randn(4))
+        self.maker = nn.Sequential(nn.Linear(2, 6), nn.ReLU(), nn.Linear(6, 4))
+        self.register_buffer("grid", torch.randn(8, 8, 2), persistent=False)
+
+    def forward(self, x):
+        gate = self.gate.sigmoid().view(1, -1, 1, 1)
+        return (1 - gate) * x + gate * self.maker(self.grid).permute(2, 0, 1)
+
+
+class Windows(nn.Module):
+    """Pools inside windows, which lie in the batch, as Hiera does."""
+
+    def forward(self, x):
+        b, c, h, w = x.shape
+        cut = x.view(b, c, 2, h // 2, 2, w // 2).permute(0, 2, 4, 1, 3, 5).reshape(-1, c, h // 2, w // 2)
+        small = nn.functional.max_pool2d(cut, 2)
+        whole = small.reshape(b, 2, 2, c, h // 4, w // 4).permute(0, 3, 1, 4, 2, 5)
+        return whole.reshape(b, c, h // 2, w // 2)
+
+
+class Overlapping(nn.Module):
+    """Takes patches apart and puts them back, as VOLO does."""
+
+    def forward(self, x):
+        patches = nn.functional.unfold(x, 3, padding=1, stride=2)
+        return nn.functional.fold(patches.softmax(1), x.shape[-2:], 3, padding=1, stride=2)
+
+
+class Softened(nn.Module):
+    """Reflects the edges and blurs by a kernel that is not learned, as anti-aliased networks do."""
+
+    def __init__(self):
+        super().__init__()
+        row = torch.tensor([1.0, 2.0, 1.0]) / 4
+        self.register_buffer("kernel", (row[:, None] * row).expand(4, 1, 3, 3).clone(), persistent=False)
+
+    def forward(self, x):
+        return nn.functional.conv2d(nn.functional.pad(x, (1, 1, 1, 1), mode="reflect"), self.kernel, stride=2, groups=4)
+
+
+def plain_norm() -> nn.GroupNorm:
+    norm = nn.GroupNorm(2, 4)
+    norm.register_parameter("bias", None)
+    return norm
+
+
+MODULES = {
+    "bias by a table": (Biased, (8, 1, 5), "lookup"),
+    "a gate used twice": (Gated, (4, 8, 8), "learned"),
+    "pooling of windows": (Windows, (4, 8, 8), "max_pool(2, 2"),
+    "patches that overlap": (Overlapping, (4, 8, 8), "fold"),
+    "blur": (Softened, (4, 8, 8), "blur"),
+    "transposed convolution": (
+        lambda: nn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1),
+        (4, 8, 8),
+        "conv_transpose",
+    ),
+    "flat pooling": (lambda: nn.MaxPool2d((1, 3), (1, 2)), (4, 8, 8), "width=3"),
+    "pooling to a size": (lambda: nn.AdaptiveAvgPool2d((2, 4)), (4, 8, 8), "avg_pool(4"),
+    "largest to a size": (lambda: nn.AdaptiveMaxPool2d(2), (4, 8, 8), "max_pool(4"),
+    "two strides": (lambda: nn.Conv2d(4, 6, 3, (1, 2), 1), (4, 8, 8), "stride_width=2"),
+    "norm without a shift": (plain_norm, (4, 8, 8), "bias=false"),
+    "norm of nothing": (lambda: nn.GroupNorm(2, 4, affine=False), (4, 8, 8), "affine=false"),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_single_modules_do_comes_in(name):
+    make, shape, word = MODULES[name]
+    assert word in imported(seeded(make), shape).text

@@ -23,7 +23,7 @@ from uninas.backend import layers
 from uninas.errors import UninasError
 from uninas.ops.activation import Clamp, Gelu, LeakyRelu, PRelu, Root, Scale, Softmax
 from uninas.ops.attention import Mask, Matmul1, Matmul2, RelPosBias, WindowMask
-from uninas.ops.conv import Conv, ConvTranspose, DepthwiseConv, window_steps
+from uninas.ops.conv import Blur, Conv, ConvTranspose, DepthwiseConv, sides, window_sides, window_steps
 from uninas.ops.linear import Linear
 from uninas.ops.merge import Add, Divide, Maximum, Multiply, Subtract
 from uninas.ops.norm import BatchNorm, GroupNorm, L2Norm, LayerNorm, RmsNorm
@@ -35,6 +35,7 @@ from uninas.ops.shape import (
     ChannelShuffle,
     ClassToken,
     Crop,
+    Fold,
     Heads,
     Learned,
     Pad,
@@ -72,10 +73,18 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (Conv(4, 1, width=5), (MAP,)),
     (Conv(4, 3, width=1, padding=1), (MAP,)),
     (Conv(4, 4), (MAP,)),
+    (Conv(4, 3, stride=2, padding=-2), (MAP,)),
+    (Conv(4, 3, stride=2, width=5, stride_width=1), (MAP,)),
+    (Conv(4, 3, standardise=True), (MAP,)),
+    (Conv(4, 2, padding=-2, standardise=True), (MAP,)),
+    (Blur(), (MAP,)),
+    (Blur(4, stride=2, padding=-2), (MAP,)),
     (ConvTranspose(12), (MAP,)),
     (ConvTranspose(4, 3, stride=2, padding=1, output_padding=1, groups=4, bias=False), (MAP,)),
     (Unfold(), (MAP,)),
     (Unfold(2, stride=2, padding=0), (MAP,)),
+    (Fold(6, 5), ((18, 6, 5),)),
+    (Fold(6, 5, 2, stride=2, padding=0), ((8, 3, 2),)),
     (Embedding(5, 6), (VECTOR,)),
     (Embedding(5, 6), ((1, 1, 7),)),
     (Lookup(), (VECTOR, (6, 1, 9))),
@@ -88,6 +97,8 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (DepthwiseConv(5), (MAP,)),
     (DepthwiseConv(2, stride=2, padding=0, bias=False), (MAP,)),
     (DepthwiseConv(3, dilation=2), (MAP,)),
+    (DepthwiseConv(1, width=5), (MAP,)),
+    (DepthwiseConv(3, stride=2, padding=-2), (MAP,)),
     (Linear(3), (VECTOR,)),
     (Linear(3, bias=False), ((8, 1, 1),)),
     (Linear(3), ((8, 1, 1),)),
@@ -109,6 +120,8 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (Root(eps=1e-3), (MAP,)),
     (Root(inverse=True, eps=1e-3), (MAP,)),
     (GroupNorm(4), (MAP,)),
+    (GroupNorm(4, affine=False), (MAP,)),
+    (GroupNorm(4, bias=False), (MAP,)),
     *(
         plain(name, shape)
         for name in [op.name for op in REGISTRY.values() if op.family == "activation" and op is not Softmax]
@@ -123,8 +136,13 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (MaxPool(), (MAP,)),
     (MaxPool(2, 2, ceil=True), (MAP,)),
     (MaxPool(3, 2, 0), (MAP,)),
+    (MaxPool(1, width=3, stride_width=2), (MAP,)),
+    (MaxPool(3, 2, padding=-2), (MAP,)),
     (AvgPool(), (MAP,)),
     (AvgPool(2, 2), (MAP,)),
+    (AvgPool(2, padding=-2), (MAP,)),
+    (AvgPool(2, padding=-2, count_padding=True), (MAP,)),
+    (AvgPool(3, width=1), (MAP,)),
     (AvgPool(3, 2, 1, count_padding=True, ceil=True), (MAP,)),
     (GlobalAvgPool(), (MAP,)),
     (GlobalMaxPool(), (MAP,)),
@@ -201,6 +219,7 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (PixelUnshuffle(2), ((8, 6, 4),)),
     (Pad(1, 2, 3, 0), (MAP,)),
     (Pad(1, 2, 3, 0, "one"), (MAP,)),
+    (Pad(1, 2, 3, 0, "reflect"), (MAP,)),
     (Crop(2, 3, 1, 2), (MAP,)),
     (Roll(-1, 7), (MAP,)),
     (WindowPartition(2), ((8, 6, 4),)),
@@ -265,7 +284,7 @@ def test_a_module_that_nobody_can_stack_is_refused():
 WRONG_ATTRIBUTES = [
     (lambda: Conv(0), "expected out to be an integer of at least 1, but got 0"),
     (lambda: Conv(8, stride=0), "expected stride to be an integer of at least 1, but got 0"),
-    (lambda: Conv(8, padding=-2), "expected padding to be an integer of at least -1, but got -2"),
+    (lambda: Conv(8, padding=-3), "expected padding to be an integer of at least -2, but got -3"),
     (lambda: Conv(True), "expected out to be an integer of at least 1, but got true"),
     (lambda: Conv(8.0), "expected out to be an integer of at least 1, but got 8.0"),
     (lambda: Conv(8, bias=1), "expected bias to be true or false, but got 1"),
@@ -401,6 +420,45 @@ def test_the_default_padding_keeps_the_size_for_odd_kernels(kernel, dilation):
     for op in (Conv(8, kernel, dilation=dilation), DepthwiseConv(kernel, dilation=dilation)):
         assert op.outputs(MAP) == (MAP,)
     assert MaxPool(kernel).outputs(MAP) == AvgPool(kernel).outputs(MAP) == (MAP,)
+
+
+@pytest.mark.parametrize(("length", "kernel", "stride"), [(6, 3, 2), (7, 3, 2), (9, 2, 1), (224, 7, 4)])
+def test_the_padding_of_tensorflow_gives_a_window_for_every_step_and_the_odd_zero_at_the_end(length, kernel, stride):
+    before, after = window_sides(length, kernel, stride, -2)
+    assert after - before in (0, 1)
+    assert window_steps(length, kernel, stride, -2) == -(-length // stride)
+    assert (length + before + after - kernel) // stride + 1 == -(-length // stride)
+
+
+def test_uneven_padding_is_that_of_a_padded_map():
+    x = inputs((MAP,))[0]
+    for op in (Conv(4, 3, stride=2, padding=-2), DepthwiseConv(4, padding=-2), MaxPool(2, padding=-2)):
+        (top, left), (bottom, right) = sides(MAP, *([op.kernel] * 2, [op.stride] * 2), -2)
+        layer = emit(op, (MAP,))
+        plain = emit(op.having(padding=0), ((8, 6 + top + bottom, 5 + left + right),))
+        if isinstance(layer, nn.Module):
+            plain.load_state_dict(layer.state_dict())
+        around = F.pad(x, (left, right, top, bottom), value=-9e9 if isinstance(op, MaxPool) else 0)
+        torch.testing.assert_close(layer(x), plain(around))
+
+
+def test_standardised_kernels_have_mean_0_and_variance_1():
+    layer = emit(Conv(4, 3, standardise=True, bias=False), (MAP,))
+    x = inputs((MAP,))[0]
+    kernels = layer.weight - layer.weight.mean((1, 2, 3), keepdim=True)
+    kernels = kernels / kernels.square().mean((1, 2, 3), keepdim=True).sqrt()
+    torch.testing.assert_close(layer(x), F.conv2d(x, kernels, padding=1), rtol=1e-3, atol=1e-3)
+
+
+def test_a_fold_counts_how_many_windows_cover_a_position():
+    taken = emit(Unfold(3), (MAP,))(torch.ones(1, *MAP))
+    put = emit(Fold(6, 5, 3), ((72, 6, 5),))(taken)
+    assert put[0, 0, 2, 2] == 9 and put[0, 0, 0, 0] == 4
+
+
+def test_a_blur_keeps_what_is_constant():
+    out = emit(Blur(5, padding=0), (MAP,))(torch.ones(1, *MAP))
+    torch.testing.assert_close(out, torch.ones(1, 8, 2, 1))
 
 
 def test_a_flat_kernel_is_as_high_and_wide_as_written():

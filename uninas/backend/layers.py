@@ -61,6 +61,7 @@ __all__ = [  # noqa: RUF022
     "ReLU6", "SiLU", "Sigmoid", "Softmax", "Tanh", "Upsample", "amax", "narrow", "pad", "roll", "split", "subtract",
     "transpose",
     "PReLU", "Softplus", "clamp", "mean", "normalize", "permute",
+    "OwnConv2d", "avg_pool", "blur", "fold", "group_norm", "max_pool",
     "Embedding", "unfold", "causal_mask", "coordinates", "lookup", "rotary", "sine_embed",
     "HeadsBias", "LearnedTensor", "RMSNorm", "divide", "heads", "length", "root", "scale", "unheads",
     "Call", "ClassToken", "Conv2d", "ConvTranspose2d", "DropPath", "FlatLinear", "LayerNorm", "LayerScale", "Linear",
@@ -201,6 +202,38 @@ def band(x: Tensor, width: int) -> Tensor:
 def unfold(x: Tensor, kernel: int, stride: int, padding: int, shape: tuple[int, ...]) -> Tensor:
     """What lies under a kernel, at every place of it: B x (C k^2) x H' x W'."""
     return reshape(F.unfold(x, kernel, padding=padding, stride=stride), shape)
+
+
+def fold(x: Tensor, size: tuple[int, int], kernel: int, stride: int, padding: int) -> Tensor:
+    """The inverse of `unfold`, where windows that overlap add up."""
+    found: Tensor = F.fold(x.flatten(2), size, kernel, padding=padding, stride=stride)
+    return found
+
+
+def surrounded(x: Tensor, sides: tuple[tuple[int, int], tuple[int, int]], value: float = 0.0) -> Tensor:
+    """x with (top, left) and (bottom, right) more rows and columns."""
+    (top, left), (bottom, right) = sides
+    return pad(x, (left, right, top, bottom), value=value) if top or left or bottom or right else x
+
+
+def max_pool(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], sides: Any) -> Tensor:
+    """Largest value of each window, where opposite sides may have different padding."""
+    return F.max_pool2d(surrounded(x, sides, -3e38), kernel, stride)
+
+
+def avg_pool(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], sides: Any, count_padding: bool) -> Tensor:
+    """Mean of each window, where opposite sides may have different padding."""
+    found = F.avg_pool2d(surrounded(x, sides), kernel, stride)
+    if count_padding:
+        return found
+    return found / F.avg_pool2d(surrounded(torch.ones_like(x[:1, :1]), sides), kernel, stride)
+
+
+def blur(x: Tensor, kernel: int, stride: int, sides: Any) -> Tensor:
+    """Every channel convolved with the binomial coefficients, in both directions; they add up to 1."""
+    row = torch.tensor([math.comb(kernel - 1, n) / 2 ** (kernel - 1) for n in range(kernel)], device=x.device)
+    weight = (row[:, None] * row).to(x.dtype).expand(x.shape[1], 1, kernel, kernel)
+    return F.conv2d(surrounded(x, sides), weight, None, stride, groups=x.shape[1])
 
 
 def causal_mask(x: Tensor) -> Tensor:
@@ -346,6 +379,39 @@ def Linear(*args: Any) -> nn.Linear:
     layer: nn.Linear = _RawLinear(*args)
     layer.__class__ = nn.Linear
     return layer
+
+
+class OwnConv2d(_RawConv2d):
+    """A convolution that torch has no layer for: other padding at opposite sides, or standardised kernels."""
+
+    def __init__(self, *args: Any, sides: tuple[tuple[int, int], tuple[int, int]], standardise: bool):
+        super().__init__(*args)
+        self.sides, self.standardise = sides, standardise
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight: Tensor = self.weight
+        if self.standardise:
+            weight = F.layer_norm(weight, weight.shape[1:], eps=1e-6)
+        if self.sides[0] == self.sides[1]:
+            found: Tensor = self._conv_forward(x, weight, self.bias)
+            return found
+        return F.conv2d(surrounded(x, self.sides), weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+def group_norm(groups: int, channels: int, eps: float, affine: bool, bias: bool) -> GroupNorm:
+    """A `torch.nn.GroupNorm`, perhaps with a scale alone."""
+    return GroupNorm(groups, channels, eps, affine) if bias or not affine else ScaledGroupNorm(groups, channels, eps)
+
+
+class ScaledGroupNorm(GroupNorm):
+    """Group norm with a scale and no shift."""
+
+    def __init__(self, groups: int, channels: int, eps: float):
+        super().__init__(groups, channels, eps)
+        self.register_parameter("bias", None)
+
+    def reset_parameters(self) -> None:
+        nn.init.ones_(self.weight)
 
 
 class FlatLinear(_RawLinear):

@@ -28,7 +28,6 @@ PARTS = ("slice", "select", "narrow", "unbind", "split", "chunk", "getitem", "vi
 """Functions that give a part, or another view, of a tensor."""
 MADE = ("new_zeros", "new_ones", "new_full")
 """Functions that take no more than a kind of number from a tensor."""
-LAYERS = ("linear", "conv2d")
 KEEPS = ("expand", "expand_as", "alias", "detach", "contiguous", "clone", "lift_fresh_copy", "to", "dropout")
 """Functions after which a parameter still is the same; an expanded one broadcasts by itself."""
 
@@ -244,11 +243,7 @@ class _Reader:
         elif (function in MADE or not any(_depends(each) for each in above)) and isinstance(
             value, Tensor | list | tuple
         ):
-            if function in LAYERS and isinstance(value, Tensor) and self.fixed_input(node):
-                result = self.values[node] = Value(tuple(value.shape))
-                self.append(node, function, [result])
-            else:
-                self.values[node] = self.static(node, function, above)
+            self.values[node] = self.static(node, function, above)
         elif isinstance(value, Tensor):
             result = self.values[node] = Value(tuple(value.shape))
             self.append(node, function, [result])
@@ -256,21 +251,6 @@ class _Reader:
             results = [Value(tuple(each.shape)) for each in value]
             self.values[node] = results
             self.append(node, function, results)
-
-    def fixed_input(self, node: fx.Node) -> bool:
-        """Whether a layer with weights takes a fixed table, such as position codes; from now on that is a value."""
-        first, weight = (*node.args[:2], None, None)[:2]
-        if not isinstance(first, fx.Node) or not isinstance(weight, fx.Node):
-            return False
-        table, learned = self.values.get(first), self.values.get(weight)
-        if not isinstance(table, Static) or table.sources or not isinstance(learned, Static):
-            return False
-        if not learned.is_parameter or len(table.shape) not in (3, 4):
-            return False
-        value = Value(table.shape)
-        self.calls.append(Call("fixed", [table], {}, [value], self.place(node)))
-        self.values[first] = value
-        return True
 
     def wrapped(self, node: fx.Node) -> None:
         """Calls inside a context of the whole, such as one of another precision."""
@@ -294,14 +274,16 @@ class _Reader:
         value = node.meta.get("val")
         shape = tuple(value.shape) if isinstance(value, Tensor) else ()
         sources = tuple(dict.fromkeys(name for each in above for name in getattr(each, "sources", ())))
-        return Static(shape, self.reader(node), self.reader(node, probe=True), sources)
+        made = self.called(node, function, [Value(shape)]) if sources and isinstance(value, Tensor) else None
+        return Static(shape, self.reader(node), self.reader(node, probe=True), sources, made=made)
 
     def append(self, node: fx.Node, function: str, outputs: list[Value]) -> None:
+        self.calls.append(self.called(node, function, outputs))
+
+    def called(self, node: fx.Node, function: str, outputs: list[Value]) -> Call:
         arguments = fx.map_arg(node.args, lambda each: self.values[each])
         keywords = fx.map_arg(dict(node.kwargs), lambda each: self.values[each])
-        if function == "conv2d" and isinstance(keywords.get("padding"), str):
-            keywords = dict(keywords)
-        self.calls.append(Call(function, arguments, keywords, outputs, self.place(node)))
+        return Call(function, arguments, keywords, outputs, self.place(node))
 
     def place(self, node: fx.Node) -> Place:
         stack = (node.meta.get("nn_module_stack") or {}).values()

@@ -19,7 +19,7 @@ from uninas.graph import INPUT, Block, Graph, Node, Wire, subgraphs
 from uninas.graph.builder import node_names, snake_case
 from uninas.graph.graph import RESERVED
 from uninas.interop import rules as _rules  # noqa: F401  # registers them
-from uninas.interop.lower import Lowering, Missing, Step, Weight
+from uninas.interop.lower import Lowering, Missing, Step, Weight, natural
 from uninas.interop.trace import Place, Static, Trace
 from uninas.interop.views import Batch, View, shape_of
 from uninas.language.compact import compact
@@ -105,7 +105,10 @@ def _refusal(trace: Trace, lowering: Lowering) -> UninasError:
 def _finished(lowering: Lowering, view: View) -> View:
     """An output as it leaves: a vector where theirs is one, and the classifier as a linear layer."""
     others = [axis for axis in view.axes if axis and not isinstance(axis[0], Batch)]
-    if len(others) > 1 or len(view.own) == 1:
+    if len(others) > 1:
+        own = natural(view.axes)
+        return lowering.laid(view, own) if view.batch_axis == 0 and len(own) == 3 else view
+    if len(view.own) == 1:
         return view
     step = lowering.step_of(view)
     plain = step and isinstance(step.op, Conv) and step.op.kernels == (1, 1) and step.shapes[0][1:] == (1, 1)

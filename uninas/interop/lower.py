@@ -7,8 +7,9 @@ What has no rule, or does not fit the one it has, is remembered with its place, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any, TypeVar
 
 from uninas.graph import INPUT, Wire
@@ -51,6 +52,10 @@ class Missing:
 Rule = Callable[..., Any]
 R = TypeVar("R", bound=Rule)
 RULES: dict[str, Rule] = {}
+UNKNOWN = "unknown"
+"""The node of wires that carry further results of a function, for which there is no operation."""
+LAYERS = ("linear", "conv2d", "conv1d", "batch_norm", "layer_norm", "group_norm", "rms_norm")
+"""Functions whose arguments after the first are weights."""
 
 
 def rule(*functions: str) -> Callable[[R], R]:
@@ -75,7 +80,9 @@ class Lowering:
         self.place = Place()
         self.done = self.total = 0
         self.learnt: dict[str, View] = {}
+        self.known: dict[Static, View] = {}
         self.shared = _used_often(trace)
+        self.often = _in_several(trace)
         for port, value in enumerate(trace.inputs):
             axes = ((self.batch,), *map(made, value.shape[1:]))
             self.views[value] = View(Wire(INPUT, port), natural(axes), axes)
@@ -98,24 +105,88 @@ class Lowering:
         return [self.views[value] for value in self.trace.outputs]
 
     def call(self, call: Call) -> list[View]:
-        found = RULES.get(call.function)
-        if found is None:
-            raise Foreign(f"the function {call.function}")
         made_of = [self.argument(argument) for argument in call.arguments]
         keywords = {name: self.argument(argument) for name, argument in call.keywords.items()}
+        results = self.ruled(call.function, made_of, keywords)
+        results = results if isinstance(results, list) else [results]
+        results += [replace(self.opaque(value), wire=Wire(UNKNOWN)) for value in call.outputs[len(results) :]]
+        return [self.checked(call, value, view) for value, view in zip(call.outputs, results, strict=True)]
+
+    def ruled(self, function: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        """What the rule of a function makes of views. Raises Foreign."""
+        found = RULES.get(function)
+        if found is None:
+            raise Foreign(f"the function {function}")
         try:
-            results = found(self, *made_of, **keywords)
+            return found(self, *arguments, **keywords)
         except TypeError as problem:
             if "argument" not in str(problem):
                 raise
-            raise Foreign(f"{call.function} with such arguments") from None
-        results = results if isinstance(results, list) else [results]
-        for value, view in zip(call.outputs, results, strict=True):
-            if not value.shape:
-                value.shape = view.shape
-            if view.shape != tuple(value.shape) and not call.function.startswith("expand"):
-                raise Foreign(f"{call.function} that gives {value.shape}, not {view.shape}")
-        return results
+            raise Foreign(f"{function} with such arguments") from None
+
+    def checked(self, call: Call, value: Value, view: View) -> View:
+        """A result, which must have the shape that was traced; what was made once may be there for every sample."""
+        if not value.shape:
+            value.shape = view.shape
+        wanted = tuple(value.shape)
+        if view.shape[1:] == wanted[1:] and view.shape[:1] == (1,) and wanted[0] == self.batch.size:
+            return replace(view, axes=((self.batch,), *view.axes[1:]))
+        if view.shape != wanted and not call.function.startswith("expand"):
+            raise Foreign(f"{call.function} that gives {wanted}, not {view.shape}")
+        return view
+
+    def computed(self, static: Static, like: View) -> View | None:
+        """What does not depend on the input, as the operations that compute it from learned tensors.
+
+        None where its numbers are those of its parameters in another shape, which nothing else uses, or where an
+        operation is missing: then they are taken as they are. `like` is where the learned tensors take the size of the
+        batch from.
+        """
+        count = sum(prod(self.trace.parameters.get(name, ())) for name in static.sources)
+        if static.made is None or (count == prod(static.shape) and not self.often.intersection(static.sources)):
+            return None
+        before = len(self.steps)
+        try:
+            return self.evaluated(static, like)
+        except (Foreign, ShapeError):
+            del self.steps[before:]
+            self.known = {key: view for key, view in self.known.items() if self.is_there(view)}
+            return None
+
+    def is_there(self, view: View) -> bool:
+        """Whether the operation that makes a view is still among the steps."""
+        name = view.wire.node
+        return not (name[0] == "n" and name[1:].isdigit()) or int(name[1:]) < len(self.steps)
+
+    def evaluated(self, static: Static, like: View) -> View:
+        """A static as a wire: a learned or fixed tensor, or what rules make of those. Raises Foreign."""
+        if static not in self.known:
+            if static.made is None or not static.sources:
+                axes = tuple(map(made, static.shape))
+                self.known[static] = self.learned(static, like, (*natural(axes, batched=False), (), ())[:3], axes)
+            else:
+                self.known[static] = self.redone(static, static.made, like)
+        return self.known[static]
+
+    def redone(self, static: Static, call: Call, like: View) -> View:
+        """The call that computes a static once more, now on wires."""
+
+        def given(argument: Any, always: bool) -> Any:
+            if isinstance(argument, list | tuple):
+                return [given(each, always) for each in argument]
+            if isinstance(argument, Static) and (always or (argument.sources and call.function not in LAYERS)):
+                return self.evaluated(argument, like)
+            return argument
+
+        arguments = [given(each, n == 0) for n, each in enumerate(call.arguments)]
+        before, self.place = self.place, call.place
+        try:
+            view = self.ruled(call.function, arguments, call.keywords)
+        finally:
+            self.place = before
+        if not isinstance(view, View):
+            raise Foreign(f"{call.function} of what does not depend on the input")
+        return self.checked(call, Value(static.shape), view)
 
     def argument(self, argument: Any) -> Any:
         if isinstance(argument, Value):
@@ -148,6 +219,8 @@ class Lowering:
 
     def emit(self, op: Op, *views: View, weights: dict[str, Weight] | None = None) -> list[Wire]:
         """Append an operation; its outputs. Raises ShapeError."""
+        if any(view.wire.node == UNKNOWN for view in views):
+            raise Foreign("a further result of a function, such as the places of largest values")
         shapes = op.outputs(*(shape_of(view.own) for view in views))
         name = f"n{len(self.steps)}"
         self.steps.append(Step(op, tuple(view.wire for view in views), shapes, self.place, weights or {}))
@@ -162,6 +235,8 @@ class Lowering:
         """The view with its factors on those axes of ours."""
         if sorted(map(id, flat(view.own))) != sorted(map(id, flat(own))):
             raise Foreign(f"a tensor of {view.shape} laid out in such a way")
+        if view.own != own and (again := self.learned_so(view, own)):
+            return again
         for op in route(view.own, own):
             (wire,) = self.emit(op, view)
             self.steps[-1].moves = True
@@ -169,6 +244,21 @@ class Lowering:
             shape = self.steps[-1].shapes[0]
             view = View(wire, tuple(made(size) for size in shape), view.axes)
         return replace(view, own=own)
+
+    def learned_so(self, view: View, own: Layout) -> View | None:
+        """A learned tensor whose numbers lie as they are wanted from the start; None for all other views."""
+        step = self.step_of(view)
+        weight = step.weights.get("weight") if step and isinstance(step.op, Learned) else None
+        if not step or weight is None or weight.order or len(own) != 3:
+            return None
+        channels, height, width = shape_of(own)
+        here = flat(view.own)
+        order = tuple(here.index(factor) for factor in flat(own))
+        moved = order != tuple(range(len(order)))
+        again = Weight(weight.static, tuple(factor.size for factor in here), order) if moved else weight
+        op = step.op.having(channels=channels, height=height, width=width)
+        self.steps.append(Step(op, step.inputs, ((channels, height, width),), step.place, {"weight": again}))
+        return View(Wire(f"n{len(self.steps) - 1}"), own, view.axes)
 
     def mapped(self, view: View) -> View:
         """The view with three axes."""
@@ -199,13 +289,24 @@ def _used_often(trace: Trace) -> set[str]:
     return {name for name, count in found.items() if count > 1}
 
 
-def natural(axes: Layout) -> Layout:
-    """Where factors lie that nothing has moved: B x C x H x W, B x N x C, B x C."""
-    own = axes[1:]
+def _in_several(trace: Trace) -> set[str]:
+    """Names of parameters from which several tensors are computed, or that are used beside one that is."""
+    users: dict[str, set[Static]] = {}
+    for call in trace.calls if isinstance(trace.calls, Sequence) else ():
+        for each in (*call.arguments, *call.keywords.values()):
+            for part in each if isinstance(each, list | tuple) else [each]:
+                for name in part.sources if isinstance(part, Static) else ():
+                    users.setdefault(name, set()).add(part)
+    return {name for name, statics in users.items() if len(statics) > 1}
+
+
+def natural(axes: Layout, *, batched: bool = True) -> Layout:
+    """Where factors lie that nothing has moved: B x C x H x W, B x N x C, B x C; without a batch as they come."""
+    own = axes[1:] if batched or (len(axes) > 2 and not axes[0]) else axes
     if len(own) == 3:
         return own
     if len(own) == 2:
-        return (own[1], (), own[0])
+        return (own[1], (), own[0]) if own is not axes else (own[0], (), own[1])
     if len(own) <= 1:
         return own or ((),)
     return (own[-1], own[0], sum(own[1:-1], ()))

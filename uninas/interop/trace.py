@@ -34,6 +34,8 @@ class Static:
     """Names of the parameters that it is computed from."""
     name: str = ""
     """The name in the state dict, when it is an entry of it as it stands."""
+    made: Call | None = None
+    """The call that computes it from others."""
 
     @property
     def is_parameter(self) -> bool:

@@ -110,6 +110,8 @@ class GroupNorm(Op, name="group_norm", family="norm"):
 
     groups: int = attr("number of channel groups", low=1)
     eps: float = attr("added to the variance", default=1e-5, low=0)
+    affine: bool = attr("learn a scale and a shift per channel", default=True, later=True)
+    bias: bool = attr("whether the shift is learned, too", default=True, later=True)
 
     def shape(self, x: Shape) -> Shape:
         if image(x)[0] % self.groups:
@@ -117,7 +119,7 @@ class GroupNorm(Op, name="group_norm", family="norm"):
         return x
 
     def params(self, x: Shape) -> int:
-        return 2 * x[0]
+        return (1 + self.bias) * x[0] * self.affine
 
     def elementwise(self, x: Shape) -> int:
         return 2 * size(x)
@@ -126,4 +128,7 @@ class GroupNorm(Op, name="group_norm", family="norm"):
         return 1
 
     def emit(self, nn: Any, x: Shape) -> Any:
-        return nn.GroupNorm(self.groups, x[0], self.eps)
+        return nn.group_norm(self.groups, x[0], self.eps, self.affine, self.bias)
+
+    def stackable(self, x: Shape) -> bool:
+        return self.bias

@@ -7,54 +7,72 @@ from __future__ import annotations
 
 from typing import Any
 
-from uninas.ops.conv import window_padding, window_steps
+from uninas.ops.conv import SAME, Pair, even, sides, windows
 from uninas.ops.op import Op, Shape, ShapeError, attr, image, size
 
+AROUND = "padding around the map; -1: (kernel - 1) // 2 on each axis; -2: TensorFlow's same"
 
-def pooled(x: Shape, kernel: int, stride: int, padding: int, ceil: bool) -> Shape:
+
+def pooled(x: Shape, kernels: Pair, strides: Pair, padding: int, ceil: bool) -> Shape:
     """Shape after pooling; raises ShapeError where torch would refuse the padding."""
     c, *lengths = image(x)
-    if padding > kernel // 2:
-        raise ShapeError(f"expected a padding of at most half the kernel of {kernel}, but got {padding}")
-    return (c, *(window_steps(length, kernel, stride, padding, ceil=ceil) for length in lengths))
+    for kernel in kernels:
+        if padding > kernel // 2:
+            raise ShapeError(f"expected a padding of at most half the kernel of {kernel}, but got {padding}")
+    return (c, *windows(lengths, kernels, strides, padding, ceil=ceil))
 
 
 class MaxPool(Op, name="max_pool", family="pool"):
     """Largest value of each window; padding never wins."""
 
-    kernel: int = attr("height and width of the window", default=3, low=1)
+    kernel: int = attr("height of the window, and its width unless `width` is given", default=3, low=1)
     stride: int = attr("step between windows", default=1, low=1)
-    padding: int = attr("padding around the map; -1: (kernel - 1) // 2", default=-1, low=-1)
+    padding: int = attr(AROUND, default=-1, low=SAME)
     ceil: bool = attr("let a last incomplete window count", default=False)
+    width: int = attr("width of the window; 0: square", default=0, low=0, later=True)
+    stride_width: int = attr("step to the right; 0: as downwards", default=0, low=0, later=True)
+
+    kernels = property(lambda self: (self.kernel, self.width or self.kernel))
+    strides = property(lambda self: (self.stride, self.stride_width or self.stride))
 
     def shape(self, x: Shape) -> Shape:
-        return pooled(x, self.kernel, self.stride, self.padding, self.ceil)
+        return pooled(x, self.kernels, self.strides, self.padding, self.ceil)
 
     def elementwise(self, x: Shape) -> int:
-        return size(self.shape(x)) * self.kernel**2
+        return size(self.shape(x)) * self.kernel * (self.width or self.kernel)
 
     def emit(self, nn: Any, x: Shape) -> Any:
-        return nn.MaxPool2d(self.kernel, self.stride, window_padding(self.padding, self.kernel), ceil_mode=self.ceil)
+        pads = sides(x, self.kernels, self.strides, self.padding)
+        if not even(pads):
+            return nn.call(nn.max_pool, self.kernels, self.strides, pads)
+        return nn.MaxPool2d(self.kernels, self.strides, pads[0], ceil_mode=self.ceil)
 
 
 class AvgPool(Op, name="avg_pool", family="pool"):
     """Mean of each window."""
 
-    kernel: int = attr("height and width of the window", default=3, low=1)
+    kernel: int = attr("height of the window, and its width unless `width` is given", default=3, low=1)
     stride: int = attr("step between windows", default=1, low=1)
-    padding: int = attr("zeros around the map; -1: (kernel - 1) // 2", default=-1, low=-1)
+    padding: int = attr(AROUND, default=-1, low=SAME)
     count_padding: bool = attr("let the zeros around the map count in the mean", default=False)
     ceil: bool = attr("let a last incomplete window count", default=False)
+    width: int = attr("width of the window; 0: square", default=0, low=0, later=True)
+    stride_width: int = attr("step to the right; 0: as downwards", default=0, low=0, later=True)
+
+    kernels = property(lambda self: (self.kernel, self.width or self.kernel))
+    strides = property(lambda self: (self.stride, self.stride_width or self.stride))
 
     def shape(self, x: Shape) -> Shape:
-        return pooled(x, self.kernel, self.stride, self.padding, self.ceil)
+        return pooled(x, self.kernels, self.strides, self.padding, self.ceil)
 
     def elementwise(self, x: Shape) -> int:
-        return size(self.shape(x)) * self.kernel**2
+        return size(self.shape(x)) * self.kernel * (self.width or self.kernel)
 
     def emit(self, nn: Any, x: Shape) -> Any:
-        pad = window_padding(self.padding, self.kernel)
-        return nn.AvgPool2d(self.kernel, self.stride, pad, self.ceil, self.count_padding)
+        pads = sides(x, self.kernels, self.strides, self.padding)
+        if not even(pads):
+            return nn.call(nn.avg_pool, self.kernels, self.strides, pads, self.count_padding)
+        return nn.AvgPool2d(self.kernels, self.strides, pads[0], self.ceil, self.count_padding)
 
 
 class GlobalAvgPool(Op, name="global_avg_pool", family="pool"):

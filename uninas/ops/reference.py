@@ -36,7 +36,7 @@ are 2 x MACs; everything else is counted in operations on single elements. `unin
 """
 
 # Tried in this order to find an example.
-_SHAPES: tuple[Shape, ...] = ((64, 56, 56), (64, 1, 49), (1, 49, 49), (64, 49, 49), (64,))
+_SHAPES: tuple[Shape, ...] = ((64, 56, 56), (64, 1, 49), (1, 49, 49), (64, 49, 49), (64,), (576, 56, 56))
 _NUMBERS = (2, 7, 56, 3)
 _CHANNELS = (128, 32, 0)
 

@@ -294,22 +294,27 @@ class PixelUnshuffle(Op, name="pixel_unshuffle", family="shape"):
 
 
 class Pad(Op, name="pad", family="shape"):
-    """Puts rows and columns of zeros around a map."""
+    """Puts rows and columns around a map, of zeros unless told."""
 
     top: int = attr("rows above", default=0, low=0)
     bottom: int = attr("rows below", default=0, low=0)
     left: int = attr("columns to the left", default=0, low=0)
     right: int = attr("columns to the right", default=0, low=0)
     fill: str = attr(
-        "what they hold; lowest: less than all others", default="zero", choices=("zero", "one", "lowest"), later=True
-    )
+        "what they hold; lowest: less than all others; reflect: what lies as far inside", default="zero",
+        choices=("zero", "one", "lowest", "reflect"), later=True,
+    )  # fmt: skip
 
     def shape(self, x: Shape) -> Shape:
         c, h, w = image(x)
+        if self.fill == "reflect" and (max(self.top, self.bottom) >= h or max(self.left, self.right) >= w):
+            raise ShapeError(f"expected fewer rows and columns to reflect than there are, but got {h} x {w}")
         return (c, h + self.top + self.bottom, w + self.left + self.right)
 
     def emit(self, nn: Any, x: Shape) -> Any:
         sides = (self.left, self.right, self.top, self.bottom)
+        if self.fill == "reflect":
+            return nn.call(nn.pad, sides, mode="reflect")
         value = {"zero": {}, "one": {"value": 1.0}, "lowest": {"value": -3e38}}[self.fill]
         return nn.call(nn.pad, sides, **value)
 
@@ -397,3 +402,27 @@ class Unfold(Op, name="unfold", family="shape"):
     def emit(self, nn: Any, x: Shape) -> Any:
         pad = window_padding(self.padding, self.kernel)
         return nn.call(nn.unfold, self.kernel, self.stride, pad, self.shape(x))
+
+
+class Fold(Op, name="fold", family="shape"):
+    """Puts what `unfold` took apart back to its place, as sums: (C * k^2) x H' x W' -> C x height x width."""
+
+    height: int = attr("height of the map", low=1)
+    width: int = attr("width of the map", low=1)
+    kernel: int = attr("height and width of the kernel (k)", default=3, low=1)
+    stride: int = attr("step between windows", default=1, low=1)
+    padding: int = attr("zeros that were around the map; -1: (kernel - 1) // 2", default=-1, low=-1)
+
+    def shape(self, x: Shape) -> Shape:
+        c, *places = image(x)
+        fit = [window_steps(n, self.kernel, self.stride, self.padding) for n in (self.height, self.width)]
+        if c % self.kernel**2 or places != fit:
+            raise ShapeError(f"expected (C * {self.kernel**2}) x {show_shape(tuple(fit))}, but got {show_shape(x)}")
+        return (c // self.kernel**2, self.height, self.width)
+
+    def elementwise(self, x: Shape) -> int:
+        return size(x)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        pad = window_padding(self.padding, self.kernel)
+        return nn.call(nn.fold, (self.height, self.width), self.kernel, self.stride, pad)

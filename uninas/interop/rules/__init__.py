@@ -11,3 +11,4 @@ from uninas.interop.rules import maps as _maps  # noqa: F401
 from uninas.interop.rules import norms as _norms  # noqa: F401
 from uninas.interop.rules import parts as _parts  # noqa: F401
 from uninas.interop.rules import products as _products  # noqa: F401
+from uninas.interop.rules import tables as _tables  # noqa: F401

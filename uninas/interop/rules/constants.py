@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from uninas.interop.lower import Lowering, best, ordered, restricted, rule
+from uninas.interop.lower import Lowering, best, ordered, restricted
 from uninas.interop.offsets import offset_table, shifted_windows
 from uninas.interop.rules.placing import merged
 from uninas.interop.trace import Static
@@ -16,18 +15,6 @@ from uninas.interop.views import Axis, Batch, Foreign, Layout, View, extent, fla
 from uninas.ops.attention import RelPosBias, WindowMask
 from uninas.ops.merge import Add
 from uninas.ops.shape import PosEmbed
-
-
-@rule("fixed")
-def fixed(low: Lowering, static: Static) -> View:
-    batch: Axis = (low.batch,) if static.shape[0] > 1 else ()
-    if batch:
-        static = one_sample(static, 0)
-    axes = tuple(made(size) for size in static.shape)
-    start = low.views[low.trace.inputs[0]]
-    own = axes[1:] if len(axes) == 4 else (axes[2], (), axes[1])
-    view = low.learned(static, start, own, axes)
-    return replace(view, axes=(batch, *axes[1:]))
 
 
 def uniform(static: Any) -> float | None:
@@ -83,6 +70,8 @@ def one_sample(static: Static, place: int) -> Static:
 
 def learned(low: Lowering, x: View, static: Static) -> View:
     """A constant as a view that broadcasts over x."""
+    if (found := low.computed(static, x)) is not None:
+        return found
     view, axes, own, static = constant(low, x, static)
     return low.learned(static, view, own, axes)
 
@@ -91,6 +80,8 @@ def added(low: Lowering, x: View, static: Static) -> View:
     """A sum with what does not depend on the input: a bias by offset, a window mask, an embedding, or any tensor."""
     if (found := offset_bias(low, x, static)) or (found := window_mask(low, x, static)):
         return found
+    if (other := low.computed(static, x)) is not None:
+        return merged(low, Add(), x, other)
     view, axes, own, static = constant(low, x, static)
     if static.sources and own == view.own:
         return low.apply(PosEmbed(), view, weight=ordered(static, axes, own))

@@ -160,6 +160,8 @@ def mul(low: Lowering, x: Any, y: Any) -> View:
             found: View = x
             return found
         return low.apply(act.Scale(number), x) if number != 1 else x
+    if (other := low.computed(y, x)) is not None:
+        return merged(low, Multiply(), x, other)
     view, axes, own, y = constant(low, x, y)
     if y.sources and own[0] == view.own[0] and own[0] and not any(own[1:]):
         return low.apply(LayerScale(initial(y)), view, weight=ordered(y, axes, own))

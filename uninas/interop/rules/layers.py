@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from math import comb
 from typing import Any
 
+import numpy as np
+
 from uninas.interop.lower import Lowering, Weight, rule, weighed
-from uninas.interop.rules.placing import channels_first, needs_view, on_map, pair, surrounded, turned
+from uninas.interop.rules.placing import (
+    channels_first,
+    grown,
+    merged,
+    needs_view,
+    on_map,
+    pair,
+    placed,
+    surrounded,
+    turned,
+)
 from uninas.interop.trace import Static
 from uninas.interop.views import Batch, Foreign, Layout, View, extent, made, shape_of
-from uninas.ops.conv import Conv, DepthwiseConv, window_padding
+from uninas.ops.conv import Blur, Conv, ConvTranspose, DepthwiseConv, window_padding
 from uninas.ops.linear import Linear
+from uninas.ops.merge import Add
 from uninas.ops.op import Op
 
 
-@rule("linear", "addmm_linear")
+def shifted(low: Lowering, x: View, bias: Any, dim: int, layer: Callable[[Any], View]) -> View:
+    """A layer with a bias; one that is computed from other parameters is added to what the layer gives, on an axis."""
+    found = low.computed(bias, x) if isinstance(bias, Static) else None
+    if found is None:
+        return layer(bias)
+    plain = layer(None)
+    behind = len(plain.axes) - 1 - placed(plain, dim)
+    return merged(low, Add(), plain, replace(found, axes=(*found.axes, *[()] * behind)))
+
+
+@rule("linear")
 def linear(low: Lowering, x: View, weight: Any, bias: Any = None, transposed: bool = False) -> View:
     needs_view(x)
+    return shifted(low, x, bias, -1, lambda given: dense(low, x, weight, given, transposed))
+
+
+def dense(low: Lowering, x: View, weight: Any, bias: Any, transposed: bool = False) -> View:
+    """A linear layer along the last axis."""
     if not isinstance(weight, Static):
         raise Foreign("a linear layer with weights that depend on the input")
     out = weight.shape[1] if transposed else weight.shape[0]
@@ -53,33 +84,71 @@ def conv(
     (sh, sw), (dh, dw) = pair(stride), pair(dilation)
     if flat_map:
         sh, dh = 1, dw
-        sh = sw if sw != 1 else 1
     view = on_map(low, x)
-    _out, (_c, _h, _w) = weight.shape[0], shape_of(view.own)
-    if flat_map and sw != 1:
-        raise Foreign("a convolution of one axis with a stride")
-    if sh != sw or (dh != dw and kernels[0] > 1 and kernels[1] > 1):
-        raise Foreign(f"a convolution with strides {sh} and {sw}")
+    if dh != dw and kernels[0] > 1 and kernels[1] > 1:
+        raise Foreign(f"a convolution with dilations {dh} and {dw}")
     d = dw if kernels[1] > 1 else dh
     view, pad = padded(low, view, kernels, padding, d, flat_map)
     if not weight.sources:
+        return blurred(low, view, weight, bias, kernels, ((sh, sw), pad, d, groups))
+    dials = ((sh, sw), pad, d, groups)
+    return shifted(low, view, bias, 1, lambda given: windowed(low, view, weight, given, kernels, dials, flat_map))
+
+
+def blurred(
+    low: Lowering,
+    view: View,
+    weight: Static,
+    bias: Any,
+    kernels: tuple[int, int],
+    how: tuple[tuple[int, int], int, int, int],
+) -> View:
+    """A convolution by a kernel that is not learned, which must be binomial."""
+    strides, padding, dilation, groups = how
+    k = kernels[0]
+    row = np.array([comb(k - 1, n) for n in range(k)]) / 2 ** (k - 1)
+    fits = kernels == (k, k) and strides[0] == strides[1] and dilation == 1 and bias is None
+    if not fits or groups != shape_of(view.own)[0] or not np.allclose(weight.read(), np.outer(row, row), atol=1e-6):
         raise Foreign("a convolution with a kernel that is not learned")
-    return windowed(low, view, weight, bias, kernels, (sh, pad, d, groups), flat_map)
+    op = Blur(k, strides[0], padding)
+    (wire,) = low.emit(op, view)
+    return View(wire, *grown(view, *op.outputs(shape_of(view.own))[0][1:]))
+
+
+@rule("conv_transpose2d")
+def conv_transpose(
+    low: Lowering, x: View, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
+    output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
+) -> View:  # fmt: skip
+    needs_view(x)
+    if not isinstance(weight, Static) or not weight.sources:
+        raise Foreign("a transposed convolution with weights that are not learned")
+    pairs = [tuple(weight.shape[2:]), pair(stride), pair(padding, 0), pair(output_padding, 0)]
+    if any(a != b for a, b in pairs) or pair(dilation) != (1, 1):
+        raise Foreign("a transposed convolution that is not square")
+    view = on_map(low, x)
+    (k, _), (s, _), (p, _), (more, _) = pairs
+    op = ConvTranspose(weight.shape[1] * groups, k, s, p, more, groups, bias is not None)
+    (wire,) = low.emit(op, view, weights=weighed({"weight": weight, "bias": bias}))
+    own = tuple(map(made, op.outputs(shape_of(view.own))[0]))
+    return View(wire, own, (view.axes[0], *own))
 
 
 def windowed(
-    low: Lowering, view: View, weight: Static, bias: Any, kernels: tuple[int, int], dials: tuple[int, int, int, int],
-    flat_map: bool,
+    low: Lowering, view: View, weight: Static, bias: Any, kernels: tuple[int, int],
+    dials: tuple[tuple[int, int], int, int, int], flat_map: bool,
 ) -> View:  # fmt: skip
     """A convolution of a map that is padded as it must be."""
-    stride, pad, dilation, groups = dials
+    strides, pad, dilation, groups = dials
     out, c = weight.shape[0], shape_of(view.own)[0]
+    across = 0 if strides[0] == strides[1] or flat_map else strides[1]
+    stride = strides[1] if flat_map else strides[0]
     op: Op
     if groups == c == out and c > 1 and kernels[0] == kernels[1]:
-        op = DepthwiseConv(kernels[0], stride, pad, dilation, bias is not None)
+        op = DepthwiseConv(kernels[0], stride, pad, dilation, bias is not None, 0, across)
     else:
         width = 0 if kernels[0] == kernels[1] else kernels[1]
-        op = Conv(out, kernels[0], stride, pad, dilation, groups, bias is not None, width)
+        op = Conv(out, kernels[0], stride, pad, dilation, groups, bias is not None, width, across)
     (wire,) = low.emit(op, view, weights=weighed({"weight": weight, "bias": bias}))
     shape = op.outputs(shape_of(view.own))[0]
     own = tuple(

@@ -53,8 +53,9 @@ def rms_norm(low: Lowering, x: View, shape: Sequence[int], weight: Any = None, e
 def group_norm(
     low: Lowering, x: View, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
 ) -> View:
-    if weight is None or bias is None:
-        raise Foreign("a group norm without learned scale and shift")
+    if weight is None and bias is not None:
+        raise Foreign("a group norm with a shift alone")
     view = low.mapped(channels_first(low, x, 1))
     view = low.laid(view, (view.axes[1], *view.own[1:]))
-    return low.apply(GroupNorm(groups, float(eps)), view, weight=weight, bias=bias)
+    op = GroupNorm(groups, float(eps), affine=weight is not None, bias=bias is not None or weight is None)
+    return low.apply(op, view, weight=weight, bias=bias)

@@ -263,8 +263,8 @@ def pad(low: Lowering, x: View, sides: Sequence[int], *rest: Any) -> View:
     if not any(sides):
         return x
     lowest = mode == "constant" and value < -1e30
-    fill = "lowest" if lowest else "one" if value == 1 else "zero"
-    if mode != "constant" or (value not in (0, 1) and not lowest):
+    fill = "lowest" if lowest else "one" if value == 1 else "reflect" if mode == "reflect" else "zero"
+    if mode not in ("constant", "reflect") or (value not in (0, 1) and not lowest):
         raise Foreign(f"a padding with {value if mode == 'constant' else mode}")
     axes = {
         len(x.axes) - 1 - n: (sides[2 * n], sides[2 * n + 1])

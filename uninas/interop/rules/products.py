@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
+from math import prod
 from typing import Any
 
 from uninas.interop.lower import Lowering, rule
 from uninas.interop.rules.along import softmax
-from uninas.interop.rules.axes import transpose
+from uninas.interop.rules.axes import reshape, transpose
 from uninas.interop.rules.elementwise import add, scores
-from uninas.interop.rules.layers import linear
+from uninas.interop.rules.layers import dense
 from uninas.interop.rules.placing import needs_view
 from uninas.interop.trace import Static
 from uninas.interop.views import Axis, Batch, Foreign, Layout, View, extent, flat, refined, route
@@ -22,7 +23,9 @@ from uninas.ops.attention import Matmul2
 @rule("matmul", "bmm", "mm")
 def matmul(low: Lowering, a: Any, b: Any, scale: float = 1.0) -> View:
     if isinstance(a, View) and isinstance(b, Static) and len(b.shape) == 2:
-        return linear(low, a, b, transposed=True)
+        return dense(low, a, b, None, transposed=True)
+    if isinstance(a, View) or isinstance(b, View):
+        a, b = (low.evaluated(each, b if each is a else a) if isinstance(each, Static) else each for each in (a, b))
     needs_view(a, b)
     a, scale = unscaled(low, a, scale)
     b, scale = unscaled(low, b, scale)
@@ -103,14 +106,26 @@ def einsum(low: Lowering, equation: str, operands: Sequence[Any], path: Any = No
     if len(terms) != 2 or "." in equation or len(operands) != 2:
         raise Foreign(f"einsum {equation}")
     a, b = terms
-    shared = [x for x in a if x in b]
-    sums = [x for x in shared if x not in right]
-    rows = [x for x in shared if x in right]
-    m, n = [x for x in a if x not in b], [x for x in b if x not in a]
-    if len(sums) != 1 or len(m) != 1 or len(n) != 1 or sorted(right) != sorted([*rows, *m, *n]):
-        raise Foreign(f"einsum {equation}")
+    if any(isinstance(each, View) for each in operands):
+        like = next(each for each in operands if isinstance(each, View))
+        operands = [low.evaluated(each, like) if isinstance(each, Static) else each for each in operands]
     needs_view(*operands)
-    one = operands[0].permuted([a.index(x) for x in (*rows, *m, *sums)])
-    other = operands[1].permuted([b.index(x) for x in (*rows, *sums, *n)])
+    rows = [x for x in right if x in a and x in b]
+    sums = [x for x in a if x in b and x not in right]
+    m, n = [x for x in right if x not in b], [x for x in right if x not in a]
+    if not sums or {*a, *b} != {*rows, *sums, *m, *n}:
+        raise Foreign(f"einsum {equation}")
+    # One axis each for what is summed and what one of them has alone; those of both stay in front.
+    one = gathered(low, operands[0].permuted([a.index(x) for x in (*rows, *m, *sums)]), len(rows), len(m))
+    other = gathered(low, operands[1].permuted([b.index(x) for x in (*rows, *sums, *n)]), len(rows), len(sums))
     result = matmul(low, one, other)
-    return result.permuted([[*rows, *m, *n].index(x) for x in right])
+    axes = result.axes[: len(rows)]
+    sizes = [operands[0].shape[a.index(x)] for x in m], [operands[1].shape[b.index(x)] for x in n]
+    shape = [extent(axis) for axis in axes] + sizes[0] + sizes[1]
+    return reshape(low, result, shape).permuted([[*rows, *m, *n].index(x) for x in right])
+
+
+def gathered(low: Lowering, view: View, rows: int, first: int) -> View:
+    """The view with the axes behind `rows` as two: the next `first`, and the rest."""
+    shape = view.shape
+    return reshape(low, view, [*shape[:rows], prod(shape[rows : rows + first]), prod(shape[rows + first :])])
