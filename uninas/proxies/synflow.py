@@ -8,12 +8,14 @@ without biases R is the sum over all paths of the product of the weights on them
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from uninas.proxies.base import proxy
 from uninas.proxies.engine.torch_private import BatchNormBase
-from uninas.proxies.observe.activations import run
+from uninas.proxies.observe.activations import FirstNotFinite, run
 from uninas.proxies.observe.gradients import added, derivatives, weights_of
 from uninas.proxies.types import Inputs, Measured, ProxyError
 
@@ -26,12 +28,24 @@ def synflow(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, mi
     made the identity, as in the literature: they would divide the flow by itself. Other norms stay. Of the batch only
     the shape counts, and integer inputs keep their first sample. Weights are trainable parameters of at least
     `min_ndim` axes; biases take part in R, with their absolute values. A flow beyond float64, as of the deepest
-    networks, is a ProxyError: begin with smaller weights.
+    networks, or beyond float32 in a module that casts to it, is a ProxyError that says where: begin with smaller
+    weights.
     """
     try:
-        return _flow(module, inputs, min_ndim, torch.float64), {}
+        found = _flow(module, inputs, min_ndim, torch.float64)
     except ProxyError:
-        return _flow(module, inputs, min_ndim, torch.float32), {}
+        found = _flow(module, inputs, min_ndim, torch.float32)
+    if not math.isfinite(found):
+        raise ProxyError(f"the flow is no finite number: {_where(module, inputs)}", "begin with smaller weights (init)")
+    return found, {}
+
+
+def _where(module: nn.Module, inputs: Inputs) -> str:
+    """Where the flow of a module, which `_flow` has prepared, stops to be finite."""
+    first = FirstNotFinite()
+    with torch.no_grad():
+        run(module, _ones(inputs, next(module.parameters()).dtype), first)
+    return first.what or "its gradients are beyond what the module computes in"
 
 
 def _flow(module: nn.Module, inputs: Inputs, min_ndim: int, dtype: torch.dtype) -> float:
@@ -41,9 +55,12 @@ def _flow(module: nn.Module, inputs: Inputs, min_ndim: int, dtype: torch.dtype) 
     for layer in module.modules():
         if isinstance(layer, BatchNormBase):
             _neutral(layer, weights[0])
-    ones = tuple(torch.ones_like(part[:1]).to(dtype) if part.is_floating_point() else part[:1] for part in inputs)
-    flows = derivatives(run(module, ones).sum(), weights)
+    flows = derivatives(run(module, _ones(inputs, dtype)).sum(), weights)
     return added((w.detach() * flow).abs().sum() for w, flow in zip(weights, flows, strict=True))
+
+
+def _ones(inputs: Inputs, dtype: torch.dtype) -> Inputs:
+    return tuple(torch.ones_like(part[:1]).to(dtype) if part.is_floating_point() else part[:1] for part in inputs)
 
 
 def _absolute(module: nn.Module, dtype: torch.dtype) -> None:

@@ -239,7 +239,7 @@ def _exact_spectrum(
     _check_finite(jacobian.values)
     eigenvalues = fisher_spectrum(jacobian.logits, jacobian.values, smoothing, compat)
     if not eigenvalues[-1] > 0:
-        raise ProxyError(_NOTHING, _why(jacobian))
+        raise ProxyError(_NOTHING, _why(module, jacobian))
     return eigenvalues
 
 
@@ -273,10 +273,17 @@ def _check_finite(derivatives: Tensor) -> None:
         raise ProxyError("the logits have derivatives that are not finite", "check the module's initialisation")
 
 
-def _why(jacobian: Jacobian) -> str:
+def _why(module: nn.Module, jacobian: Jacobian) -> str:
     """The likely reason for zero information, and a way out."""
     if not jacobian.values.any():
-        return "its last layer may begin at zero: let an initialisation scheme (init) draw the weights"
+        zero = [name for name, p in module.named_parameters() if p.ndim > 1 and not p.any()]
+        if zero:
+            return f"{zero[-1]} begins at zero: let an initialisation scheme (init) draw the weights"
+        total, seen = trainable_tensors(module), jacobian.values.shape[2]
+        if total > seen:
+            way_out = f"select=spread looks at others of its {total} tensors"
+            return f"between the weights looked at and the output nothing passes, as behind a dead cell: {way_out}"
+        return "nothing passes to the output, as behind a dead cell"
     if ((jacobian.logits.double().softmax(1) > 0).sum(1) < 2).all():
         return "the softmax is sure of one class for all samples: try some smoothing, or smaller weights"
     return ""

@@ -103,6 +103,25 @@ class LastMap(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
+class FirstNotFinite(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Says in `what` which operation is the first that makes an infinite number, or none, out of finite ones."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.what = ""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if not self.what and any(map(_is_beyond, pytree.tree_leaves(out))):
+            dtype = next(str(leaf.dtype) for leaf in pytree.tree_leaves(out) if _is_beyond(leaf))
+            self.what = f"{func.overloadpacket} goes beyond {dtype.removeprefix('torch.')}"
+        return out
+
+
+def _is_beyond(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all())
+
+
 class Switches(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Shows to `see`, for each of the SWITCHES that runs, which of its units are on: booleans N x units.
 
