@@ -19,21 +19,33 @@ the candidates depend on who was faster.
 
 from __future__ import annotations
 
+import math
 import random
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Self
 
-from uninas.errors import NoLegalEdit, UninasError, error, shown
+from uninas.errors import NoLegalEdit, UninasError, error, in_a_line, shown
 from uninas.graph import Graph
+from uninas.language.alone import architecture
+from uninas.language.elaborate import build
+from uninas.language.library import find
+from uninas.language.printer import dumps
+from uninas.mutate import Edit, read_edit, record
 from uninas.scores.aggregate import AGGREGATES
 from uninas.scores.objectives import Objective, merits
+from uninas.search import kept
 from uninas.search.candidate import Candidate
 from uninas.search.plan import Plan, Settings, make_plan
 from uninas.search.pool import CHANGED, Origin, Pool, Proposer
 from uninas.search.ranks import Ranking
+from uninas.search.store import Store
 from uninas.search.strategies import make_strategy, strategy_named
 from uninas.search.strategy import MOST_AHEAD
 
@@ -42,9 +54,12 @@ class Search:
     """Candidates by number, in a window. Iterating asks; every candidate must be told before long.
 
     `directions` says of the measures whose direction is not known from their name whether 'higher' or 'lower' is
-    better (default: higher). `origin` says again where a number came from, and lets the search forget graphs; `stored`
-    reads the architecture of a number, where an asynchronous search has lost the parent. `proposer` is who is asked for
-    candidates where the strategy is `outside`.
+    better (default: higher). `proposer` is who is asked for candidates where the strategy is `outside`.
+
+    With a `folder` every candidate is stored when it is told, and a search that is there goes on: those that were asked
+    for and never told are asked for again first. Raises UNI070 for a folder that holds something else, or a search with
+    other settings; one that another version of this software began is refused too, unless `any_version`, as it may go
+    on otherwise than it would have. Close such a search, or use it as a context.
     """
 
     def __init__(
@@ -53,13 +68,16 @@ class Search:
         *,
         iterations: int | None = None,
         directions: Mapping[str, str] | None = None,
-        origin: Callable[[int], Origin] | None = None,
-        stored: Callable[[int], Graph] | None = None,
         proposer: Proposer | None = None,
+        folder: Path | None = None,
+        any_version: bool = False,
     ):
         settings = plan.settings
         self.plan, self.iterations = plan, iterations
         self.rungs = tuple(tuple(_directed(one, directions or {}) for one in rung) for rung in plan.rungs)
+        self.folder = folder
+        self.store: Store | None = None
+        origin, stored = (self._origin, self._stored) if folder else (None, None)
         self.pool = Pool(plan, origin, stored if settings.asynchronous else None, proposer)
         self.pool.objectives = self.rungs[-1]
         if settings.proxy in AGGREGATES and not strategy_named(settings.strategy).ranks_together:
@@ -79,18 +97,30 @@ class Search:
         self._leader: Candidate | None = None
         self._history: dict[int, Candidate] = {}  # where candidates are ranked among each other
         self._ranking = Ranking(1, plan.weights)
+        self._asked: dict[int, Candidate] = {}  # with their texts, where they are stored
+        self._lost: list[Candidate] = []  # in flight when the search was stopped
+        self._queue: deque[Handed] = deque()
+        self._names: dict[int, str] = {}  # of files of the queue, by the number that they got
+        if folder:
+            self._open(folder, any_version)
 
     @classmethod
     def over(
-        cls, space: str, *, iterations: int | None = None, proposer: Proposer | None = None, **settings: Any
-    ) -> Self:
+        cls, space: str, *, iterations: int | None = None, proposer: Proposer | None = None,
+        folder: str | Path | None = None, any_version: bool = False, **settings: Any,
+    ) -> Self:  # fmt: skip
         """A search of a space by its name or path, with what `Settings` offers.
 
-        With a `proposer` the strategy is `outside`, unless another is named.
+        With a `proposer` the strategy is `outside`, unless another is named. With a `folder` the search is kept there
+        (see `Search`); `uninas status`, `top` and `report` look at it as at any run.
         """
         chosen = {"strategy": "outside", **settings} if proposer else settings
         plan = make_plan(Settings(**{"space": space, "proxy": "score", **chosen}))
-        return cls(plan, iterations=iterations, proposer=proposer)
+        place = Path(folder) if folder is not None else None
+        search = cls(plan, iterations=iterations, proposer=proposer, folder=place, any_version=any_version)
+        if search.store is not None and iterations is not None:
+            search.store.put({"iterations": iterations})
+        return search
 
     # ---- ask and tell --------------------------------------------------------------------------------------------
 
@@ -98,7 +128,10 @@ class Search:
         """The next candidate, or None as long as the score of an earlier one is needed first, or once the search is
         `exhausted`, as it is at once where a space has nothing but the start.
         """
+        if self._lost:
+            return self._lost.pop(0)
         number = self._next
+        self._look_for_queued()
         if self.exhausted or not self._hear(number):
             return None
         try:
@@ -111,6 +144,9 @@ class Search:
         seed = self._generator(number, "score").getrandbits(63)
         candidate = replace(born, number=number, key=born.graph.key, seed=seed)
         self._begin(candidate, candidate.graph)
+        if self.store is not None:
+            candidate = replace(candidate, text=dumps(candidate.graph, explicit=True), started=time.time())
+            self._asked[number] = candidate
         return candidate
 
     def tell(self, candidate: Candidate | int, score: float | Mapping[str, float] | None) -> None:
@@ -121,9 +157,36 @@ class Search:
         number = candidate if isinstance(candidate, int) else candidate.number
         if number not in self._flying:
             raise error("UNI071", f"candidate {number} was not asked for, or told before", None, "ask first, then tell")
-        asked = self._flying[number]
+        numbers = None if score is None else _numbers(score)
         failure = candidate.failure if isinstance(candidate, Candidate) else None
-        outcome = asked.told(None if score is None else merits(_numbers(score), self.rungs[asked.rung]), failure)
+        if numbers is not None and merits(numbers, self.rungs[self._flying[number].rung]) is None:
+            numbers, failure = None, "the score is not finite"
+        if number in self._asked:
+            self.finish(_told_by_hand(self._asked[number], numbers, failure or "it was told to have no score"))
+        else:
+            self._hear_of(number, numbers, failure)
+
+    def finish(self, found: Candidate) -> Candidate:
+        """Store a candidate with what came of scoring it, and tell it; gives it as it is stored. Needs a folder.
+
+        Raises UNI070 where the start of a space of moves has no score.
+        """
+        assert self.store is not None and self.folder is not None
+        asked = self._asked[found.number]
+        candidate = asked.to_store().as_found(found)
+        if candidate.failure and self._needed(candidate):
+            why = candidate.failure
+            raise error("UNI070", f"the start cannot be scored: {why}", None, "try it alone: uninas score")
+        self.store.add(candidate, None if candidate.promoted else asked.text)
+        del self._asked[found.number]
+        if name := self._names.pop(found.number, ""):
+            kept.done(self.folder, name)
+        self._hear_of(candidate.number, candidate.numbers, candidate.failure)
+        return candidate
+
+    def _hear_of(self, number: int, numbers: Mapping[str, float] | None, failure: str | None) -> None:
+        asked = self._flying[number]
+        outcome = asked.told(None if numbers is None else merits(numbers, self.rungs[asked.rung]), failure)
         del self._flying[number]
         if self.plan.settings.asynchronous:
             self.strategy.tell(outcome)
@@ -146,7 +209,7 @@ class Search:
         with ThreadPoolExecutor(workers) as pool:
             flying: dict[Future[Any], Candidate] = {}
             while True:
-                while len(flying) < workers and len(self) <= self.iterations and (asked := self.ask()):
+                while len(flying) < workers and self.more(self.iterations) and (asked := self.ask()):
                     flying[pool.submit(function, asked)] = asked
                 if not flying:
                     return self.best
@@ -164,7 +227,7 @@ class Search:
         """Candidates until `iterations` besides the start are done, or the space is used up. Each must be told before
         the window is full.
         """
-        while self.iterations is None or len(self) <= self.iterations:
+        while self.more(self.iterations):
             draft = self.ask()
             if self.exhausted:
                 return
@@ -176,6 +239,35 @@ class Search:
                     "for candidate in search: search.tell(candidate, score)",
                 )
             yield draft
+
+    def enqueue(self, what: Graph | str | Edit, parent: int | None = None) -> None:
+        """Hand in a candidate, which is next: an architecture, its text, name or path, or an edit of `parent`.
+
+        Raises UninasError for what is wrong with it: UNI040 where it breaks the budget, UNI042 where it is no member of
+        the space, UNI071 where it solves another task, UNI080 where it was there before or the edit does not fit.
+        """
+        graph = build(*find(what)) if isinstance(what, str) else what
+        handed = Handed(graph, parent)
+        self._made(handed)
+        if self.folder:
+            kept.enqueue(self.folder, [handed.as_dict()])
+        else:
+            self._queue.append(handed)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self.store is not None:
+            self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def more(self, iterations: int | None) -> bool:
+        """Whether there are fewer than so many candidates besides the start; None stands for no end."""
+        return iterations is None or (self._lost[0].number if self._lost else len(self)) <= iterations
 
     def __len__(self) -> int:
         """Number of candidates that were asked for, the start included."""
@@ -225,7 +317,7 @@ class Search:
             raise error("UNI070", f"candidate {candidate.number} has no parent in the run", None, CHANGED)
         graph = self.pool.given.get(candidate.number)
         self._begin(replace(candidate, seed=self._generator(candidate.number, "score").getrandbits(63)), graph)
-        self.tell(candidate, candidate.numbers)
+        self._hear_of(candidate.number, candidate.numbers, candidate.failure)
 
     def _plausible(self, candidate: Candidate) -> bool:
         if not 0 <= candidate.rung < len(self.rungs):
@@ -256,7 +348,59 @@ class Search:
     def _born(self, number: int) -> Candidate:
         if number in self.pool.given:
             return Candidate(rung=len(self.rungs) - 1, graph=self.pool.given[number])
-        return self.strategy.ask(self._generator(number, "move"))
+        refused: Counter[str] = Counter()
+        while self._queue:
+            handed = self._queue.popleft()
+            try:
+                born = self._made(handed)
+            except UninasError as problem:
+                refused[shown(in_a_line(problem), 200)] += 1
+                if self.folder and handed.name:
+                    kept.done(self.folder, handed.name)
+                continue
+            self._names |= {number: handed.name} if handed.name else {}
+            return replace(born, refused=dict(refused))
+        born = self.strategy.ask(self._generator(number, "move"))
+        return replace(born, refused={**born.refused, **refused}) if refused else born
+
+    def _made(self, handed: Handed) -> Candidate:
+        """The candidate that was handed in. Raises UninasError for one that cannot be had."""
+        parent, top = handed.parent, len(self.rungs) - 1
+        if parent is not None and parent not in self.pool.keys:
+            raise error("UNI080", f"there is no candidate {parent}", None, "uninas top lists them by their numbers")
+        if isinstance(handed.what, Edit):
+            return self.pool.edited(handed.what, parent or 0, top)
+        return self.pool.handed(handed.what, parent, top)
+
+    def _look_for_queued(self) -> None:
+        """Take what waits in the folder's queue."""
+        if not self.folder or self._next < len(self.pool.given):
+            return
+        taken = [*self._names.values(), *(one.name for one in self._queue)]
+        self._queue += [Handed.read(found, name) for name, found in kept.queued(self.folder, taken)]
+        if self._queue:
+            self.exhausted = None
+
+    def _open(self, folder: Path, any_version: bool) -> None:
+        """Open the folder and hear of what is there."""
+        self.store = Store(folder)
+        try:
+            kept.agree(self.store, self.plan, self.rungs, any_version)
+            self.pool.seen.update(self.store.keys())  # what is lost in flight may be another one now
+            order = "started + seconds, number" if self.plan.settings.asynchronous else "number"
+            self._lost = self.recall(self.store.select(f"1 ORDER BY {order}"))
+        except BaseException:
+            self.store.close()
+            raise
+
+    def _origin(self, number: int) -> Origin:
+        assert self.store is not None
+        return self.store.origin(number)
+
+    def _stored(self, number: int) -> Graph:
+        """The architecture of a candidate as its text has it."""
+        assert self.store is not None
+        return architecture(self.store.text(number))
 
     def _begin(self, candidate: Candidate, graph: Graph | None) -> None:
         self.pool.add(candidate.number, candidate.key, graph)
@@ -281,6 +425,43 @@ class Search:
     def _generator(self, number: int, purpose: str) -> random.Random:
         digest = sha256(f"{self.plan.settings.seed}/{number}/{purpose}".encode()).digest()
         return random.Random(int.from_bytes(digest, "big"))
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What somebody handed in: an architecture, or an edit of an earlier candidate; `name` is that of its file."""
+
+    what: Graph | Edit
+    parent: int | None = None
+    name: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as values of JSON."""
+        if isinstance(self.what, Graph):
+            return {"parent": self.parent, "text": dumps(self.what, explicit=True)}
+        return {"parent": self.parent, "edit": record(self.what)}
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any], name: str) -> Handed:
+        """What stands in a file of the queue; an empty architecture, which is refused, where that is none of ours."""
+        parent = found.get("parent")
+        number = parent if isinstance(parent, int) and not isinstance(parent, bool) else None
+        text, edit = found.get("text"), found.get("edit")
+        with suppress(UninasError):
+            if isinstance(edit, dict):
+                return cls(read_edit(edit), number, name)
+            if isinstance(text, str):
+                return cls(architecture(text, name), number, name)
+        return cls(Graph((), (), (), ""), None, name)
+
+
+def _told_by_hand(asked: Candidate, numbers: Mapping[str, float] | None, failure: str) -> Candidate:
+    """A candidate with the numbers that somebody told."""
+    seconds = max(0.0, time.time() - asked.started)
+    if numbers is None:
+        return asked.failed("error", failure, "", asked.started, seconds)
+    components = {name: value for name, value in numbers.items() if name != "score" and math.isfinite(value)}
+    return replace(asked, score=numbers["score"], components=components, seconds=seconds)
 
 
 def _numbers(score: float | Mapping[str, float]) -> dict[str, float]:
