@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ITERATIONS = 50
 BEGAN_IN = "began_in"  # the folder in which a run was begun
+TOLD = "score"  # stands for a measure where scores are told, see Search.over
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
 # Named here to start quickly.
 STRATEGIES = "walk, random, climb, anneal, evolution, rank, nsga2, halving, surrogate, illuminate or outside"
@@ -272,6 +273,9 @@ def _resolved(output: Path, resume: bool, options: Mapping[str, Any]) -> Asked:
     if not isinstance(goal, int) or goal < 1:
         raise error("UNI070", f"the run in {output} has no number of candidates", None, "name it: --iterations")
     texts = stored.get("texts") if resume and not given.keys() & {"space", "start"} else None
+    if resume and settings.proxy == TOLD:
+        hint = "go on there: Search.over(..., folder=...)"
+        raise error("UNI070", f"a program in Python scores the candidates of {output}", None, hint)
     if resume and not options["trust"]:
         _check_paths(settings, texts or {}, given)
         check_functions(_measures(settings, {"proxy", "further", "cheap"} - given.keys()))

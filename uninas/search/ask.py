@@ -366,6 +366,8 @@ class Search:
     def _made(self, handed: Handed) -> Candidate:
         """The candidate that was handed in. Raises UninasError for one that cannot be had."""
         parent, top = handed.parent, len(self.rungs) - 1
+        if handed.what is None:
+            raise error("UNI080", f"expected a candidate in {handed.name}", None, "uninas enqueue writes such files")
         if parent is not None and parent not in self.pool.keys:
             raise error("UNI080", f"there is no candidate {parent}", None, "uninas top lists them by their numbers")
         if isinstance(handed.what, Edit):
@@ -431,7 +433,8 @@ class Search:
 class Handed:
     """What somebody handed in: an architecture, or an edit of an earlier candidate; `name` is that of its file."""
 
-    what: Graph | Edit
+    what: Graph | Edit | None
+    """None for what was none of these."""
     parent: int | None = None
     name: str = ""
 
@@ -439,11 +442,11 @@ class Handed:
         """The same as values of JSON."""
         if isinstance(self.what, Graph):
             return {"parent": self.parent, "text": dumps(self.what, explicit=True)}
-        return {"parent": self.parent, "edit": record(self.what)}
+        return {"parent": self.parent, "edit": record(self.what) if self.what else None}
 
     @classmethod
     def read(cls, found: Mapping[str, Any], name: str) -> Handed:
-        """What stands in a file of the queue; an empty architecture, which is refused, where that is none of ours."""
+        """What stands in a file of the queue."""
         parent = found.get("parent")
         number = parent if isinstance(parent, int) and not isinstance(parent, bool) else None
         text, edit = found.get("text"), found.get("edit")
@@ -452,7 +455,7 @@ class Handed:
                 return cls(read_edit(edit), number, name)
             if isinstance(text, str):
                 return cls(architecture(text, name), number, name)
-        return cls(Graph((), (), (), ""), None, name)
+        return cls(None, None, name)
 
 
 def _told_by_hand(asked: Candidate, numbers: Mapping[str, float] | None, failure: str) -> Candidate:

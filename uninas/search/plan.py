@@ -269,7 +269,9 @@ def _start(settings: Settings, module: Module, definition: ast.Network, texts: M
             raise error("UNI023", f"expected {definition.name.text} to have a start", None, "name one with --start")
         name = own.network.text
     visible = module.find(name)
-    return (visible[0], name) if visible else found_again(name, texts.get("start"))
+    if visible:
+        return visible[0], name
+    return found_again(name, texts["start"]) if texts.get("start") else read_starts([name], module)[0]
 
 
 def _budget(own: Budget, limits: tuple[Limit, ...]) -> Budget:

@@ -42,6 +42,9 @@ def read_starts(names: Sequence[str], home: Module) -> list[tuple[Module, str]]:
             found += [alone(text, "start") for text in _texts(*_parted(name))]
         elif visible := home.find(name):
             found.append((visible[0], name))
+        elif _parted(name)[1] or _parted(name)[1]:
+            raise error("UNI070", f"there is no run in {shown(_parted(name)[0], 200)}", None,
+                        "RUN:12 names candidate 12 of the run in the folder RUN, RUN:top5 its five best")  # fmt: skip
         else:
             found.append(find(name))
     return found

@@ -13,6 +13,7 @@ from typing import Any
 
 from uninas.errors import error, shown
 from uninas.language.library import Module, find
+from uninas.plugins import LIBRARIES
 
 MOST_FILES = 1000
 
@@ -38,18 +39,29 @@ def reached(module: Module) -> list[Module]:
 
 
 def kept(source: str, module: Module) -> Texts:
-    """What to keep of a file that a user has named; nothing of what is shipped."""
-    home = module.path.parent if module.path is not None and is_path(source) else None
+    """What to keep of what a user has named: files with all that they import, also from the libraries of plug-ins, and
+    networks of other programs as the texts that they became; nothing of what is shipped.
+    """
+    if module.path is None:
+        return [("network.uni", module.file.source.text)] if source and "{" not in source else []
+    roots = (module.path.parent, *LIBRARIES.values())
+    if not is_path(source) and not any(module.path.is_relative_to(root.resolve()) for root in roots[1:]):
+        return []
     return [
-        (one.path.relative_to(home).as_posix(), one.file.source.text)
+        (one.path.relative_to(root).as_posix(), one.file.source.text)
         for one in reached(module)
-        if home is not None and one.path is not None and one.path.is_relative_to(home)
+        if one.path is not None and (root := _root(one.path, roots)) is not None
     ]
+
+
+def _root(path: Path, roots: Sequence[Path]) -> Path | None:
+    """The first of the folders in which a file lies; None for what is shipped."""
+    return next((root.resolve() for root in roots if path.is_relative_to(root.resolve())), None)
 
 
 def found_again(source: str, texts: Any) -> tuple[Module, str]:
     """As `find`, but from the texts that a run has kept. Raises UNI070 where they are none of ours."""
-    if not is_path(source) or not texts:
+    if not texts or "{" in source:
         return find(source)
     if not _plausible(texts):
         raise error("UNI070", f"the texts of the space {shown(source)} in the run cannot be read")
