@@ -9,6 +9,7 @@ import torch
 import uninas
 from uninas.proxies import ProxyError, score
 from uninas.proxies.paths import regions
+from uninas.runs.scorer import Scorer
 from uninas.scores.paths import MEASURES, regions_of_graph
 
 # Without attention: its heads, written one by one, are one path together in a graph and several in a foreign module.
@@ -82,3 +83,12 @@ def test_a_path_that_zero_interrupts_is_none():
     alive = uninas.load("block A { out = (in -> conv(C, 1)) + (in -> zero) }")
     dead = uninas.load("block A { out = in -> conv(C, 1) -> zero -> relu }")
     assert [region.paths.total for region in regions_of_graph(alive)] == [1] and regions_of_graph(dead) == []
+
+
+def test_a_cell_that_nothing_passes_is_counted_without_its_module():
+    graph = uninas.space("nasbench201").member([3, 3, 3, 0, 0, 0])
+    with Scorer(list(MEASURES), 1).network(graph, 0) as network:
+        assert [network.score(name, 0).value for name in MEASURES] == [0.0] * len(MEASURES)
+        assert "model" not in vars(network)
+    model = uninas.compile(graph).eval()
+    assert score("path_depth", model, torch.zeros(1, 3, 32, 32)).value == 0

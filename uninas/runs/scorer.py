@@ -130,10 +130,11 @@ class Network:
         """The score by one of the names of the scorer. Raises whatever goes wrong."""
         if name in COSTS:
             return proxies.Score(name, float(COSTS[name](self.graph)), "higher", {}, 0.0)
-        if name in MEASURES and (found := self._regions):
+        if name in MEASURES and (found := self._regions) is not None:
             began = time.perf_counter()
             value, components = MEASURES[name](found)
-            return proxies.Score(name, value, self.scorer.directions[name], components, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            return proxies.Score(name, float(value), self.scorer.directions[name], components, seconds)
         self._initialise(seed)
         batch = self.scorer.batch(name, self.graph, seed)
         if name == LATENCY:
@@ -142,9 +143,9 @@ class Network:
         return proxies.score(name, self.model, batch, proxies.stream(seed, name), **self.scorer.options[name])
 
     @cached_property
-    def _regions(self) -> list[Region]:
-        """The regions of the graph; none where no path leads through it, or it has several outputs."""
-        return regions_of_graph(self.graph) if len(self.graph.outputs) == 1 else []
+    def _regions(self) -> list[Region] | None:
+        """The regions of the graph, without a module; None where it has several outputs."""
+        return regions_of_graph(self.graph) if len(self.graph.outputs) == 1 else None
 
     def _initialise(self, seed: int) -> None:
         """The weights of a seed, on the device."""
