@@ -23,7 +23,7 @@ from uninas.interop.imported import Imported, imported
 from uninas.interop.trace import Call, Place, Static, Trace, Value
 
 _KEPT = "_imported"
-BATCH = 2  # a number that tells the batch from axes of size 1
+BATCH = 13  # a number that tells the batch from other axes
 PARTS = ("slice", "select", "narrow", "unbind", "split", "chunk", "getitem", "view", "transpose", "permute")
 """Functions that give a part, or another view, of a tensor."""
 MADE = ("new_zeros", "new_ones", "new_full")

@@ -29,7 +29,7 @@ from uninas.ops.activation import HardSigmoid, HardSwish, Sigmoid, Silu
 from uninas.ops.conv import Conv
 from uninas.ops.linear import Linear
 from uninas.ops.merge import Add, Multiply
-from uninas.ops.op import Shape
+from uninas.ops.op import Op, Shape
 from uninas.ops.shape import Flatten
 from uninas.ops.split import Chunk, Slice
 
@@ -528,7 +528,7 @@ def _name(path: str) -> str:
 
 def _label(step: Step) -> str:
     """The name that elaboration would start from."""
-    return step.op.name
+    return step.op.name if isinstance(step.op, Op) else "parts"
 
 
 def _word(member: _Part) -> str:
@@ -537,8 +537,8 @@ def _word(member: _Part) -> str:
     common = {"add": "y", "multiply": "y", "conv": "x", "chunk": "parts", "slice": "part"}
     if member.step and not (word.isidentifier() and not word.isdigit()):
         word = ""
-    if member.step and member.step.op.name in common and not any(c.isalpha() for c in word):
-        word = common[member.step.op.name]
+    if member.step and _label(member.step) in common and not any(c.isalpha() for c in word):
+        word = common[_label(member.step)]
     word = word if word.isidentifier() and word not in RESERVED else member.label
     return word if word.isidentifier() and word not in RESERVED else "x"
 

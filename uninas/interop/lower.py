@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 from math import prod
 from typing import Any, TypeVar
 
-from uninas.graph import INPUT, Wire
+import numpy as np
+
+from uninas.graph import INPUT, Each, Wire
 from uninas.interop.trace import Call, Place, Static, Trace, Value
-from uninas.interop.views import Batch, Factor, Foreign, Layout, View, flat, made, refined, route, shape_of
+from uninas.interop.views import Batch, Factor, Foreign, Layout, View, extent, flat, made, refined, route, shape_of
 from uninas.ops.op import Op, Shape, ShapeError
+from uninas.ops.pool import Upsample
 from uninas.ops.shape import Learned
 
 
@@ -32,7 +36,7 @@ class Weight:
 class Step:
     """One operation of ours with what it takes, where it comes from and what its weights are."""
 
-    op: Op
+    op: Op | Each
     inputs: tuple[Wire, ...]
     shapes: tuple[Shape, ...]
     place: Place
@@ -162,11 +166,19 @@ class Lowering:
         """A static as a wire: a learned or fixed tensor, or what rules make of those. Raises Foreign."""
         if static not in self.known:
             if static.made is None or not static.sources:
-                axes = tuple(map(made, static.shape))
-                self.known[static] = self.learned(static, like, (*natural(axes, batched=False), (), ())[:3], axes)
+                self.known[static] = self.table(static, like)
             else:
                 self.known[static] = self.redone(static, static.made, like)
         return self.known[static]
+
+    def table(self, static: Static, like: View) -> View:
+        """A learned or fixed tensor as a wire, once for all samples."""
+        if not static.is_parameter and static.shape[:1] == (self.batch.size,):
+            inner = tuple(map(made, static.shape[1:]))
+            view = self.learned(one_sample(static, 0), like, (*natural(((), *inner)), (), ())[:3], ((), *inner))
+            return replace(view, axes=((self.batch,), *inner))
+        axes = tuple(map(made, static.shape))
+        return self.learned(static, like, (*natural(axes, batched=False), (), ())[:3], axes)
 
     def redone(self, static: Static, call: Call, like: View) -> View:
         """The call that computes a static once more, now on wires."""
@@ -217,7 +229,7 @@ class Lowering:
 
     # ---- what rules call -----------------------------------------------------------------------------------------
 
-    def emit(self, op: Op, *views: View, weights: dict[str, Weight] | None = None) -> list[Wire]:
+    def emit(self, op: Op | Each, *views: View, weights: dict[str, Weight] | None = None) -> list[Wire]:
         """Append an operation; its outputs. Raises ShapeError."""
         if any(view.wire.node == UNKNOWN for view in views):
             raise Foreign("a further result of a function, such as the places of largest values")
@@ -233,6 +245,7 @@ class Lowering:
 
     def laid(self, view: View, own: Layout) -> View:
         """The view with its factors on those axes of ours."""
+        view = self.copied(view, own)
         if sorted(map(id, flat(view.own))) != sorted(map(id, flat(own))):
             raise Foreign(f"a tensor of {view.shape} laid out in such a way")
         if view.own != own and (again := self.learned_so(view, own)):
@@ -245,11 +258,24 @@ class Lowering:
             view = View(wire, tuple(made(size) for size in shape), view.axes)
         return replace(view, own=own)
 
+    def copied(self, view: View, own: Layout) -> View:
+        """The view with copies along those factors of a layout along which its numbers are all the same."""
+        lacking = tuple(factor for factor in flat(own) if factor not in flat(view.own))
+        if not lacking or not set(lacking) <= set(flat(view.axes)):
+            return view
+        every = flat(view.own)
+        if view.own != (every, (), ()):
+            view = self.laid(view, (every, (), ()))
+        (wire,) = self.emit(Upsample(extent(lacking), 1), view)
+        return View(wire, (every, lacking, ()), view.axes)
+
     def learned_so(self, view: View, own: Layout) -> View | None:
         """A learned tensor whose numbers lie as they are wanted from the start; None for all other views."""
         step = self.step_of(view)
-        weight = step.weights.get("weight") if step and isinstance(step.op, Learned) else None
-        if not step or weight is None or weight.order or len(own) != 3:
+        if step is None or not isinstance(step.op, Learned) or len(own) != 3:
+            return None
+        weight = step.weights["weight"]
+        if weight.order:
             return None
         channels, height, width = shape_of(own)
         here = flat(view.own)
@@ -321,6 +347,15 @@ def weighed(weights: dict[str, Any]) -> dict[str, Weight]:
     }
 
 
+def one_sample(static: Static, place: int) -> Static:
+    """A constant that was repeated for every sample, for one of them."""
+    values = np.asarray(static.read())
+    first = np.take(values, [0], place)
+    if not np.array_equal(values, np.broadcast_to(first, values.shape)):
+        raise Foreign(f"a constant of {static.shape} that differs from sample to sample")
+    return Static(first.shape, lambda: first, None, static.sources)
+
+
 def ordered(static: Static, axes: Layout, own: Layout) -> Weight:
     """How the numbers of a tensor with these axes are put into our order."""
     theirs, ours = list(flat(axes)), flat(own)
@@ -350,15 +385,31 @@ def aligned(lowering: Lowering, one: View, other: View) -> tuple[View, View]:
                     cost = len(route(first.own, own)) + len(route(second.own, inner))
                     options.append((cost, len(options), own, inner, swap))
     if not options:
-        if all(not a or not b or a == b for a, b in zip(one.own, other.own, strict=True)):
-            return one, other  # each broadcasts over the other
-        raise Foreign(f"tensors of {one.shape} and {other.shape} together")
+        return crossed(lowering, one, other)
     _, _, own, inner, swap = min(options, key=lambda option: option[:2])
     return (
         (lowering.laid(one, inner), lowering.laid(other, own))
         if swap
         else (lowering.laid(one, own), lowering.laid(other, inner))
     )
+
+
+def crossed(lowering: Lowering, one: View, other: View) -> tuple[View, View]:
+    """Two views of which each has factors that the other has not, routed so that each broadcasts over the other."""
+    if all(not a or not b or a == b for a, b in zip(one.own, other.own, strict=True)):
+        return one, other
+    inside = [set(flat(one.own)), set(flat(other.own))]
+    groups = (
+        tuple(factor for factor in flat(one.own) if factor in inside[1]),
+        tuple(factor for factor in flat(one.own) if factor not in inside[1]),
+        tuple(factor for factor in flat(other.own) if factor not in inside[0]),
+    )
+    ways = [
+        (tuple(groups[n] if n != 2 else () for n in order), tuple(groups[n] if n != 1 else () for n in order))
+        for order in permutations(range(3))
+    ]
+    first, second = min(ways, key=lambda way: len(route(one.own, way[0])) + len(route(other.own, way[1])))
+    return lowering.laid(one, first), lowering.laid(other, second)
 
 
 def restricted(own: Layout, view: View) -> Layout | None:

@@ -4,7 +4,7 @@
 text gives, and blocks of one class that differ in numbers alone share a definition: what differs becomes a parameter,
 the most frequent value its default. The text elaborates to a graph with the same key and the same order of nodes.
 
-Graphs with one input and without `each` are written, which is what importers make.
+Graphs with one input are written, and `shared each` with a chain inside, which is what importers make.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from uninas.graph import INPUT, Block, Graph, Node, Wire, subgraphs
+from uninas.graph import INPUT, Block, Each, Graph, Node, Wire, subgraphs
 from uninas.graph.graph import RESERVED
 from uninas.language.printer import (
     INFIX,
@@ -56,6 +56,7 @@ class Called:
     slots: list[Slot]
     attrs: tuple[Attr, ...] = ()
     group: Group | None = None
+    times: int = 1
 
 
 Piece = str | Called
@@ -104,7 +105,7 @@ class _Compact:
             known[id(top)] = -1  # written in place
         for top in wanted:
             for node in top.nodes:
-                for inner, _ in subgraphs(node):
+                for inner in defined(node):
                     self.levelled(inner, known, levels)
         for level in sorted(levels):
             self.grouped(levels[level])
@@ -116,7 +117,7 @@ class _Compact:
     def levelled(self, graph: Graph, known: dict[int, int], levels: dict[int, list[Graph]]) -> int:
         """How deep blocks are nested inside a graph; graphs by that."""
         if id(graph) not in known:
-            inner = [self.levelled(each, known, levels) for node in graph.nodes for each, _ in subgraphs(node)]
+            inner = [self.levelled(each, known, levels) for node in graph.nodes for each in defined(node)]
             known[id(graph)] = max(inner, default=-1) + 1
             self.kept.append(graph)
             levels.setdefault(known[id(graph)], []).append(graph)
@@ -247,7 +248,8 @@ class _Compact:
             positional = positional and whole
             parts.append(text if positional else f"{name}={text}")
         word = called.group.name if called.group else called.word
-        return f"{word}({', '.join(parts)})" if parts else word
+        text = f"{word}({', '.join(parts)})" if parts else word
+        return text if called.times == 1 else f"shared repeat {called.times} {{ {text} }}"
 
     # ---- statements ----------------------------------------------------------------------------------------------
 
@@ -260,7 +262,7 @@ class _Compact:
                 for p in group.parameters
                 for value in [p.values[id(node.op.graph)]]
             ]
-            return Called(f"block {group.name}", slots, group=group)
+            return Called(f"block {group.name} {node.op.times}", slots, group=group, times=node.op.times)
         assert isinstance(node.op, Op)
         spatial = {"height", "width"} <= {attribute.name for attribute in node.op.attrs}
         slots = []
@@ -472,8 +474,16 @@ class _Body:
         else:
             pieces += self.bundle(first.inputs)
         for node in rest:
-            pieces += [" -> ", self.printer.called(node, self.shape)]
+            pieces += self.step(node)
         return pieces
+
+    def step(self, node: Node) -> list[Piece]:
+        """An arrow and what it leads to."""
+        if not isinstance(node.op, Each):
+            return [" -> ", self.printer.called(node, self.shape)]
+        assert node.op.shared and is_chain(node.op.body), "importers make shared chains"
+        inside: list[list[Piece]] = [[" -> ", self.printer.called(each, ())] for each in node.op.body.nodes]
+        return [" -> shared each part { out = part", *(piece for pieces in inside for piece in pieces), " }"]
 
     def bundle(self, wires: Sequence[Wire]) -> list[Piece]:
         first = wires[0].node
@@ -524,6 +534,13 @@ class _Body:
         while found in taken or found in RESERVED or found in ("width", "stride", "x"):
             found, number = f"{word}{number}", number + 1
         return found
+
+
+def defined(node: Node) -> list[Graph]:
+    """The graphs inside a node that get a definition: those of blocks, also of blocks inside `each`."""
+    if isinstance(node.op, Each):
+        return [graph for inner in node.op.body.nodes for graph in defined(inner)]
+    return [graph for graph, _ in subgraphs(node)]
 
 
 def _stem(name: str) -> str:

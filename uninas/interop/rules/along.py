@@ -25,7 +25,8 @@ def reduced(low: Lowering, x: View, dims: Any, keep: bool, ops: dict[str, Op]) -
     dims = list(range(1, len(x.axes))) if dims is None else [dims] if isinstance(dims, int) else list(dims)
     dims = [placed(x, dim) for dim in dims]
     x = low.mapped(x.fused())
-    gone = tuple(f for dim in dims for f in x.axes[dim])
+    there = set(flat(x.own)) | {low.batch}
+    gone = tuple(f for dim in dims for f in x.axes[dim] if f in there)
     if any(isinstance(f, Batch) for f in gone):
         raise Foreign("a mean over the batch")
     inside = set(gone)
@@ -65,6 +66,11 @@ def mean(low: Lowering, x: View, dims: Any = None, keepdim: bool = False, dtype:
 @rule("amax")
 def amax(low: Lowering, x: View, dims: Any = None, keepdim: bool = False) -> View:
     return reduced(low, x, dims, keepdim, {"positions": GlobalMaxPool()})
+
+
+@rule("max")
+def largest(low: Lowering, x: View, dim: int, keepdim: bool = False) -> list[View]:
+    return [amax(low, x, dim, keepdim)]
 
 
 @rule("linalg_vector_norm", "norm")

@@ -11,7 +11,6 @@ from uninas.interop.lower import Lowering, best, rule
 from uninas.interop.rules.placing import placed
 from uninas.interop.trace import Static
 from uninas.interop.views import Batch, Foreign, Layout, View, extent, flat, made
-from uninas.ops.pool import Upsample
 from uninas.ops.shape import Roll
 
 
@@ -20,10 +19,22 @@ def reshape(low: Lowering, x: View, sizes: Sequence[int]) -> View:
     try:
         return x.reshaped(sizes)
     except Foreign:
-        own = best(
-            [(flat_own, (), ()) for flat_own in [tuple(f for f in flat(x.axes) if not isinstance(f, Batch))]], [x]
-        )
-        return low.laid(x, own).reshaped(sizes)
+        return recut(low, x, sizes)
+
+
+def recut(low: Lowering, x: View, sizes: Sequence[int]) -> View:
+    """A reshape that cuts across axes: all numbers in one row, in the order of the tensor, cut anew."""
+    inner = tuple(f for f in flat(x.axes) if not isinstance(f, Batch))
+    view = low.laid(x, (inner, (), ()))
+    if not isinstance((*x.axes[0], None)[0], Batch):
+        return view.reshaped(sizes)
+    total = extent(inner)
+    wanted = prod(size for size in sizes if size != -1)
+    sizes = [total * low.batch.size // max(1, wanted) if size == -1 else size for size in sizes]
+    if not sizes or sizes[0] % low.batch.size or prod(sizes) != total * low.batch.size:
+        raise Foreign(f"a reshape of {x.shape} to {tuple(sizes)}")
+    axes = [made(sizes[0] // low.batch.size), *map(made, sizes[1:])]
+    return View(view.wire, (flat(tuple(axes)), (), ()), ((low.batch, *axes[0]), *axes[1:]))
 
 
 @rule("flatten")
@@ -87,9 +98,15 @@ def squeeze(low: Lowering, x: View, dims: Any = None) -> View:
 def repeat(low: Lowering, x: View, counts: Sequence[int]) -> View:
     if len(counts) == len(x.axes) and not x.axes[0] and counts[0] == low.batch.size:
         x, counts = replace(x, axes=((low.batch,), *x.axes[1:])), (1, *counts[1:])
-    if any(count != 1 for count in counts[-len(x.axes) :]):
-        raise Foreign(f"a repetition of {x.shape}")
-    return replace(x, axes=((),) * (len(counts) - len(x.axes)) + x.axes)
+    axes = ((),) * (len(counts) - len(x.axes)) + x.axes
+    if counts[0] != 1 and any(isinstance(factor, Batch) for factor in axes[0]):
+        raise Foreign("a repetition of the batch")
+    return replace(x, axes=tuple(made(count) + axis for count, axis in zip(counts, axes, strict=True)))
+
+
+@rule("tile")
+def tile(low: Lowering, x: View, counts: Sequence[int]) -> View:
+    return repeat(low, x, [1] * (len(x.axes) - len(counts)) + list(counts))
 
 
 @rule("reshape_as", "view_as")
@@ -104,16 +121,16 @@ def expand(low: Lowering, x: View, sizes: Any, implicit: bool = False) -> View:
     grown = [n for n, size in enumerate(sizes) if size not in (-1, 1) and extent(view.axes[n]) == 1]
     if not grown:
         return view
-    view = low.mapped(view)
-    if view.own[1] or view.own[2] or len(grown) > 2 or len(view.axes) != 4 or set(grown) != {2, 3}:
-        return view  # what broadcasts needs no copies; whoever does need them says that they are not there
     axes = list(view.axes)
     for n in grown:
-        axes[n] = made(sizes[n])
-    new = [axes[n] for n in grown]
-    own = (view.own[0], new[0] if len(new) == 2 else (), new[-1])
-    (wire,) = low.emit(Upsample(extent(own[1]), extent(own[2])), view)
-    return View(wire, own, tuple(axes))
+        axes[n] = (low.batch,) if n == 0 and sizes[n] == low.batch.size else made(sizes[n])
+    return replace(view, axes=tuple(axes))  # copies are made where something needs them
+
+
+@rule("repeat_interleave")
+def repeat_interleave(low: Lowering, x: View, count: int, dim: int, **_: Any) -> View:
+    dim = placed(x, dim)
+    return replace(x, axes=(*x.axes[:dim], x.axes[dim] + made(count), *x.axes[dim + 1 :]))
 
 
 @rule("roll")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from uninas.interop.lower import Lowering, best, ordered, restricted
+from uninas.interop.lower import Lowering, best, one_sample, ordered, restricted
 from uninas.interop.offsets import offset_table, shifted_windows
 from uninas.interop.rules.placing import merged
 from uninas.interop.trace import Static
@@ -57,15 +57,6 @@ def constant(low: Lowering, x: View, static: Static) -> tuple[View, Layout, Layo
         inner = restricted(own, View(x.wire, (inside,), ()))
         assert inner is not None
     return view, other.axes, inner, static
-
-
-def one_sample(static: Static, place: int) -> Static:
-    """A constant that was repeated for every sample, for one of them."""
-    values = np.asarray(static.read())
-    first = np.take(values, [0], place)
-    if not np.array_equal(values, np.broadcast_to(first, values.shape)):
-        raise Foreign(f"a constant of {static.shape} that differs from sample to sample")
-    return Static(first.shape, lambda: first, None, static.sources)
 
 
 def learned(low: Lowering, x: View, static: Static) -> View:

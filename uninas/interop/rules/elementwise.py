@@ -7,6 +7,7 @@ from typing import Any
 
 from uninas.graph import INPUT
 from uninas.interop.lower import Lowering, Step, ordered, rule
+from uninas.interop.rules.axes import expand
 from uninas.interop.rules.constants import added, constant, initial, learned, uniform
 from uninas.interop.rules.placing import channels_first, merged, needs_view
 from uninas.interop.trace import Static
@@ -98,6 +99,12 @@ def prelu(low: Lowering, x: View, weight: Static) -> View:
     if prod(weight.shape) > 1:
         x = channels_first(low, x, 1)
     return low.apply(act.PRelu(shared=prod(weight.shape) == 1), x, weight=weight)
+
+
+@rule("copy")
+def copy(low: Lowering, x: View, y: Any, non_blocking: bool = False) -> View:
+    """What is written over a tensor takes its place."""
+    return expand(low, y if isinstance(y, View) else learned(low, x, y), x)
 
 
 @rule("dropout", "feature_dropout", "alpha_dropout")

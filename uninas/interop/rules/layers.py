@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from uninas.graph import INPUT, Each, Graph, Node, Wire
 from uninas.interop.lower import Lowering, Weight, rule, weighed
 from uninas.interop.rules.placing import (
     channels_first,
@@ -22,11 +23,11 @@ from uninas.interop.rules.placing import (
     turned,
 )
 from uninas.interop.trace import Static
-from uninas.interop.views import Batch, Foreign, Layout, View, extent, made, shape_of
+from uninas.interop.views import Axis, Batch, Foreign, Layout, View, extent, made, shape_of, without_batch
 from uninas.ops.conv import Blur, Conv, ConvTranspose, DepthwiseConv, window_padding
 from uninas.ops.linear import Linear
-from uninas.ops.merge import Add
-from uninas.ops.op import Op
+from uninas.ops.merge import Add, Concat
+from uninas.ops.split import Chunk
 
 
 def shifted(low: Lowering, x: View, bias: Any, dim: int, layer: Callable[[Any], View]) -> View:
@@ -84,6 +85,11 @@ def conv(
     (sh, sw), (dh, dw) = pair(stride), pair(dilation)
     if flat_map:
         sh, dh = 1, dw
+    if (parts := without_batch(x.axes[0])) and len(x.axes) == 4:
+        dials = ((sh, sw), -1, dh, groups)
+        if kernels == (1, 1) == (sh, sw) and groups == 1:
+            return shifted(low, x, bias, 1, lambda given: pointwise(low, x, weight, given))
+        return of_parts(low, x, parts, (weight, bias), kernels, dials, padding)
     view = on_map(low, x)
     if dh != dw and kernels[0] > 1 and kernels[1] > 1:
         raise Foreign(f"a convolution with dilations {dh} and {dw}")
@@ -93,6 +99,44 @@ def conv(
         return blurred(low, view, weight, bias, kernels, ((sh, sw), pad, d, groups))
     dials = ((sh, sw), pad, d, groups)
     return shifted(low, view, bias, 1, lambda given: windowed(low, view, weight, given, kernels, dials, flat_map))
+
+
+def pointwise(low: Lowering, x: View, weight: Static, bias: Any) -> View:
+    """A convolution of single positions, wherever these lie."""
+    view = channels_first(low, x, 1)
+    op = Conv(weight.shape[0], 1, bias=bias is not None)
+    (wire,) = low.emit(op, view, weights=weighed({"weight": turned(view, 1, weight, 1), "bias": bias}))
+    new = made(weight.shape[0])
+    return View(wire, (new, *view.own[1:]), (view.axes[0], new, *view.axes[2:]))
+
+
+MOST_PARTS = 64
+
+
+def of_parts(
+    low: Lowering, x: View, parts: Axis, weights: tuple[Static, Any], kernels: tuple[int, int], dials: Any, padding: Any
+) -> View:
+    """A convolution of parts of maps, which lie in the batch: heads or windows, all with the same kernels."""
+    strides, _, dilation, groups = dials
+    count, (weight, bias) = extent(parts), weights
+    if count > MOST_PARTS:
+        raise Foreign(f"a convolution of {count} parts of maps")
+    low_, high = low.mapped(x.fused()), x.axes[1:]
+    view = low.laid(low_, (parts + high[0], high[1], high[2]))
+    view = View(view.wire, view.own, ((low.batch,), *view.own))
+    view, pad = padded(low, view, kernels, padding, dilation)
+    c = extent(high[0])
+    inside = View(Wire(INPUT), (high[0], *view.own[1:]), ((low.batch,), high[0], *view.own[1:]))
+    op = window_op(inside, weight, bias, kernels, (strides, pad, dilation, groups))
+    shape = (c, *shape_of(view.own)[1:])
+    body = Graph((shape,), (Node(op.name, op, (Wire(INPUT),)),), (Wire(op.name),), "each")
+    cut_wires = low.emit(Chunk(count), view)
+    each = [View(wire, inside.own, inside.axes) for wire in cut_wires]
+    given = {f"{op.name}.{name}": found for name, found in weighed({"weight": weight, "bias": bias}).items()}
+    own = tuple(map(made, body.output_shapes[0]))
+    done = [View(wire, own, ((low.batch,), *own)) for wire in low.emit(Each(body, True), *each, weights=given)]
+    (wire,) = low.emit(Concat(), *done)
+    return View(wire, (parts + own[0], *own[1:]), ((low.batch, *parts), *own))
 
 
 def blurred(
@@ -139,16 +183,7 @@ def windowed(
     dials: tuple[tuple[int, int], int, int, int], flat_map: bool,
 ) -> View:  # fmt: skip
     """A convolution of a map that is padded as it must be."""
-    strides, pad, dilation, groups = dials
-    out, c = weight.shape[0], shape_of(view.own)[0]
-    across = 0 if strides[0] == strides[1] or flat_map else strides[1]
-    stride = strides[1] if flat_map else strides[0]
-    op: Op
-    if groups == c == out and c > 1 and kernels[0] == kernels[1]:
-        op = DepthwiseConv(kernels[0], stride, pad, dilation, bias is not None, 0, across)
-    else:
-        width = 0 if kernels[0] == kernels[1] else kernels[1]
-        op = Conv(out, kernels[0], stride, pad, dilation, groups, bias is not None, width, across)
+    op = window_op(view, weight, bias, kernels, dials, flat_map)
     (wire,) = low.emit(op, view, weights=weighed({"weight": weight, "bias": bias}))
     shape = op.outputs(shape_of(view.own))[0]
     own = tuple(
@@ -156,6 +191,21 @@ def windowed(
         for n, (side, size) in enumerate(zip(view.own, shape, strict=True))
     )
     return View(wire, own, (view.axes[0], own[0], own[2]) if flat_map else (view.axes[0], *own))
+
+
+def window_op(
+    view: View, weight: Static, bias: Any, kernels: tuple[int, int], dials: tuple[tuple[int, int], int, int, int],
+    flat_map: bool = False,
+) -> Conv | DepthwiseConv:  # fmt: skip
+    """The operation for a convolution with these kernels."""
+    strides, pad, dilation, groups = dials
+    out, c = weight.shape[0], shape_of(view.own)[0]
+    across = 0 if strides[0] == strides[1] or flat_map else strides[1]
+    stride = strides[1] if flat_map else strides[0]
+    width = 0 if kernels[0] == kernels[1] else kernels[1]
+    if groups == c == out and c > 1:
+        return DepthwiseConv(kernels[0], stride, pad, dilation, bias is not None, width, across)
+    return Conv(out, kernels[0], stride, pad, dilation, groups, bias is not None, width, across)
 
 
 def padded(

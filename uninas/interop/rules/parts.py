@@ -274,7 +274,8 @@ def pad(low: Lowering, x: View, sides: Sequence[int], *rest: Any) -> View:
     view = low.mapped(x.fused())
     for dim, (before, after) in axes.items():
         axis = view.axes[dim]
-        if axis and axis == view.own[0] and min(before, after) >= 0 and fill == "zero":
+        whole = not without_batch(view.axes[0])
+        if axis and axis == view.own[0] and min(before, after) >= 0 and fill == "zero" and whole:
             zeros = [_zeros(low, view, dim, count) for count in (before, after)]
             parts = [*([zeros[0]] if before else []), view, *([zeros[1]] if after else [])]
             view = joined(low, parts, dim)

@@ -15,7 +15,7 @@ from uninas.interop.rules.elementwise import add, scores
 from uninas.interop.rules.layers import dense
 from uninas.interop.rules.placing import needs_view
 from uninas.interop.trace import Static
-from uninas.interop.views import Axis, Batch, Foreign, Layout, View, extent, flat, refined, route
+from uninas.interop.views import Axis, Batch, Foreign, Layout, View, extent, flat, refined, route, without_batch
 from uninas.ops import activation as act
 from uninas.ops.attention import Matmul2
 
@@ -40,6 +40,7 @@ def matmul(low: Lowering, a: Any, b: Any, scale: float = 1.0) -> View:
     # What only one of them has goes with its own positions.
     m_, n_ = tuple(f for f in rows if f not in inside[1]) + m, tuple(f for f in rows if f not in inside[0]) + n
     rows = tuple(f for f in rows if f in inside[0] and f in inside[1])
+    m_, n_ = without_batch(m_), without_batch(n_)
     if inside[0] != {*k, *m_, *rows} or inside[1] != {*k, *n_, *rows}:
         raise Foreign("a product of matrices whose factors lie apart")
     axes = (*batch, m, n)

@@ -31,7 +31,7 @@ def index(low: Lowering, x: View, indices: Sequence[Any]) -> View:
     numbers = list(np.broadcast_arrays(*(np.asarray(indices[n].read()) for n in places)))
     if numbers[0].dtype == bool:
         raise Foreign("an index by a mask")
-    numbers = [number % size for number, size in zip(numbers, sizes, strict=True)]
+    numbers = [number.astype(np.int64) % size for number, size in zip(numbers, sizes, strict=True)]
     chosen = np.ravel_multi_index(numbers, sizes)
     first = places[0]
     if len(places) > 1:
@@ -62,3 +62,12 @@ def looked_up(low: Lowering, x: View, dim: int, numbers: Any) -> View:
     new = tuple(made(size) for size in numbers.shape)
     own = (rest, (), tuple(factor for each in new for factor in each))
     return View(wire, own, (*x.axes[:dim], *new, *x.axes[dim + 1 :]))
+
+
+@rule("unfold")
+def unfold(low: Lowering, x: View, dim: int, size: int, step: int) -> View:
+    """Windows along an axis, as torch.Tensor.unfold cuts them: what is inside them becomes the last axis."""
+    dim = placed(x, dim)
+    count = (x.shape[dim] - size) // step + 1
+    found = looked_up(low, x, dim, np.arange(count)[:, None] * step + np.arange(size))
+    return found.permuted([n for n in range(len(found.axes)) if n != dim + 1] + [dim + 1])
