@@ -360,11 +360,49 @@ def plain_norm() -> nn.GroupNorm:
     return norm
 
 
+class Standardised(nn.Conv2d):
+    """A kernel that is standardised at every step, with a gain, as NFNets have it."""
+
+    def __init__(self):
+        super().__init__(4, 6, 3, padding=1)
+        self.gain = nn.Parameter(torch.rand(6, 1, 1, 1) + 0.5)
+
+    def forward(self, x):
+        flat = self.weight.reshape(1, 6, -1)
+        gain = (self.gain * 0.3).view(-1)
+        kernel = nn.functional.batch_norm(flat, None, None, gain, training=True, momentum=0.0, eps=1e-5)
+        return nn.functional.conv2d(x, kernel.reshape_as(self.weight), self.bias, padding=1)
+
+
+class HeadsConvolved(nn.Module):
+    """One depthwise convolution for all heads, which lie in the batch, as MViT has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, 2, 1, groups=4)
+
+    def forward(self, x):
+        return self.conv(x.reshape(-1, 4, 8, 8)).reshape(len(x), 8, 4, 4)
+
+
+class Repeated(nn.Module):
+    """Broadcasts in both directions, and cuts across axes."""
+
+    def forward(self, x):
+        b, c, h, w = x.shape
+        rows, columns = x.mean(3), x.mean(2)
+        both = (rows[:, :, :, None] + columns[:, :, None, :]).expand(b, c, h, w)
+        return both.reshape(b, c, h * w)[:, :, : h * w - 4].reshape(b, 10, -1, 6)
+
+
 MODULES = {
     "bias by a table": (Biased, (8, 1, 5), "lookup"),
     "a gate used twice": (Gated, (4, 8, 8), "learned"),
     "pooling of windows": (Windows, (4, 8, 8), "max_pool(2, 2"),
     "patches that overlap": (Overlapping, (4, 8, 8), "fold"),
+    "standardised kernels": (Standardised, (4, 8, 8), "standardise=true"),
+    "heads in the batch": (HeadsConvolved, (8, 8, 8), "shared each"),
+    "broadcast and recut": (Repeated, (4, 8, 8), "reshape"),
     "blur": (Softened, (4, 8, 8), "blur"),
     "transposed convolution": (
         lambda: nn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1),

@@ -384,14 +384,14 @@ def Linear(*args: Any) -> nn.Linear:
 class OwnConv2d(_RawConv2d):
     """A convolution that torch has no layer for: other padding at opposite sides, or standardised kernels."""
 
-    def __init__(self, *args: Any, sides: tuple[tuple[int, int], tuple[int, int]], standardise: bool):
+    def __init__(self, *args: Any, sides: tuple[tuple[int, int], tuple[int, int]], eps: float | None):
         super().__init__(*args)
-        self.sides, self.standardise = sides, standardise
+        self.sides, self.eps = sides, eps
 
     def forward(self, x: Tensor) -> Tensor:
         weight: Tensor = self.weight
-        if self.standardise:
-            weight = F.layer_norm(weight, weight.shape[1:], eps=1e-6)
+        if self.eps is not None:
+            weight = F.layer_norm(weight, weight.shape[1:], eps=self.eps)
         if self.sides[0] == self.sides[1]:
             found: Tensor = self._conv_forward(x, weight, self.bias)
             return found

@@ -86,6 +86,7 @@ class Conv(Op, name="conv", family="conv"):
         "give the kernel of every output channel mean 0 and variance 1 in use (Qiao et al. 2019)", default=False,
         later=True,
     )  # fmt: skip
+    eps: float = attr("added to the variance of a standardised kernel", default=1e-6, low=0, later=True)
 
     @property
     def kernels(self) -> tuple[int, int]:
@@ -123,7 +124,7 @@ class Conv(Op, name="conv", family="conv"):
         pads = sides(x, self.kernels, self.strides, self.padding, self.dilation)
         given = x[0], self.out, self.kernels, self.strides, pads[1], self.dilation, self.groups, self.bias
         if self.standardise or not even(pads):
-            return nn.OwnConv2d(*given, sides=pads, standardise=self.standardise)
+            return nn.OwnConv2d(*given, sides=pads, eps=self.eps if self.standardise else None)
         return nn.Conv2d(*given)
 
 

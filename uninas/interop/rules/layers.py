@@ -11,6 +11,7 @@ import numpy as np
 
 from uninas.graph import INPUT, Each, Graph, Node, Wire
 from uninas.interop.lower import Lowering, Weight, rule, weighed
+from uninas.interop.rules.elementwise import add, mul
 from uninas.interop.rules.placing import (
     channels_first,
     grown,
@@ -98,7 +99,52 @@ def conv(
     if not weight.sources:
         return blurred(low, view, weight, bias, kernels, ((sh, sw), pad, d, groups))
     dials = ((sh, sw), pad, d, groups)
+    if found := standardised(weight):
+        return scaled(low, view, found, bias, kernels, dials)
     return shifted(low, view, bias, 1, lambda given: windowed(low, view, weight, given, kernels, dials, flat_map))
+
+
+def standardised(weight: Static) -> tuple[Static, float, Any] | None:
+    """The parameter behind a kernel that is standardised in use, eps, and the gain, None without one."""
+    call = weight.made
+    while call is not None and call.function in ("reshape_as", "view", "reshape", "view_as"):
+        inner = call.arguments[0]
+        call = inner.made if isinstance(inner, Static) else None
+    if call is None or call.function != "batch_norm" or len(call.arguments) < 8 or not call.arguments[5]:
+        return None
+    kernel, gain, shift, *_ = call.arguments
+    source = kernel.made.arguments[0] if isinstance(kernel, Static) and kernel.made else None
+    if not isinstance(source, Static) or not source.is_parameter or source.shape != weight.shape or shift is not None:
+        return None
+    return source, float(call.arguments[7]), gain
+
+
+def scaled(
+    low: Lowering, view: View, found: tuple[Static, float, Any], bias: Any, kernels: tuple[int, int], dials: Any
+) -> View:
+    """A convolution with standardised kernels, which may have a learned gain."""
+    source, eps, gain = found
+    strides, pad, dilation, groups = dials
+    k, l = kernels
+    across = 0 if strides[0] == strides[1] else strides[1]
+    plain = gain is None
+    op = Conv(
+        source.shape[0], k, strides[0], pad, dilation, groups, bias is not None and plain, 0 if k == l else l, across,
+        standardise=True, eps=eps,
+    )  # fmt: skip
+    (wire,) = low.emit(op, view, weights=weighed({"weight": source, "bias": bias if plain else None}))
+    own = tuple(map(made, op.outputs(shape_of(view.own))[0]))
+    out = View(wire, own, (view.axes[0], *own))
+    if plain:
+        return out
+    out = mul(low, out, upright(gain))
+    return out if bias is None else add(low, out, upright(bias))
+
+
+def upright(static: Static) -> Static:
+    """One number for each channel, as C x 1 x 1."""
+    shape = (static.shape[0], 1, 1)
+    return replace(static, shape=shape, read=lambda: np.asarray(static.read()).reshape(shape), probe=None)
 
 
 def pointwise(low: Lowering, x: View, weight: Static, bias: Any) -> View:
