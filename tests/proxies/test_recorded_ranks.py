@@ -18,6 +18,7 @@ from uninas.proxies import proxies, score
 
 NETWORKS, IMAGES, SIZE = 10, 16, 16
 LEAST = 0.95
+NAMES = [name for name in proxies() if not name.startswith("head_")]  # these cells have no attention
 NEARBY = 1e-4
 
 
@@ -32,7 +33,7 @@ def found(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, lis
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(IMAGES, 3, SIZE, SIZE, generator=generator)
     alike = images[:1] + NEARBY * images  # so that not every image has a linear region of its own
-    scores: dict[str, list[float]] = {name: [] for name in proxies()}
+    scores: dict[str, list[float]] = {name: [] for name in NAMES}
     for cell in random.Random(4).sample(cells, NETWORKS):
         model = uninas.compile(small.completed(dict(zip("abcdef", cell, strict=True))).graph)
         for name in scores:
@@ -56,7 +57,7 @@ def test_every_proxy_is_recorded(found, recorded):
     assert recorded.keys() == found.keys(), "run pytest --update-golden"
 
 
-@pytest.mark.parametrize("name", proxies())
+@pytest.mark.parametrize("name", NAMES)
 def test_a_proxy_ranks_networks_as_recorded(name: str, found, recorded):
     assert len(set(recorded[name])) > 1, "equal scores, nothing to rank by"
     assert spearmanr(found[name], recorded[name]).statistic > LEAST

@@ -26,6 +26,9 @@ block Gate {
 }
 """
 
+HEADS = {"head_confidence", "head_importance"}
+"""Proxies of attention, which most networks have not."""
+
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
@@ -62,6 +65,8 @@ def same(one: object, other: object) -> bool:
 @pytest.mark.parametrize("name", proxies())
 def test_a_score_is_finite_repeats_itself_and_touches_nothing(name: str, models: dict[str, nn.Module]):
     for label, module in models.items():
+        if name in HEADS and label != "a timm transformer":
+            continue
         before = state_of(module)
         one = score(name, module, IMAGES, torch.Generator().manual_seed(3))
         assert all(map(math.isfinite, (one.value, *one.components.values()))), label
@@ -75,6 +80,8 @@ def test_a_score_is_finite_repeats_itself_and_touches_nothing(name: str, models:
 @pytest.mark.parametrize("name", proxies())
 def test_a_gpu_gives_the_same_score_each_time(name: str, models: dict[str, nn.Module]):
     for label, module in models.items():
+        if name in HEADS and label != "a timm transformer":
+            continue
         module, images = copy.deepcopy(module), IMAGES.repeat(2, 1, 1, 1) + torch.arange(8.0)[:, None, None, None]
         options = {"dtype": torch.float64} if "dtype" in get(name).options else {}
         wide = score(name, module.double(), images.double(), torch.Generator().manual_seed(3), **options)
@@ -111,7 +118,7 @@ def test_convolutions_on_a_gpu_are_exact():
     assert (torch.backends.cudnn.conv.fp32_precision, torch.backends.cudnn.deterministic) == flags
 
 
-@pytest.mark.parametrize("name", proxies())
+@pytest.mark.parametrize("name", sorted({*proxies()} - HEADS))
 def test_repeats_have_a_mean_and_a_spread(name: str, models: dict[str, nn.Module]):
     def noise(generator: torch.Generator) -> tuple[Tensor, ...]:
         return (torch.randn(4, 3, 32, 32, generator=generator),)

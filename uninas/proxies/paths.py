@@ -38,7 +38,7 @@ from uninas.scores.paths import MEASURES, Region, Step, between, regions_of_grap
 
 aten = torch.ops.aten
 
-_PRODUCTS = {aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.convolution}
+PRODUCTS = {aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.convolution}
 _POOLINGS = {
     aten.avg_pool2d, aten.avg_pool3d, aten.max_pool2d_with_indices, aten.max_pool3d_with_indices,
     adaptive_avg_pool2d, adaptive_avg_pool3d, aten.adaptive_max_pool2d, aten.adaptive_max_pool3d,
@@ -80,9 +80,9 @@ def _graph_of(module: nn.Module) -> Any:
 
 def _steps(program: Program, parameters: int) -> tuple[list[Step], list[int]] | None:
     """The operations that depend on the input and lead to the output, and the inputs; None if there are none."""
-    learned = _reached(program, program.placeholders[:parameters])
+    learned = reached(program, program.placeholders[:parameters])
     inputs = program.placeholders[parameters:]
-    passed = _leading_out(program, _reached(program, inputs))
+    passed = _leading_out(program, reached(program, inputs))
     nodes = [node for node in program.steps if node in passed]
     number = {node: place for place, node in enumerate([*inputs, *nodes])}
     steps = [
@@ -97,7 +97,7 @@ def _steps(program: Program, parameters: int) -> tuple[list[Step], list[int]] | 
     return (steps, [number[node] for node in inputs if node in passed]) if steps else None
 
 
-def _reached(program: Program, sources: Iterable[fx.Node]) -> set[fx.Node]:
+def reached(program: Program, sources: Iterable[fx.Node]) -> set[fx.Node]:
     """The nodes that depend on one of `sources`."""
     reached = set(sources)
     for node in program.steps:
@@ -115,17 +115,18 @@ def _leading_out(program: Program, nodes: Set[fx.Node]) -> set[fx.Node]:
     return leading
 
 
-def _packet(node: fx.Node) -> Any:
+def packet(node: fx.Node) -> Any:
+    """The operation of a node, whatever its overload, also where a norm is folded into it."""
     return aten.convolution if node.target in CONVOLUTIONS else getattr(node.target, "overloadpacket", None)
 
 
 def _fan_in(node: fx.Node) -> int:
     """How many products are added up for a value of it; 0 where it is neither a convolution nor a matrix product."""
-    packet = _packet(node)
-    if packet not in _PRODUCTS:
+    kind = packet(node)
+    if kind not in PRODUCTS:
         return 0
-    if packet is not aten.convolution:
-        left: Any = node.args[1 if packet in (aten.addmm, aten.baddbmm) else 0]
+    if kind is not aten.convolution:
+        left: Any = node.args[1 if kind in (aten.addmm, aten.baddbmm) else 0]
         return int(left.meta["val"].shape[-1])
     filters: Any
     settings: Any
@@ -138,7 +139,7 @@ def _fan_in(node: fx.Node) -> int:
 def _is_pooling(node: fx.Node) -> bool:
     """Whether it pools neighbours; not where it leaves a single position."""
     out = next((leaf for leaf in pytree.tree_leaves(node.meta["val"]) if isinstance(leaf, Tensor)), None)
-    return _packet(node) in _POOLINGS and out is not None and out.shape[2:].numel() > 1
+    return packet(node) in _POOLINGS and out is not None and out.shape[2:].numel() > 1
 
 
 @proxy("path_depth")

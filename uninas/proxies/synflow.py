@@ -9,6 +9,7 @@ without biases R is the sum over all paths of the product of the weights on them
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -36,12 +37,14 @@ def synflow(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, mi
     except ProxyError:
         found = _flow(module, inputs, min_ndim, torch.float32)
     if not math.isfinite(found):
-        raise ProxyError(f"the flow is no finite number: {_where(module, inputs)}", "begin with smaller weights (init)")
+        raise ProxyError(
+            f"the flow is no finite number: {where_not_finite(module, inputs)}", "begin with smaller weights (init)"
+        )
     return found, {}
 
 
-def _where(module: nn.Module, inputs: Inputs) -> str:
-    """Where the flow of a module, which `_flow` has prepared, stops to be finite."""
+def where_not_finite(module: nn.Module, inputs: Inputs) -> str:
+    """Where the flow of a module, which `flows_of` has changed, stops to be finite."""
     first = FirstNotFinite()
     with torch.no_grad():
         run(module, _ones(inputs, next(module.parameters()).dtype), first)
@@ -49,28 +52,34 @@ def _where(module: nn.Module, inputs: Inputs) -> str:
 
 
 def _flow(module: nn.Module, inputs: Inputs, min_ndim: int, dtype: torch.dtype) -> float:
+    flows = flows_of(module, inputs, min_ndim, dtype)
+    return added((weight * flow).abs().sum() for weight, flow in flows)
+
+
+def flows_of(module: nn.Module, inputs: Inputs, min_ndim: int, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+    """The absolute weights and the derivatives of R by them, in the order of the parameters; it changes the module."""
     module.eval()
-    _absolute(module, dtype)
+    recast(module, dtype, torch.abs)
     weights = weights_of(module, min_ndim)
     for layer in module.modules():
         if isinstance(layer, BatchNormBase):
             _neutral(layer, weights[0])
-    flows = derivatives(run(module, _ones(inputs, dtype)).sum(), weights)
-    return added((w.detach() * flow).abs().sum() for w, flow in zip(weights, flows, strict=True))
+    found = derivatives(run(module, _ones(inputs, dtype)).sum(), weights)
+    return [(weight.detach(), flow) for weight, flow in zip(weights, found, strict=True)]
 
 
 def _ones(inputs: Inputs, dtype: torch.dtype) -> Inputs:
     return tuple(torch.ones_like(part[:1]).to(dtype) if part.is_floating_point() else part[:1] for part in inputs)
 
 
-def _absolute(module: nn.Module, dtype: torch.dtype) -> None:
-    """Replace parameters by their absolute values, in this precision as all buffers are; shared ones stay shared."""
+def recast(module: nn.Module, dtype: torch.dtype, change: Callable[[Tensor], Tensor] = torch.clone) -> None:
+    """Replace parameters by changed ones, in this precision as all buffers are; shared ones stay shared."""
     made: dict[nn.Parameter, nn.Parameter] = {}
     for layer in module.modules():
         for name, parameter in layer._parameters.items():
             if parameter is not None:
-                positive = nn.Parameter(parameter.detach().to(dtype).abs(), parameter.requires_grad)
-                layer._parameters[name] = made.setdefault(parameter, positive)
+                changed = nn.Parameter(change(parameter.detach().to(dtype)), parameter.requires_grad)
+                layer._parameters[name] = made.setdefault(parameter, changed)
         for name, buffer in layer._buffers.items():
             if buffer is not None and buffer.is_floating_point():
                 layer._buffers[name] = buffer.to(dtype)

@@ -100,18 +100,22 @@ def sampled_scores(
     smoothing: float = 0.0,
     **settings: Any,
 ) -> Tensor:
-    """Derivatives of log p(y), with classes y drawn from the network's own softmax p: (N, draws, P).
+    """Derivatives of log p(y) for drawn classes y, times a weight: (N, draws, P).
 
-    The mean of their outer products is an unbiased estimate of the Fisher information, as this is their expectation.
-    `smoothing` is that of `fisher`: y is drawn from the mixed softmax, and its derivative by the logits is e_y - p.
-    Every draw is a row to pull back through the network, where the exact information needs one for each class.
-    `settings` are those of `logit_jacobian`, whose errors are raised.
+    Their outer products are on average the Fisher information, the sum over classes of p(y) times that of log p(y)'s
+    derivative. A network that is sure of a class would draw hardly anything else, and it is the other classes that tell
+    most: so y is drawn with q(y), in proportion to p(y) |e_y - p|, the size of what it adds, and weighs sqrt(p / q).
+    `smoothing` is that of `fisher`. Every draw is a row to pull back through the network, where the exact information
+    needs one for each class. `settings` are those of `logit_jacobian`, whose errors are raised.
     """
     with torch.no_grad():
         logits = logits_of(module, inputs)
     p = logits.double().softmax(1) * (1 - smoothing) + smoothing / logits.shape[1]
-    drawn = torch.multinomial(p.to(generator.device), draws, replacement=True, generator=generator).to(p.device)
-    by_logits = nn.functional.one_hot(drawn, logits.shape[1]) - p[:, None]
+    share = p * (1 - 2 * p + p.square().sum(1, keepdim=True)).clamp(min=1e-12).sqrt()
+    share = share / share.sum(1, keepdim=True)
+    drawn = torch.multinomial(share.to(generator.device), draws, replacement=True, generator=generator).to(p.device)
+    weight = (p.gather(1, drawn) / share.gather(1, drawn)).sqrt()
+    by_logits = weight[..., None] * (nn.functional.one_hot(drawn, logits.shape[1]) - p[:, None])
     of_draws = [Weight(f"network.{weight.name}", weight.index) for weight in weights]
     found: Jacobian = logit_jacobian(_Draws(module), (*inputs, by_logits.to(logits.dtype)), of_draws, **settings)
     return found.values
@@ -195,8 +199,8 @@ def vkdnw(
     so sure of a class that their own softmax has no information left, and `smoothing=0` is then an error. `compat`
     'published' computes what the published code does, which multiplies by the Cholesky factor from the other side
     (see `fisher`). Of a network with more tensors than that, `select` takes the `first`, or some at even distances
-    (`spread`), or some at `random`. With `draws` of K > 0 the information is estimated from K classes for each image,
-    drawn from the softmax: unbiased, and the cheaper the more classes there are (`vkdnw_sampled`). `memory` (bytes)
+    (`spread`), or some at `random`. With `draws` of K > 0 the information is estimated from K drawn classes for each
+    image: unbiased, and the cheaper the more classes there are (`vkdnw_sampled`). `memory` (bytes)
     bounds the tangents and activations held at once, with 0 to 1 GiB, on a GPU to a quarter of what it has; `dtype` is
     the precision of the Jacobian. `tf32` lets a GPU round the factors of products to 10 bits, which is faster and
     changes the score by a thousandth of itself or so.
@@ -254,8 +258,10 @@ def _sampled_spectrum(
     how: dict[str, Any],
 ) -> Tensor:
     """The eigenvalues of the estimate from `draws` classes for each image. ProxyError as above."""
-    if draws < 0 or compat != "exact":
-        raise ProxyError(f"expected draws of 0 or more, and compat 'exact' with them, but got {draws} and '{compat}'")
+    if not 0 < draws <= _MOST_DRAWS or compat != "exact":
+        raise ProxyError(
+            f"expected at most {_MOST_DRAWS:,} draws, and compat 'exact' with them, but got {draws} and '{compat}'"
+        )
     rows = sampled_scores(module, inputs, weights, generator, draws=draws, smoothing=smoothing, **how)
     _check_finite(rows)
     rows = rows.flatten(0, 1).double()
@@ -265,6 +271,7 @@ def _sampled_spectrum(
     return eigenvalues
 
 
+_MOST_DRAWS = 100_000
 _NOTHING = "the Fisher information is zero: no chosen weight moves the module's softmax"
 
 
@@ -307,8 +314,9 @@ def vkdnw_single(module: nn.Module, inputs: Inputs, generator: torch.Generator, 
 def vkdnw_sampled(module: nn.Module, inputs: Inputs, generator: torch.Generator, **options: Any) -> Measured:
     """VKDNW from the Fisher information of sampled classes, without bias: a cheap rung below `vkdnw`.
 
-    For every image some classes (`draws`: 1, unless more are asked for) are drawn from the network's own softmax. One
-    row is pulled back for each, instead of one for every class; the estimate of F has at most images x `draws`
-    eigenvalues that are not 0. Options, errors and components are those of `vkdnw`.
+    For every image some classes (`draws`: 4, unless others are asked for) are drawn by the network's own softmax and by
+    how much they would tell, and weighed accordingly. One row is pulled back for each, instead of one for every class;
+    the estimate of F has at most images x `draws` eigenvalues that are not 0. Options, errors and components are those
+    of `vkdnw`.
     """
-    return vkdnw(module, inputs, generator, **{**options, "draws": options.get("draws") or 1})
+    return vkdnw(module, inputs, generator, **{**options, "draws": options.get("draws") or 4})

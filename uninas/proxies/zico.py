@@ -36,23 +36,31 @@ def zico(
     `absolute` the variance is that of |g|, as the paper writes it, instead of g, as its code has it. Batch norms use
     the statistics of a mini-batch. Loss, `labels` and weights (`min_ndim`) are those of `snip`.
     """
-    if not 2 <= batches <= len(inputs[0]):
-        raise ProxyError(f"expected batches from 2 to the {len(inputs[0])} samples, but got {batches}")
+    found = gradients_of_batches(module, prepare(module, inputs), generator, labels, min_ndim, batches)
+    ratios = torch.stack([ratio(gradients, absolute) for gradients in found])
+    layers = [math.log(number) for number in ratios.tolist() if number > 0]
+    if not layers:
+        raise ProxyError("the gradients of no weight differ between the mini-batches", "are all samples equal?")
+    return sum(layers), {"layers": float(len(layers))}
+
+
+def gradients_of_batches(
+    module: nn.Module, prepared: Inputs, generator: torch.Generator, labels: Labels, min_ndim: int, batches: int
+) -> list[Tensor]:
+    """The gradients of the loss by every weight tensor (batches x ...), for equal mini-batches of a prepared batch."""
+    samples = len(prepared[0])
+    if not 2 <= batches <= samples:
+        raise ProxyError(f"expected batches from 2 to the {samples} samples, but got {batches}")
     weights = weights_of(module, min_ndim)
-    size = len(inputs[0]) // batches
-    given = None if labels is None else integers(labels, len(inputs[0]))
-    prepared = prepare(module, inputs)
+    size = samples // batches
+    given = None if labels is None else integers(labels, samples)
     runs: list[tuple[Tensor, ...]] = []
     for start in range(0, batches * size, size):
         part = slice(start, start + size)
         batch = tuple(value[part] for value in prepared)
         entropy = loss(module, batch, generator, None if given is None else given[part])
         runs.append(derivatives(entropy, weights))
-    ratios = torch.stack([ratio(torch.stack(gradients), absolute) for gradients in zip(*runs, strict=True)])
-    layers = [math.log(number) for number in ratios.tolist() if number > 0]
-    if not layers:
-        raise ProxyError("the gradients of no weight differ between the mini-batches", "are all samples equal?")
-    return sum(layers), {"layers": float(len(layers))}
+    return [torch.stack(gradients) for gradients in zip(*runs, strict=True)]
 
 
 def ratio(gradients: Tensor, absolute: bool = False) -> Tensor:
