@@ -395,6 +395,44 @@ class Repeated(nn.Module):
         return both.reshape(b, c, h * w)[:, :, : h * w - 4].reshape(b, 10, -1, 6)
 
 
+class Branch(nn.Module):
+    """A head of a detector, or a side of a siamese network."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.out = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        return x + self.out(self.conv(x).relu())
+
+
+class OnEveryLevel(nn.Module):
+    """One head for maps of several sizes, as RetinaNet has it, and another layer in between."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.down, self.scale = Branch(), nn.Conv2d(4, 4, 3, 2, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        small = self.down(x)
+        smaller = nn.functional.max_pool2d(small, 2)
+        found = [self.scale(self.head(level)).mean((2, 3)) for level in (x, small, smaller)]
+        return found[0] + found[1] * found[2]
+
+
+class AgainAndAgain(nn.Module):
+    """One block three times in a row, as ALBERT has it, and one layer twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.block, self.layer, self.last = Branch(), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        for _ in range(3):
+            x = self.block(x)
+        return self.last(self.layer(self.layer(x)).relu())
+
+
 MODULES = {
     "bias by a table": (Biased, (8, 1, 5), "lookup"),
     "a gate used twice": (Gated, (4, 8, 8), "learned"),
@@ -403,6 +441,9 @@ MODULES = {
     "standardised kernels": (Standardised, (4, 8, 8), "standardise=true"),
     "heads in the batch": (HeadsConvolved, (8, 8, 8), "shared each"),
     "broadcast and recut": (Repeated, (4, 8, 8), "reshape"),
+    "one head for all levels": (OnEveryLevel, (4, 16, 16), "shared each part { out = part -> Branch }"),
+    "one block again": (AgainAndAgain, (4, 8, 8), "shared repeat 3 { Branch }"),
+    "one layer again": (AgainAndAgain, (4, 8, 8), "shared repeat 2 { conv(4, 1) }"),
     "blur": (Softened, (4, 8, 8), "blur"),
     "transposed convolution": (
         lambda: nn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -286,15 +287,12 @@ class _Reader:
         return Call(function, arguments, keywords, outputs, self.place(node))
 
     def place(self, node: fx.Node) -> Place:
-        stack = (node.meta.get("nn_module_stack") or {}).values()
-        classes = tuple((_cleaned(path), str(kind).rpartition(".")[2]) for path, kind in stack)
-        classes = tuple((path, kind) for path, kind in classes if path) or ()
-        return Place(classes[-1][0] if classes else "", (("", self.top), *classes))
-
-
-def _cleaned(path: str) -> str:
-    """A module's path; a second call of the same module is marked by torch with @1."""
-    return path.removeprefix("L['self'].")
+        classes = []
+        for key, (path, kind) in (node.meta.get("nn_module_stack") or {}).items():
+            if path := path.removeprefix("L['self']."):
+                call = re.search(r"@\d+$", key)  # the second call of a module is marked by @1
+                classes.append((path + (call.group() if call else ""), str(kind).rpartition(".")[2]))
+        return Place(classes[-1][0].partition("@")[0] if classes else "", (("", self.top), *classes))
 
 
 def _named(target: Any) -> str:

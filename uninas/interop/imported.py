@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from uninas.errors import UninasError, error
-from uninas.graph import INPUT, Block, Graph, Node, Wire, subgraphs
+from uninas.graph import INPUT, Block, Each, Graph, GraphError, Node, Wire, subgraphs
 from uninas.graph.builder import node_names, snake_case
 from uninas.graph.graph import RESERVED
+from uninas.graph.resolve import shared_each
 from uninas.interop import rules as _rules  # noqa: F401  # registers them
 from uninas.interop.lower import Lowering, Missing, Step, Weight, natural
 from uninas.interop.trace import Place, Static, Trace
@@ -211,9 +212,9 @@ def match(one: Graph, other: Graph, prefix: str, ours: str, places: dict[str, st
     assert len(one.nodes) == len(other.nodes), (one, other)
     for a, b in zip(one.nodes, other.nodes, strict=True):
         places[f"{prefix}{a.name}"] = f"{ours}{b.name}"
-        if isinstance(a.op, Block) and isinstance(b.op, Block):
-            match(a.op.graph, b.op.graph, f"{prefix}{a.name}.", f"{ours}{b.name}.", places)
-        else:
+        for (inner, _), (twin, _) in zip(subgraphs(a), subgraphs(b), strict=True):
+            match(inner, twin, f"{prefix}{a.name}.", f"{ours}{b.name}.", places)
+        if isinstance(a.op, Op):
             assert a.op == b.op, (a, b)
 
 
@@ -236,9 +237,15 @@ class _Part:
     step: Step | None = None
     path: str = ""
     kind: str = ""
+    copies: tuple[_Part, ...] = ()
+    """Uses of one module, which this part stands for; their weights are shared."""
+    in_a_row: bool = False
+    """The copies follow each other, instead of standing side by side."""
 
     @property
     def steps(self) -> list[str]:
+        if self.copies:
+            return [name for copy in self.copies for name in copy.steps]
         return [self.name] if self.step else [name for member in self.members for name in member.steps]
 
 
@@ -286,11 +293,12 @@ class _Assembly:
         for name, step in self.steps.items():
             around = [(path, kind) for path, kind in step.place.classes if path]
             depth = 0
-            while depth < len(around) and depth + 1 < len(stack) and stack[depth + 1].path == around[depth][0]:
+            while depth < len(around) and depth + 1 < len(stack) and stack[depth + 1].name == around[depth][0]:
                 depth += 1
             del stack[depth + 1 :]
             for path, kind in around[depth:]:
-                part = _Part(path, path.rpartition(".")[2], [], path=path, kind=kind)
+                plain = path.partition("@")[0]
+                part = _Part(path, plain.rpartition(".")[2], [], path=plain, kind=kind)
                 stack[-1].members.append(part)
                 stack.append(part)
             stack[-1].members.append(_Part(name, _label(step), [], step, path=step.place.path))
@@ -308,8 +316,98 @@ class _Assembly:
                 members += inner.members
             else:
                 members.append(inner)
-        part.members = members
+        part.members = self.united(members)
         return part
+
+    # ---- shared weights ------------------------------------------------------------------------------------------
+
+    def united(self, members: list[_Part]) -> list[_Part]:
+        """The members, with several uses of one module as a single part where that is possible."""
+        groups: dict[Any, list[_Part]] = {}
+        for member in members:
+            if weights := self.weights_of(member):
+                groups.setdefault((member.path, member.kind, weights), []).append(member)
+        for copies in groups.values():
+            if len(copies) > 1 and all(self.is_block(copy) for copy in copies):
+                members = self.with_one(members, copies) or members
+        return members
+
+    def weights_of(self, part: _Part) -> tuple[str, ...]:
+        """The names of all parameters inside, in order; none where some are computed."""
+        weights = [weight.static for name in part.steps for weight in self.steps[name].weights.values()]
+        return tuple(static.name for static in weights) if all(static.name for static in weights) else ()
+
+    def with_one(self, members: list[_Part], copies: list[_Part]) -> list[_Part] | None:
+        """The members with these uses of a module as one part; None where their weights cannot be shared."""
+        first = copies[0]
+        ends = [(self.entering(copy.steps), self.leaving(copy.steps)) for copy in copies]
+        row = all(ends[n][1] == ends[n + 1][0] for n in range(len(ends) - 1))
+        row = row and all(self.users[ends[n][1][0].node] <= set(copies[n + 1].steps) for n in range(len(ends) - 1))
+        shapes = [self.shape(entering[0]) for entering, _ in ends]
+        if row and len(set(shapes)) > 1:
+            return None
+        one = _Part(first.name, first.label, [first], path=first.path, kind=first.kind, copies=tuple(copies))
+        one.in_a_row = row
+        known = dict(self.weights)
+        try:
+            self.operator(one, "")
+        except GraphError:
+            return None
+        finally:
+            self.weights = known
+        return self.ordered([one if each is first else each for each in members if each is first or each not in copies])
+
+    def ordered(self, members: list[_Part]) -> list[_Part] | None:
+        """The members, each behind all that it takes from others, else as they stood; None where that is impossible."""
+        owner = {name: number for number, member in enumerate(members) for name in member.steps}
+        needs = [{owner[wire.node] for wire in self.entering(member.steps) if wire.node in owner} for member in members]
+        done: list[int] = []
+        while len(done) < len(members):
+            ready = next((n for n in range(len(members)) if n not in done and needs[n] <= set(done)), None)
+            if ready is None:
+                return None
+            done.append(ready)
+        return [members[number] for number in done]
+
+    def operator(self, part: _Part, prefix: str) -> Block | Each:
+        """What a part with copies becomes: its module again and again, or for each of several wires."""
+        first = part.copies[0]
+        if part.in_a_row:
+            if first.step:
+                own = _label(first.step)
+                self.weights.update({f"{prefix}{own}.{key}": each for key, each in first.step.weights.items()})
+                return Block(self.alone(first, own, first.step.op, "Repeat"), len(part.copies))
+            return Block(self.graph(first.members, first.kind, prefix), len(part.copies))
+        if first.step:
+            own = _label(first.step)
+            op: Op | Block | Each = first.step.op
+            self.weights.update({f"{prefix}{own}.{key}": each for key, each in first.step.weights.items()})
+        else:
+            own = snake_case(first.kind)
+            op = Block(self.graph(first.members, first.kind, f"{prefix}{own}."))
+        body = self.alone(first, own, op, "each")
+        return shared_each(body, [self.shape(self.entering(copy.steps)[0]) for copy in part.copies])
+
+    def alone(self, part: _Part, own: str, op: Op | Block | Each, name: str) -> Graph:
+        """A graph of one node."""
+        shape = self.shape(self.entering(part.steps)[0])
+        return Graph((shape,), (Node(own, op, (Wire(INPUT),)),), (Wire(own),), name)
+
+    def taken(self, part: _Part) -> list[Wire]:
+        """The wires that a part takes, as its node has them."""
+        if part.step:
+            return list(part.step.inputs)
+        if part.copies and not part.in_a_row:
+            return [self.entering(copy.steps)[0] for copy in part.copies]
+        return self.entering(part.steps)
+
+    def given(self, part: _Part) -> list[Wire]:
+        """The wires that a part gives, by the ports of its node."""
+        if part.step:
+            return [Wire(part.name, port) for port in range(len(part.step.shapes))]
+        if part.copies:
+            return [self.leaving(copy.steps)[0] for copy in (part.copies[-1:] if part.in_a_row else part.copies)]
+        return self.leaving(part.steps)
 
     def is_slight(self, part: _Part) -> bool:
         """Whether a module is too little to be a block: one operation, or two in a row."""
@@ -344,16 +442,16 @@ class _Assembly:
         place: dict[Wire, Wire] = {wire: Wire(INPUT, n) for n, wire in enumerate(entering)}
         nodes: list[Node] = []
         for member, own in zip(members, label, strict=True):
-            inside = member.steps
+            inputs = tuple(place[wire] for wire in self.taken(member))
+            place.update({wire: Wire(own, port) for port, wire in enumerate(self.given(member))})
             if member.step:
-                inputs = tuple(place[wire] for wire in member.step.inputs)
                 nodes.append(Node(own, member.step.op, inputs))
-                place.update({Wire(member.name, n): Wire(own, n) for n in range(len(member.step.shapes))})
                 self.weights.update({f"{prefix}{own}.{key}": weight for key, weight in member.step.weights.items()})
+            elif member.copies:
+                nodes.append(Node(own, self.operator(member, f"{prefix}{own}."), inputs))
             else:
                 inner = self.graph(member.members, member.kind, f"{prefix}{own}.")
-                nodes.append(Node(own, Block(inner), tuple(place[wire] for wire in self.entering(inside))))
-                place.update({wire: Wire(own, n) for n, wire in enumerate(self.leaving(inside))})
+                nodes.append(Node(own, Block(inner), inputs))
         shapes = tuple(self.shape(wire) for wire in entering)
         return Graph(shapes, tuple(nodes), tuple(place[wire] for wire in outputs), name)
 
@@ -362,7 +460,7 @@ class _Assembly:
 
     def labels(self, members: Sequence[_Part], outputs: Sequence[Wire]) -> list[str]:
         """Names for parts: of their own where a text must name them, those of elaboration elsewhere."""
-        bases = [member.label if member.step else snake_case(member.kind) for member in members]
+        bases = [_base(member) for member in members]
         named: dict[int, str] = {}
         taken = {*bases, *RESERVED}
         for number, member in enumerate(members[:-1]):
@@ -378,18 +476,10 @@ class _Assembly:
 
     def flows_on(self, members: Sequence[_Part], number: int) -> bool:
         """Whether a part's result goes to the next part alone, which takes nothing else."""
-        made = self.leaving(members[number].steps)
-        after = members[number + 1]
-        wanted = self.entering(after.steps)
+        made = self.given(members[number])
+        inside = self.taken(members[number + 1])
         every = [wire for other in members for wire in self.entering(other.steps) if wire in made]
-        inside = self.steps[after.name].inputs if after.step else tuple(wanted)
-        ports = len(members[number].step.shapes) if members[number].step else 1  # type: ignore[union-attr]
-        return (
-            ports == len(inside)
-            and tuple(made) == tuple(inside)
-            and len(every) == len(made)
-            and not any(wire in self.outputs for wire in made)
-        )
+        return made == inside and len(every) == len(made) and not any(wire in self.outputs for wire in made)
 
     # ---- the network ---------------------------------------------------------------------------------------------
 
@@ -488,7 +578,7 @@ class _Assembly:
 
     def one(self, members: list[_Part], name: str, prefix: str) -> Graph:
         """The graph of parts; a single module is that module."""
-        if len(members) == 1 and not members[0].step:
+        if len(members) == 1 and not members[0].step and not members[0].copies:
             return self.graph(members[0].members, members[0].kind, prefix)
         return self.graph(members, name, prefix)
 
@@ -524,6 +614,13 @@ def _is_container(part: _Part, inner: Sequence[Sequence[_Part]]) -> bool:
 
 def _name(path: str) -> str:
     return path.rpartition(".")[2]
+
+
+def _base(part: _Part) -> str:
+    """The name that elaboration gives the node of a part."""
+    if part.copies:
+        return "again" if part.in_a_row else "parts"
+    return part.label if part.step else snake_case(part.kind)
 
 
 def _label(step: Step) -> str:

@@ -48,7 +48,8 @@ class Place:
 
     path: str = ""
     classes: tuple[tuple[str, str], ...] = ()
-    """(path, class) of every module around, outermost first; the whole network is the path ''."""
+    """(path, class) of every module around, outermost first; the whole network is the path ''. A module's second call
+    has @1 behind the path, and so on."""
 
     def __str__(self) -> str:
         return self.path or "the network itself"

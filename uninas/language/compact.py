@@ -318,7 +318,12 @@ class _Compact:
         return f"network {self.title} {{\n" + "\n".join(f"    {line}" for line in lines) + "\n}\n"
 
     def use(self, node: Node, shape: Shape, width: int = 0, stride: bool = False) -> str:
-        """A block with its arguments in numbers; the width of a stage by its name."""
+        """A step with its arguments in numbers; the width of a stage by its name."""
+        if isinstance(node.op, Each):
+            return f"shared each part {{ out = part -> {self.chain(node.op.body)} }}"
+        if is_repeated_step(node):
+            assert isinstance(node.op, Block)
+            return f"shared repeat {node.op.times} {{ {self.chain(node.op.graph)} }}"
         called = self.called(node, shape)
         texts = []
         for slot in called.slots:
@@ -479,11 +484,14 @@ class _Body:
 
     def step(self, node: Node) -> list[Piece]:
         """An arrow and what it leads to."""
-        if not isinstance(node.op, Each):
-            return [" -> ", self.printer.called(node, self.shape)]
-        assert node.op.shared and is_chain(node.op.body), "importers make shared chains"
-        inside: list[list[Piece]] = [[" -> ", self.printer.called(each, ())] for each in node.op.body.nodes]
-        return [" -> shared each part { out = part", *(piece for pieces in inside for piece in pieces), " }"]
+        if isinstance(node.op, Each):
+            assert node.op.shared, "importers make no other"
+            inside: list[list[Piece]] = [[" -> ", self.printer.called(each, ())] for each in node.op.body.nodes]
+            return [" -> shared each part { out = part", *(piece for pieces in inside for piece in pieces), " }"]
+        if is_repeated_step(node):
+            assert isinstance(node.op, Block)
+            return [f" -> shared repeat {node.op.times} {{ ", self.printer.called(node.op.graph.nodes[0], ()), " }"]
+        return [" -> ", self.printer.called(node, self.shape)]
 
     def bundle(self, wires: Sequence[Wire]) -> list[Piece]:
         first = wires[0].node
@@ -536,11 +544,16 @@ class _Body:
         return found
 
 
+def is_repeated_step(node: Node) -> bool:
+    """Whether a node is one operation again and again with the same weights, which needs no definition."""
+    return isinstance(node.op, Block) and node.op.times > 1 and node.op.graph.name == "Repeat"
+
+
 def defined(node: Node) -> list[Graph]:
     """The graphs inside a node that get a definition: those of blocks, also of blocks inside `each`."""
     if isinstance(node.op, Each):
         return [graph for inner in node.op.body.nodes for graph in defined(inner)]
-    return [graph for graph, _ in subgraphs(node)]
+    return [] if is_repeated_step(node) else [graph for graph, _ in subgraphs(node)]
 
 
 def _stem(name: str) -> str:
