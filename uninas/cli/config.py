@@ -35,6 +35,20 @@ def read_config(path: Path, known: Mapping[str, bool]) -> dict[str, Any]:
 
     `known` are the names of options, and whether there may be several values. Raises UNI001 and UNI071.
     """
+    options: dict[str, Any] = {}
+    for key, value in plain_yaml(path).items():
+        name = str(key).replace("-", "_")
+        name = _OTHER.get(name, name)
+        if name not in known:
+            raise error("UNI071", f"there is no option {shown(key)}, as in {shown(path, 200)}", None,
+                        did_you_mean(name, known))  # fmt: skip
+        if value is not None:  # as if it did not stand there
+            options[name] = _for_click(str(key), value, known[name])
+    return options
+
+
+def plain_yaml(path: Path) -> Mapping[str, Any]:
+    """What stands in a file of options, by name. Raises UNI001 and UNI071."""
     try:
         if path.stat().st_size > MAX_BYTES or path.is_fifo():
             raise error("UNI071", f"expected at most {MAX_BYTES:,} bytes, and a file, but got {shown(path, 200)}")
@@ -45,16 +59,7 @@ def read_config(path: Path, known: Mapping[str, bool]) -> dict[str, Any]:
         raise error("UNI071", f"{shown(path, 200)} is not YAML: {shown(problem, 200)}") from None
     if not isinstance(found, Mapping):
         raise error("UNI071", f"expected options by name in {shown(path, 200)}", None, "space: UniNAS")
-    options: dict[str, Any] = {}
-    for key, value in found.items():
-        name = str(key).replace("-", "_")
-        name = _OTHER.get(name, name)
-        if name not in known:
-            raise error("UNI071", f"there is no option {shown(key)}, as in {shown(path, 200)}", None,
-                        did_you_mean(name, known))  # fmt: skip
-        if value is not None:  # as if it did not stand there
-            options[name] = _for_click(str(key), value, known[name])
-    return options
+    return found
 
 
 class _Plain(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types

@@ -45,6 +45,7 @@ LAZY = {
     "evaluate": "uninas.cli.train",
     "benchmark": "uninas.cli.train",
     "status": "uninas.cli.runs",
+    "sweep": "uninas.cli.sweep",
     "top": "uninas.cli.runs",
     "compare": "uninas.cli.runs",
     "enqueue": "uninas.cli.joined",

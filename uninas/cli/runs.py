@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,13 +55,20 @@ def top(folder: Path, count: int, pareto: bool, output: Path | None, as_json: bo
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--to", "form", type=click.Choice(["markdown", "csv", "latex"]), help="A table of trainings to paste.")
+@click.option("--means", is_flag=True, help="Means over the seeds of searches, and differences seed by seed.")
+@click.option("--curves", type=click.Path(path_type=Path), help="File for the best score by candidate: .csv, .svg, ...")
 @_json
-def compare(folders: Sequence[Path], form: str | None, as_json: bool) -> None:
+def compare(folders: Sequence[Path], form: str | None, means: bool, curves: Path | None, as_json: bool) -> None:
     """Set the runs in FOLDERS side by side: searches, or trainings."""
     from uninas.cli.train import compare_trainings, only_trainings
 
     if only_trainings(folders):
         compare_trainings(folders, as_json, form)
+        return
+    if curves:
+        _write_curves(folders, curves)
+    if means:
+        _say_means(folders, as_json)
         return
     found = []
     for folder in folders:
@@ -159,6 +168,44 @@ def summary(folder: Path, store: Store) -> dict[str, Any]:
         "flops": best.get("flops"),
         "seconds": found["scoring_seconds"],
     }
+
+
+def _say_means(folders: Sequence[Path], as_json: bool) -> None:
+    from uninas.search.compared import differences, groups, means
+
+    found = groups(folders)
+    rows, pairs = means(found), differences(found)
+    if as_json:
+        say(json_text({"means": rows, "differences": pairs}))
+        return
+    heads = ["group", "seeds", "candidates", "score", "mean", "standard_error", "best"]
+    say(table([head.replace("_", " ") for head in heads], [[_short(row[h]) for h in heads] for row in rows],
+              terminal_width()))  # fmt: skip
+    if pairs:
+        cells = [
+            [f"{one['of']} less {one['less']}", str(one["seeds"]), number(one["mean"]),
+             f"{number(one['low'])} to {number(one['high'])}", f"{one['better_in']:.0%}"]
+            for one in pairs
+        ]  # fmt: skip
+        say("\n" + table(["difference", "seeds", "mean", "95% interval", "better in"], cells, terminal_width()))
+
+
+def _write_curves(folders: Sequence[Path], path: Path) -> None:
+    from functools import partial
+
+    from uninas.report.plots import curves as draw
+    from uninas.runs.process import written
+    from uninas.search.compared import groups, table_of_curves
+
+    found = groups(folders)
+    rows = table_of_curves(found)
+    if path.suffix == ".csv":
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([("group", "candidate", "mean", "standard_error"), *rows])
+        write_text(path, out.getvalue())
+    else:
+        written(path, partial(draw, rows=rows, score=found[0].score))
+    say(f"wrote {path}")
 
 
 def _best(store: Store, count: int, pareto: bool) -> list[tuple[Candidate, float | None]]:

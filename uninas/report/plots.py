@@ -129,6 +129,23 @@ def moves(path: Path, candidates: Sequence[Candidate], objectives: Objectives) -
     _save(path, draw, width=9.0)
 
 
+def curves(path: Path, rows: Sequence[tuple[str, int, float, float | None]], score: str) -> None:
+    """The best score so far by candidate, a line for each group of runs; bands are of one standard error."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        for name in dict.fromkeys(row[0] for row in rows):
+            mine = [row for row in rows if row[0] == name]
+            numbers, mean = [row[1] for row in mine], np.array([row[2] for row in mine])
+            spread = np.array([row[3] or 0.0 for row in mine])
+            (line,) = axes.plot(numbers, mean, label=name)
+            axes.fill_between(numbers, mean - spread, mean + spread, color=line.get_color(), alpha=0.2, lw=0)
+        axes.set(xlabel="candidate", ylabel=f"best {score} so far")
+        axes.legend()
+
+    _save(path, draw)
+
+
 def _save(path: Path, draw: Callable[[Any], None], width: float = 7.0, height: float = 4.5) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
