@@ -28,9 +28,11 @@ from uninas.space import Space
 from uninas.version import __version__
 
 if TYPE_CHECKING:
+    from uninas.backend.backbone import pyramid
     from uninas.backend.create import create_model
     from uninas.backend.emit import compile
     from uninas.backend.optimize import optimize
+    from uninas.backend.timm_models import register_timm
     from uninas.backend.trace import from_module
     from uninas.proxies import Score, proxy
     from uninas.ranking.report import Result
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Block", "Cost", "Each", "Graph", "Node", "Op", "Search", "Space", "UninasError", "Wire", "__version__",
     "benchmark", "compile", "create_model", "dumps", "evaluate", "from_module", "list_models", "load", "open_run",
-    "operations", "optimize", "proxies", "proxy", "rank", "render", "score", "space", "train",
+    "operations", "optimize", "proxies", "proxy", "pyramid", "rank", "register_timm", "render", "score", "space",
+    "train",
 ]  # fmt: skip
 
 _LATE = {
@@ -55,6 +58,8 @@ _LATE = {
     "from_module": "uninas.backend.trace:from_module",
     "open_run": "uninas.search.opened:open_run",
     "optimize": "uninas.backend.optimize:optimize",
+    "pyramid": "uninas.backend.backbone:pyramid",
+    "register_timm": "uninas.backend.timm_models:register_timm",
     "proxies": "uninas.proxies",
     "proxy": "uninas.proxies:proxy",
     "render": "uninas.render",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -26,6 +27,8 @@ from uninas.errors import error
 from uninas.graph import Graph, GraphError
 from uninas.graph.resolve import at_size
 from uninas.graph.variants import with_drop_path, with_stage_outputs
+from uninas.language.elaborate import sized
+from uninas.language.library import find
 
 KEPT = 40
 """Sizes whose modules are kept; they share their weights, so each costs little."""
@@ -147,3 +150,31 @@ class Backbone(nn.Module):
         self._sizes.clear()  # what is moved elsewhere is no longer shared
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
+
+
+class Pyramid(nn.Module):
+    """A backbone with a feature pyramid (Lin et al. 2017), as torchvision's detectors want one. Needs torchvision."""
+
+    def __init__(self, backbone: Backbone, width: int = 256):
+        super().__init__()
+        from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
+
+        self.backbone = backbone
+        self.fpn = FeaturePyramidNetwork(backbone.channels, width, LastLevelMaxPool())
+        self.out_channels = width
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """B x 3 x H x W -> a map for each of the stages, by number, and one that is half as large as the last."""
+        maps = OrderedDict((str(number), each) for number, each in enumerate(self.backbone(x)))
+        found: dict[str, Tensor] = self.fpn(maps)
+        return found
+
+
+def pyramid(source: str | Path | Graph, width: int = 256, **options: Any) -> Pyramid:
+    """A network as the backbone of torchvision's detectors: `RetinaNet(uninas.pyramid("resnet50"), num_classes=91)`.
+
+    Pictures may have any height and width at which the network exists. `width` is the number of channels of the
+    pyramid; the other options are those of `Backbone`.
+    """
+    graph = source if isinstance(source, Graph) else sized(*find(source), None)
+    return Pyramid(Backbone(graph, **options), width)

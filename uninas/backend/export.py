@@ -78,17 +78,40 @@ def to_python(graph: Graph) -> str:
     return "\n".join([head, *imports, "\n", library, "\n", "\n\n\n".join(writer.classes), "\n", text])
 
 
-def to_onnx(graph: Graph, *, generator: torch.Generator | None = None) -> bytes:
-    """An ONNX model in evaluation mode with fresh weights and a free batch size. Needs onnx and onnxscript."""
-    model = compile(graph, generator=generator).eval()
+def to_onnx(
+    graph: Graph, *, generator: torch.Generator | None = None, model: torch.nn.Module | None = None,
+    any_size: bool = False,
+) -> bytes:  # fmt: skip
+    """An ONNX model in evaluation mode with a free batch size. Needs onnx and onnxscript.
+
+    Weights are fresh, or those of `model`, the module of this graph. With `any_size` height and width of images are
+    free, too; raises UNI060 for a network that is made for one size.
+    """
+    model = (compile(graph, generator=generator) if model is None else model).eval()
     examples = tuple(torch.zeros(2, *shape) for shape in graph.inputs)
-    shapes = tuple({0: torch.export.Dim("batch")} for _ in graph.inputs)
+    free = {0: torch.export.Dim("batch")}
+    if any_size:
+        free |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    shapes = tuple({axis: dim for axis, dim in free.items() if axis <= len(shape)} for shape in graph.inputs)
     try:
         program = torch.onnx.export(model, examples, dynamo=True, dynamic_shapes=shapes, verbose=False)
     except ImportError as problem:
         raise error("UNI060", f"cannot write ONNX: {problem}", None, "pip install onnx onnxscript") from None
+    except (RuntimeError, ValueError) as problem:
+        if not any_size:
+            raise
+        raise _of_one_size(graph) from problem
     assert program is not None
-    return bytes(program.model_proto.SerializeToString())
+    written = program.model_proto
+    sides = [axis.dim_param for value in written.graph.input for axis in value.type.tensor_type.shape.dim[2:4]]
+    if any_size and not all(sides):
+        raise _of_one_size(graph)
+    return bytes(written.SerializeToString())
+
+
+def _of_one_size(graph: Graph) -> UninasError:
+    hint = "write it for the size that you need: --img-size 384"
+    return error("UNI060", f"{graph.name} is made for one size of images", None, hint)
 
 
 _RESET = """@torch.no_grad()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from uninas.backend import layers
+from uninas.backend.habits import Habits
 from uninas.errors import error
 from uninas.graph import INPUT, Graph, Wire
 from uninas.graph.network import HEAD, stage_number
@@ -68,7 +69,7 @@ class FeatureInfo(list[dict[str, Any]]):
         return [{key: one[key] for key in keys or one} for one in self]
 
 
-class Model(fx.GraphModule):
+class Model(Habits):
     """An architecture as torch sees it. `forward`, weights and `code` are plain fx; the rest knows about sections.
 
     `forward_features` runs every section but the head, `forward_head` the head, `reset_classifier` gives the last

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from uninas.runs.process import keep_memory
 from uninas.version import __version__
 
 if TYPE_CHECKING:
-    from uninas.graph import Graph
+    pass
 
 LAZY = {
     "mutate": "uninas.cli.walk",
@@ -49,6 +49,7 @@ LAZY = {
     "top": "uninas.cli.runs",
     "compare": "uninas.cli.runs",
     "enqueue": "uninas.cli.joined",
+    "export": "uninas.cli.export",
     "fork": "uninas.cli.joined",
     "merge": "uninas.cli.joined",
     "grammar": "uninas.cli.grammar",
@@ -305,21 +306,6 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-@cli.command()
-@click.argument("net")
-@click.option("--to", "form", required=True, help="uninas-json, py, onnx, dot, mermaid, or that of a plug-in.")
-@output_option
-def export(net: str, form: str, output: Path | None) -> None:
-    """Write NET for other programs.
-
-    uninas-json is the model JSON of the published UniNAS toolkit, py a plain PyTorch module, dot a Graphviz text,
-    mermaid a diagram for READMEs.
-    """
-    from uninas import load
-
-    write(exporter(form)(load(net)), output)
-
-
 def _space(source: str) -> dict[str, Any] | None:
     """A search space with open choices as plain values; None for what is none."""
     from uninas.language.elaborate import space
@@ -369,17 +355,6 @@ def shipped_definitions() -> list[dict[str, str]]:
         for definition in load_file(file).definitions.values()
         if kind_of(definition) != "block" or file.parent.name == "blocks"  # elsewhere blocks serve their own file
     ]
-
-
-def exporter(form: str) -> Callable[[Graph], str | bytes]:
-    """The function that writes a graph in a format. Raises UNI010 for a format that nobody writes."""
-    from uninas.interop.formats import EXPORTERS
-
-    found = EXPORTERS.find(form)
-    if callable(found):
-        return found
-    function: Callable[[Graph], str | bytes] = getattr(import_module(found[0]), found[1])
-    return function
 
 
 # ---- printing --------------------------------------------------------------------------------------------------------

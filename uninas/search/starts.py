@@ -31,7 +31,7 @@ Sized = Callable[[Module, str], Graph]
 
 def is_run(name: str) -> bool:
     """Whether a start names the folder of a run."""
-    return bool(name) and (Path(_parted(name)[0]) / FILE).is_file()
+    return bool(name) and (Path(parted(name)[0]) / FILE).is_file()
 
 
 def read_starts(names: Sequence[str], home: Module) -> list[tuple[Module, str]]:
@@ -39,11 +39,11 @@ def read_starts(names: Sequence[str], home: Module) -> list[tuple[Module, str]]:
     found: list[tuple[Module, str]] = []
     for name in names:
         if is_run(name):
-            found += [alone(text, "start") for text in _texts(*_parted(name))]
+            found += [alone(text, "start") for text in _texts(*parted(name))]
         elif visible := home.find(name):
             found.append((visible[0], name))
-        elif _parted(name)[1] or _parted(name)[1]:
-            raise error("UNI070", f"there is no run in {shown(_parted(name)[0], 200)}", None,
+        elif parted(name)[1] or parted(name)[1]:
+            raise error("UNI070", f"there is no run in {shown(parted(name)[0], 200)}", None,
                         "RUN:12 names candidate 12 of the run in the folder RUN, RUN:top5 its five best")  # fmt: skip
         else:
             found.append(find(name))
@@ -91,7 +91,7 @@ def as_start(graph: Graph, walk: Walk, start: Graph | None = None) -> Graph:
     return graph
 
 
-def _parted(name: str) -> tuple[str, str]:
+def parted(name: str) -> tuple[str, str]:
     """Folder and part of a run: runs/first:top5 -> ('runs/first', 'top5')."""
     found = re.fullmatch(r"(.+):(top\d{1,5}|\d{1,9})", name)
     return (found[1], found[2]) if found else (name, "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uninas.backend.backbone import Backbone
+from uninas.backend.backbone import Backbone, Pyramid
 from uninas.graph import Graph
 from uninas.proxies.inputs import DEVIATION, MEAN
 from uninas.training.coco import Objects, Photo, average_precision, encoded_mask, mask_array, read_objects
@@ -28,23 +27,6 @@ SIDE = 7
 """Of the maps from which boxes are told."""
 ANCHORS = ((32,), (64,), (128,), (256,), (512,))
 RATIOS = (0.5, 1.0, 2.0)
-
-
-class Pyramid(nn.Module):
-    """A backbone with a feature pyramid (Lin et al. 2017), as torchvision's detectors want one."""
-
-    def __init__(self, backbone: Backbone, width: int):
-        super().__init__()
-        from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
-
-        self.backbone = backbone
-        self.fpn = FeaturePyramidNetwork(backbone.channels, width, LastLevelMaxPool())
-        self.out_channels = width
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        maps = OrderedDict((str(number), each) for number, each in enumerate(self.backbone(x)))
-        found: dict[str, Tensor] = self.fpn(maps)
-        return found
 
 
 class Detector(nn.Module):
