@@ -65,6 +65,13 @@ def test_a_window_has_the_layers_between_two_depths():
             window(range(3), wrong)
 
 
+@pytest.mark.parametrize("name", ["l2_norm", "grad_norm", "snip", "plain", "zico", "synflow"])
+def test_sums_over_weights_have_a_part_of_every_layer(name: str):
+    module, x = convolutions(), noise(6, 3, 8, 8)
+    parts = [score(name, module, x, layers=(n / 3, (n + 1) / 3)).value for n in range(3)]
+    assert sum(parts) == pytest.approx(score(name, module, x).value, rel=1e-6)
+
+
 @pytest.mark.parametrize("name", ["meco", "near", "l_swag"])
 def test_halves_of_the_layers_make_the_whole(name: str):
     module, x = convolutions(), noise(6, 3, 8, 8)

@@ -37,7 +37,7 @@ def dextr(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, laye
     """Spread of channels against curvature of the output: a mean of both logarithms (Dextr, Asthana et al. 2025).
 
     Maps are those of the first sample, batch norms use the statistics of the batch. A layer is a module without modules
-    inside that makes a feature map; `layers` is a window of depth: (0.5, 1) are the later half. The curvature is the
+    inside that makes a feature map; `layers` is a window of depth: [0.5, 1] are the later half. The curvature is the
     mean over as many points of the circle as there are samples, in float64. Components: `inverse_conditions`, the sum
     over layers, `curvature`, and the number of `layers`. Raises ProxyError for a network without feature maps, with
     several inputs, or whose output does not change along the circle.

@@ -44,7 +44,7 @@ def l_swag(
     """Steadiness of gradients times the number of activation patterns (L-SWAG, Casarin et al. 2025).
 
     Mini-batches (`batches`), loss, `labels` and weights (`min_ndim`) are those of `zico`, patterns those of `swap` for
-    the first `samples` samples. `layers` is a window of depth, of weight tensors and of activations alike: (0.5, 1) are
+    the first `samples` samples. `layers` is a window of depth, of weight tensors and of activations alike: [0.5, 1] are
     the later half. Weights whose gradient is the same in all mini-batches are left out. Components: `trainability` and
     `expressivity`, its factors. Raises ProxyError for a network without gradients or activations.
     """

@@ -34,7 +34,7 @@ def meco(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, layer
     """Sum over layers of the smallest eigenvalue of the correlations between channels (MeCo, Jiang et al. 2023).
 
     One forward pass; maps are those of the first sample, batch norms use the statistics of the batch. A layer is a
-    module without modules inside that makes a feature map. `layers` is a window of depth: (0.5, 1) are the later half.
+    module without modules inside that makes a feature map. `layers` is a window of depth: [0.5, 1] are the later half.
     Constant channels are correlated with none, and have the eigenvalue 0. Components: `layers`, their number. Raises
     ProxyError for a network without feature maps.
     """

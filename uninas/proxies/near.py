@@ -74,7 +74,7 @@ def near(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, layer
     """Sum over activations of the effective ranks of what goes in and what comes out (NEAR, Husistein et al. 2025).
 
     One forward pass, with batch norms using the statistics of the batch. Activations are those of `naswot`; `layers` is
-    a window of depth: (0.5, 1) are the later half of them. Components: `layers`, their number. Raises ProxyError for a
+    a window of depth: [0.5, 1] are the later half of them. Components: `layers`, their number. Raises ProxyError for a
     network without activations.
     """
     prepared = prepare(module, inputs)

@@ -14,7 +14,7 @@ sum over all filters and matrices, and grasp with the sign of the paper, which c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,54 +26,76 @@ from torch.overrides import TorchFunctionMode
 from uninas.proxies.base import proxy
 from uninas.proxies.observe.activations import prepare
 from uninas.proxies.observe.gradients import Labels, added, derivatives, loss, weights_of
+from uninas.proxies.observe.layers import ALL, window
 from uninas.proxies.types import Inputs, Measured
 
 
 @proxy("l2_norm")
-def l2_norm(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, min_ndim: int = 2) -> Measured:
+def l2_norm(
+    module: nn.Module, inputs: Inputs, generator: torch.Generator, *, min_ndim: int = 2, layers: Sequence[float] = ALL
+) -> Measured:
     """Sum over the weight tensors of their Euclidean norms (Abdelfattah et al. 2021); the batch is not used."""
-    return added(weight.detach().double().norm() for weight in weights_of(module, min_ndim)), {}
+    return added(weight.detach().double().norm() for weight in window(weights_of(module, min_ndim), layers)), {}
 
 
 @proxy("grad_norm")
 def grad_norm(
-    module: nn.Module, inputs: Inputs, generator: torch.Generator, *, labels: Labels = None, min_ndim: int = 2
+    module: nn.Module,
+    inputs: Inputs,
+    generator: torch.Generator,
+    *,
+    labels: Labels = None,
+    min_ndim: int = 2,
+    layers: Sequence[float] = ALL,
 ) -> Measured:
     """Sum over the weight tensors of the Euclidean norms of the loss gradient (Abdelfattah et al. 2021).
 
-    Loss, `labels`, weights (`min_ndim`) and mode are those of `snip`.
+    Loss, `labels`, weights (`min_ndim`, `layers`) and mode are those of `snip`.
     """
-    _, gradients = _pairs(module, inputs, generator, labels, min_ndim)
+    _, gradients = _pairs(module, inputs, generator, labels, min_ndim, layers)
     return added(gradient.norm() for gradient in gradients), {}
 
 
 @proxy("plain", direction="lower")
 def plain(
-    module: nn.Module, inputs: Inputs, generator: torch.Generator, *, labels: Labels = None, min_ndim: int = 2
+    module: nn.Module,
+    inputs: Inputs,
+    generator: torch.Generator,
+    *,
+    labels: Labels = None,
+    min_ndim: int = 2,
+    layers: Sequence[float] = ALL,
 ) -> Measured:
     """Sum of weight times loss gradient (Mozer & Smolensky, NeurIPS 1988; Abdelfattah et al. 2021).
 
-    Loss, `labels`, weights (`min_ndim`) and mode are those of `snip`. Where the function does not
+    Loss, `labels`, weights (`min_ndim`, `layers`) and mode are those of `snip`. Where the function does not
     change with the scale of its weights, as before a batch norm, the sum over them is zero: what remains comes from
     the last layers, and most of that from the choice of the labels. Lower is better in the published scores of
     NAS-Bench-201 (Spearman -0.35 with the accuracies on CIFAR-10 over 9 445 cells, -0.34 on ImageNet16-120).
     """
-    pairs = zip(*_pairs(module, inputs, generator, labels, min_ndim), strict=True)
+    pairs = zip(*_pairs(module, inputs, generator, labels, min_ndim, layers), strict=True)
     return added((weight * gradient).sum() for weight, gradient in pairs), {}
 
 
 @proxy("snip")
 def snip(
-    module: nn.Module, inputs: Inputs, generator: torch.Generator, *, labels: Labels = None, min_ndim: int = 2
+    module: nn.Module,
+    inputs: Inputs,
+    generator: torch.Generator,
+    *,
+    labels: Labels = None,
+    min_ndim: int = 2,
+    layers: Sequence[float] = ALL,
 ) -> Measured:
     """Sum of the magnitudes of weight times loss gradient, the connection sensitivity (Lee et al., ICLR 2019).
 
     The loss is the mean cross-entropy against `labels` (N integers), by default those that come with the images, or
     else drawn uniformly from the generator; labels=random draws them in any case. Weights are trainable parameters of
-    at least `min_ndim` axes. Batch norms use the statistics of the batch, as in training; dropout is off. Raises
-    ProxyError unless the output is finite logits (N, K), K > 1.
+    at least `min_ndim` axes, of them those in a window of depth: `layers` [0.5, 1] are the later half. Batch norms use
+    the statistics of the batch, as in training; dropout is off. Raises ProxyError unless the output is finite logits
+    (N, K), K > 1.
     """
-    pairs = zip(*_pairs(module, inputs, generator, labels, min_ndim), strict=True)
+    pairs = zip(*_pairs(module, inputs, generator, labels, min_ndim, layers), strict=True)
     return added((weight * gradient).abs().sum() for weight, gradient in pairs), {}
 
 
@@ -110,9 +132,14 @@ class _TwiceDifferentiable(TorchFunctionMode):
 
 
 def _pairs(
-    module: nn.Module, inputs: Inputs, generator: torch.Generator, labels: Labels, min_ndim: int
+    module: nn.Module,
+    inputs: Inputs,
+    generator: torch.Generator,
+    labels: Labels,
+    min_ndim: int,
+    layers: Sequence[float],
 ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
     """The weights and their gradients."""
-    weights = weights_of(module, min_ndim)
+    weights = window(weights_of(module, min_ndim), layers)
     gradients = derivatives(loss(module, prepare(module, inputs), generator, labels), weights)
     return [weight.detach() for weight in weights], gradients

@@ -9,7 +9,7 @@ without biases R is the sum over all paths of the product of the weights on them
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,24 +18,27 @@ from uninas.proxies.base import proxy
 from uninas.proxies.engine.torch_private import BatchNormBase
 from uninas.proxies.observe.activations import FirstNotFinite, run
 from uninas.proxies.observe.gradients import added, derivatives, weights_of
+from uninas.proxies.observe.layers import ALL, window
 from uninas.proxies.types import Inputs, Measured, ProxyError
 
 
 @proxy("synflow")
-def synflow(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, min_ndim: int = 2) -> Measured:
+def synflow(
+    module: nn.Module, inputs: Inputs, generator: torch.Generator, *, min_ndim: int = 2, layers: Sequence[float] = ALL
+) -> Measured:
     """Sum of weight times gradient of the total flow through absolute weights (Tanaka et al. 2020).
 
     One sample of ones, in float64 and evaluation mode; in float32 where the module insists on that. Batch norms are
     made the identity, as in the literature: they would divide the flow by itself. Other norms stay. Of the batch only
     the shape counts, and integer inputs keep their first sample. Weights are trainable parameters of at least
-    `min_ndim` axes; biases take part in R, with their absolute values. A flow beyond float64, as of the deepest
-    networks, or beyond float32 in a module that casts to it, is a ProxyError that says where: begin with smaller
-    weights.
+    `min_ndim` axes, of them those in a window of depth (`layers`); biases take part in R, with their absolute values. A
+    flow beyond float64, as of the deepest networks, or beyond float32 in a module that casts to it, is a ProxyError
+    that says where: begin with smaller weights.
     """
     try:
-        found = _flow(module, inputs, min_ndim, torch.float64)
+        found = _flow(module, inputs, min_ndim, layers, torch.float64)
     except ProxyError:
-        found = _flow(module, inputs, min_ndim, torch.float32)
+        found = _flow(module, inputs, min_ndim, layers, torch.float32)
     if not math.isfinite(found):
         raise ProxyError(
             f"the flow is no finite number: {where_not_finite(module, inputs)}", "begin with smaller weights (init)"
@@ -51,9 +54,9 @@ def where_not_finite(module: nn.Module, inputs: Inputs) -> str:
     return first.what or "its gradients are beyond what the module computes in"
 
 
-def _flow(module: nn.Module, inputs: Inputs, min_ndim: int, dtype: torch.dtype) -> float:
+def _flow(module: nn.Module, inputs: Inputs, min_ndim: int, layers: Sequence[float], dtype: torch.dtype) -> float:
     flows = flows_of(module, inputs, min_ndim, dtype)
-    return added((weight * flow).abs().sum() for weight, flow in flows)
+    return added((weight * flow).abs().sum() for weight, flow in window(flows, layers))
 
 
 def flows_of(module: nn.Module, inputs: Inputs, min_ndim: int, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:

@@ -8,6 +8,7 @@ With g_b the gradient of the loss of mini-batch b by a weight,
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from uninas.proxies.base import proxy
 from uninas.proxies.observe.activations import prepare
 from uninas.proxies.observe.gradients import Labels, derivatives, integers, loss, weights_of
+from uninas.proxies.observe.layers import ALL, window
 from uninas.proxies.types import Inputs, Measured, ProxyError
 
 
@@ -28,20 +30,21 @@ def zico(
     min_ndim: int = 2,
     batches: int = 2,
     absolute: bool = False,
+    layers: Sequence[float] = ALL,
 ) -> Measured:
     """Sum over layers of the log of their summed ratio of mean magnitude to deviation of gradients (Li et al. 2023).
 
     The batch is cut into `batches` equal mini-batches, 2 as published; what is left over is not used. A layer is a
     weight tensor; weights whose gradient is the same in all mini-batches have no ratio and are left out. With
     `absolute` the variance is that of |g|, as the paper writes it, instead of g, as its code has it. Batch norms use
-    the statistics of a mini-batch. Loss, `labels` and weights (`min_ndim`) are those of `snip`.
+    the statistics of a mini-batch. Loss, `labels` and weights (`min_ndim`, `layers`) are those of `snip`.
     """
     found = gradients_of_batches(module, prepare(module, inputs), generator, labels, min_ndim, batches)
-    ratios = torch.stack([ratio(gradients, absolute) for gradients in found])
-    layers = [math.log(number) for number in ratios.tolist() if number > 0]
-    if not layers:
+    ratios = torch.stack([ratio(gradients, absolute) for gradients in window(found, layers)])
+    kept = [math.log(number) for number in ratios.tolist() if number > 0]
+    if not kept:
         raise ProxyError("the gradients of no weight differ between the mini-batches", "are all samples equal?")
-    return sum(layers), {"layers": float(len(layers))}
+    return sum(kept), {"layers": float(len(kept))}
 
 
 def gradients_of_batches(
