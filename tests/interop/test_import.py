@@ -125,6 +125,37 @@ def test_what_is_missing_is_listed_with_its_place():
     assert "calls came in before the first of them" in str(caught.value)
 
 
+class Chirping(nn.Module):
+    """A layer that has no operation here, between layers that have one, and a transform of three axes."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 2, 1)
+        self.deep = nn.Conv3d(1, 1, 3, padding=1)
+
+    def forward(self, x):
+        x = self.deep(self.first(x).unsqueeze(1)).squeeze(1)
+        return self.last(torch.fft.fft2(x).real)
+
+
+def test_a_partial_import_is_drawn_and_counted_but_not_built(tmp_path):
+    module = seeded(Chirping)
+    found = import_module(module, (3, 8, 8), "chirping", partial=True)
+    assert found.text.count("foreign(") == 3
+    assert "# foreign: the function conv3d, at deep\n" in found.text
+    graph = uninas.load(found.text)
+    assert graph.cost.params == sum(p.numel() for p in module.parameters())
+    with FlopCounterMode(display=False) as counter:
+        module(torch.zeros(1, 3, 8, 8))
+    assert graph.cost.flops == counter.get_total_flops()
+    assert "foreign" in uninas.render(graph, tmp_path / "net.dot", level="full").read_text(encoding="utf-8")
+    with pytest.raises(UninasError, match=r"error\[UNI054\].*cannot be built"):
+        uninas.compile(graph)
+    path = tmp_path / "net.uni"
+    path.write_text(found.text, encoding="utf-8")
+    assert "foreign" in succeed("summary", path)
+
+
 def test_an_import_leaves_the_module_as_it_was():
     module = seeded(Hybrid).train()
     module.stem.eval()

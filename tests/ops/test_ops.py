@@ -226,17 +226,19 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (WindowMerge(2, 6, 4), ((8, 6, 4),)),
 ]
 IDS = [f"{op} on {' and '.join('x'.join(map(str, shape)) for shape in shapes)}" for op, shapes in EXAMPLES]
-one_of_each = [next(example for example in EXAMPLES if example[0].name == name) for name in REGISTRY]
+NEVER_BUILT = {"foreign"}  # a stand-in that is drawn and counted; see tests/interop/test_import.py
+BUILT = [name for name in REGISTRY if name not in NEVER_BUILT]
+one_of_each = [next(example for example in EXAMPLES if example[0].name == name) for name in BUILT]
 
 every_example = pytest.mark.parametrize(("op", "shapes"), EXAMPLES, ids=IDS)
-every_operation = pytest.mark.parametrize(("op", "shapes"), one_of_each, ids=list(REGISTRY))
+every_operation = pytest.mark.parametrize(("op", "shapes"), one_of_each, ids=BUILT)
 
 
 # -- the contract --------------------------------------------------------------------------------------------
 
 
 def test_every_operation_has_an_example():
-    assert {op.name for op, _ in EXAMPLES} == REGISTRY.keys()
+    assert {op.name for op, _ in EXAMPLES} == set(BUILT)
 
 
 def test_every_family_has_operations():

@@ -49,10 +49,11 @@ def text_of(source: str) -> str:
     return read(source).text
 
 
-def read(source: str, shape: Shape | None = None, *, run: bool = False) -> Source:
+def read(source: str, shape: Shape | None = None, *, run: bool = False, partial: bool = False) -> Source:
     """A network by its source, for inputs of a shape (by default the model's own, or 3 x 224 x 224).
 
-    `run` allows `package.module:callable`. Raises UninasError: UNI001, UNI010 or UNI054.
+    `run` allows `package.module:callable`; `partial` lets foreign parts stand for what has no operation. Raises
+    UninasError: UNI001, UNI010 or UNI054.
     """
     path = Path(source)
     if path.suffix == ".json":
@@ -62,7 +63,7 @@ def read(source: str, shape: Shape | None = None, *, run: bool = False) -> Sourc
         text = text_in(path)
         return Source(text, sized(*find(text), None))
     if path.suffix == ".onnx":
-        found = read_onnx(path)
+        found = read_onnx(path, partial=partial)
         return Source(found.text, found.graph, found)
     package, _, name = source.partition(":")
     if not name:
@@ -76,7 +77,7 @@ def read(source: str, shape: Shape | None = None, *, run: bool = False) -> Sourc
     else:
         raise error("UNI010", f"expected a network, but {shown(source)} names code to run", None,
                     "write it as text first: uninas import MODULE:CALLABLE -o net.uni")  # fmt: skip
-    found = trace.import_module(module, shape or own, re.sub(r"\W+", "_", name))
+    found = trace.import_module(module, shape or own, re.sub(r"\W+", "_", name), partial=partial)
     return Source(found.text, found.graph, found, module)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from uninas.backend.emit import attributes, compile
 from uninas.backend.weights import save_weights
@@ -47,9 +48,14 @@ def from_module(module: nn.Module, example_input: Tensor | tuple[int, ...], name
     return import_module(module, example_input, name).graph
 
 
-def import_module(module: nn.Module, example_input: Tensor | tuple[int, ...], name: str = "") -> Imported:
-    """The graph of any module, its text, and where each of its weights comes from; see `from_module`."""
-    found = imported(traced(module, example_input, name))
+def import_module(
+    module: nn.Module, example_input: Tensor | tuple[int, ...], name: str = "", *, partial: bool = False
+) -> Imported:
+    """The graph of any module, its text, and where each of its weights comes from; see `from_module`.
+
+    Where it is `partial`, what has no counterpart here becomes a `foreign` part, with its shape and costs.
+    """
+    found = imported(traced(module, example_input, name), partial=partial)
     found.graph.__dict__[_KEPT] = found  # so that `create_model` can take the weights
     return found
 
@@ -284,7 +290,7 @@ class _Reader:
     def called(self, node: fx.Node, function: str, outputs: list[Value]) -> Call:
         arguments = fx.map_arg(node.args, lambda each: self.values[each])
         keywords = fx.map_arg(dict(node.kwargs), lambda each: self.values[each])
-        return Call(function, arguments, keywords, outputs, self.place(node))
+        return Call(function, arguments, keywords, outputs, self.place(node), lambda: _macs(node))
 
     def place(self, node: fx.Node) -> Place:
         classes = []
@@ -293,6 +299,19 @@ class _Reader:
                 call = re.search(r"@\d+$", key)  # the second call of a module is marked by @1
                 classes.append((path + (call.group() if call else ""), str(kind).rpartition(".")[2]))
         return Place(classes[-1][0].partition("@")[0] if classes else "", (("", self.top), *classes))
+
+
+def _macs(node: fx.Node) -> int:
+    """Multiply-accumulates of a call, as torch counts them."""
+
+    def on_meta(each: fx.Node) -> Any:
+        value: Any = each.meta.get("val")
+        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+
+    arguments, keywords = fx.map_arg((node.args, dict(node.kwargs)), on_meta)
+    with FlopCounterMode(display=False) as counter:
+        node.target(*arguments, **keywords)  # type: ignore[operator]
+    return int(counter.get_total_flops()) // 2
 
 
 def _named(target: Any) -> str:

@@ -278,8 +278,9 @@ def plugins(as_json: bool) -> None:
 @click.argument("source")
 @click.option("--input", "shape", help="Shape of one input, C x H x W, instead of the model's own: 3x224x224.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Safetensors file for the weights as they are now.")
+@click.option("--partial", is_flag=True, help="Let parts that are drawn and counted stand for what has no operation.")
 @output_option
-def import_(source: str, shape: str | None, weights: Path | None, output: Path | None) -> None:
+def import_(source: str, shape: str | None, weights: Path | None, partial: bool, output: Path | None) -> None:
     """Turn a network from elsewhere into text.
 
     SOURCE is timm:NAME, torchvision:NAME, MODULE:CALLABLE (which is called), a file model.onnx, the file of
@@ -290,7 +291,7 @@ def import_(source: str, shape: str | None, weights: Path | None, output: Path |
     from uninas.backend.trace import names_json, saved
 
     sizes = _sizes(shape) if shape else None
-    found = read(source, sizes, run=True)
+    found = read(source, sizes, run=True, partial=partial)
     if weights is not None:
         saved(found.imported, found.module, weights)
     write(found.text, output)

@@ -79,28 +79,41 @@ def _cut(value: Any, cut: tuple[tuple[int, ...], tuple[int, ...]] | None, shape:
     return value if shape is None else value.reshape(shape)
 
 
-def imported(trace: Trace) -> Imported:
-    """The graph of a trace. Raises UninasError (UNI054) that lists everything without a counterpart here."""
-    lowering = Lowering(trace)
+def imported(trace: Trace, *, partial: bool = False) -> Imported:
+    """The graph of a trace. Raises UninasError (UNI054) that lists everything without a counterpart here.
+
+    Where it is `partial`, that becomes `foreign` parts instead, and stands as a comment above the text.
+    """
+    lowering = Lowering(trace, partial=partial)
     outputs = lowering.run()
-    if lowering.missing:
+    if lowering.missing and not partial:
         raise _refusal(trace, lowering)
     outputs = [_finished(lowering, view) for view in outputs]
     steps = _tidied(lowering.steps, [view.wire for view in outputs])
-    return _Assembly(trace, lowering.inputs, steps, [view.wire for view in outputs]).imported()
+    found = _Assembly(trace, lowering.inputs, steps, [view.wire for view in outputs]).imported()
+    if lowering.missing:
+        comments = [f"# foreign: {line}\n" for line in _missing(lowering)]
+        found = replace(found, text="".join(comments) + "\n" + found.text)
+    return found
 
 
 def _refusal(trace: Trace, lowering: Lowering) -> UninasError:
     """One error with everything that is missing, where it stands, and how far the import came."""
+    done = f"{lowering.done} of {lowering.total} calls came in before the first of them"
+    lines = "; ".join(_missing(lowering))
+    return error("UNI054", f"{trace.name} needs what there is no operation for: {lines}", None, done,
+                 "--partial writes the rest, with foreign parts that are drawn and counted")  # fmt: skip
+
+
+def _missing(lowering: Lowering) -> list[str]:
+    """What has no counterpart, and where it stands, a line each."""
     places: dict[str, list[Place]] = {}
     for missing in lowering.missing:
         places.setdefault(missing.what, []).append(missing.place)
-    lines = [
+    return [
         f"{what}, at {found[0]}" + (f" and {len(found) - 1} more places" if len(found) > 1 else "")
         for what, found in places.items()
     ]
-    done = f"{lowering.done} of {lowering.total} calls came in before the first of them"
-    return error("UNI054", f"{trace.name} needs what there is no operation for: " + "; ".join(lines), None, done)
 
 
 def _finished(lowering: Lowering, view: View) -> View:

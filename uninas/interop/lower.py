@@ -18,6 +18,7 @@ import numpy as np
 from uninas.graph import INPUT, Each, Wire
 from uninas.interop.trace import Call, Place, Static, Trace, Value
 from uninas.interop.views import Batch, Factor, Foreign, Layout, View, extent, flat, made, refined, route, shape_of
+from uninas.ops.foreign import Foreign as ForeignPart
 from uninas.ops.op import Op, Shape, ShapeError
 from uninas.ops.pool import Upsample
 from uninas.ops.shape import Learned
@@ -75,8 +76,8 @@ def rule(*functions: str) -> Callable[[R], R]:
 class Lowering:
     """The operations made so far, and the views of all values."""
 
-    def __init__(self, trace: Trace):
-        self.trace = trace
+    def __init__(self, trace: Trace, *, partial: bool = False):
+        self.trace, self.partial = trace, partial
         self.batch = Batch(trace.inputs[0].shape[0])
         self.steps: list[Step] = []
         self.missing: list[Missing] = []
@@ -101,7 +102,7 @@ class Lowering:
                 results = self.call(call)
             except (Foreign, ShapeError) as problem:
                 self.missing.append(Missing(str(problem), call.place))
-                results = [self.opaque(value) for value in call.outputs]
+                results = self.foreign(call) if self.partial else [self.opaque(value) for value in call.outputs]
             if not self.missing:
                 self.done += 1
             self.views.update(zip(call.outputs, results, strict=True))
@@ -226,6 +227,29 @@ class Lowering:
         batched = value.shape and value.shape[0] == self.batch.size
         axes = tuple((self.batch,) if n == 0 and batched else made(size) for n, size in enumerate(value.shape))
         return View(Wire("foreign"), natural(axes), axes)
+
+    def foreign(self, call: Call) -> list[View]:
+        """The results of a call that has no counterpart, of parts that are known by their shapes and costs."""
+        given = [part for each in call.arguments for part in (each if isinstance(each, list | tuple) else [each])]
+        taken = [self.views[each] for each in dict.fromkeys(p for p in given if isinstance(p, Value))]
+        taken = [view for view in taken if view.wire.node != UNKNOWN] or [self.views[self.trace.inputs[0]]]
+        names = {name for each in given if isinstance(each, Static) for name in each.sources}
+        parameters = sum(prod(self.trace.parameters.get(name, ())) for name in names)
+        macs = call.macs() // self.batch.size if call.macs else 0
+        results = []
+        for value in call.outputs:
+            size = value.shape[0] if value.shape else 0
+            parts = made(size // self.batch.size) if size and size % self.batch.size == 0 else ()
+            inner = tuple(map(made, value.shape[1:]))
+            own = (*natural(((), *inner)), (), ())[:3] if len(value.shape) > 2 or parts else natural(((), *inner))
+            own = (own[0], parts + own[1], own[2]) if parts else own
+            shape = shape_of(own)
+            height, width = shape[1:] or (0, 1)
+            op = ForeignPart(shape[0], height, width, parameters, macs)
+            (wire,) = self.emit(op, *taken)
+            results.append(View(wire, own, ((self.batch, *parts), *inner)))
+            parameters = macs = 0
+        return results
 
     # ---- what rules call -----------------------------------------------------------------------------------------
 

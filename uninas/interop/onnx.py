@@ -33,8 +33,11 @@ SIMPLE = {
 }  # fmt: skip
 
 
-def read_onnx(path: str | Path, name: str = "") -> Imported:
-    """The network in an ONNX file. Raises UninasError: UNI001, UNI060 without the package onnx, UNI054."""
+def read_onnx(path: str | Path, name: str = "", *, partial: bool = False) -> Imported:
+    """The network in an ONNX file. Raises UninasError: UNI001, UNI060 without the package onnx, UNI054.
+
+    Where it is `partial`, `foreign` parts stand for what has no operation here.
+    """
     path = Path(path)
     try:
         import onnx
@@ -49,7 +52,7 @@ def read_onnx(path: str | Path, name: str = "") -> Imported:
     except Exception as problem:  # protobuf raises classes of its own
         raise error("UNI001", f"cannot read {shown(path)} as ONNX: {shown(problem, 120)}") from None
     reader = _Reader(model)
-    found = imported(reader.trace(name or path.stem))
+    found = imported(reader.trace(name or path.stem), partial=partial)
     return replace(found, weights=reader.weights)
 
 

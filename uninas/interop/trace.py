@@ -64,6 +64,8 @@ class Call:
     keywords: Mapping[str, Any]
     outputs: Sequence[Value]
     place: Place = Place()
+    macs: Callable[[], int] | None = None
+    """Counts multiply-accumulates for the whole batch, where the tracer can do that."""
 
 
 @dataclass(frozen=True)
