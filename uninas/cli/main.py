@@ -18,11 +18,12 @@ import click
 
 from uninas.cli.options import (
     format_option,
-    input_option,
     json_option,
-    options_of_proxies,
     output_option,
     plugin_option,
+    scoring,
+    seed_option,
+    threads_option,
 )
 from uninas.errors import UninasError, error, missing, shown
 from uninas.runs.process import keep_memory
@@ -157,33 +158,18 @@ def summary(net: str, depth: int, img_size: int | None, shapes: bool, form: str,
 @cli.command()
 @click.argument("net")
 @click.option("--proxy", default="vkdnw", show_default=True, help="One proxy or several: vkdnw,naswot. See proxies.")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of weights, images, labels."
-)
-@click.option("--batch-size", type=click.IntRange(1, 2**20), default=8, show_default=True, help="Number of images.")
+@seed_option
+@scoring(batch_size=8, init="own")
 @click.option("--img-size", type=click.IntRange(1), help="Height and width of the images, instead of the network's.")
 @click.option("--classes", type=click.IntRange(1), help="Number of classes, instead of the network's.")
 @click.option("--fold", is_flag=True, help="Equal heads as one batch: faster, but fewer weight tensors.")
-@click.option("--device", default="cpu", show_default=True, help="Where to score: cpu, cuda, cuda:1.")
-@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Of torch.")
-@click.option(
-    "--init", default="own", show_default=True, help="Initial weights: own (the network's), xavier_normal, ..."
-)
-@input_option
+@threads_option
 @click.option(
     "--repeats",
     type=click.IntRange(1, 10_000),
     default=1,
     show_default=True,
     help="Mean over so many seeds, from --seed on.",
-)
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    callback=options_of_proxies,
-    metavar="[PROXY.]NAME=VALUE",
-    help="Option of the proxies, or of one of them: vkdnw.scalars=2.",
 )
 @format_option
 @json_option

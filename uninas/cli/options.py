@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -83,6 +83,34 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
+def count(text: str) -> float:
+    """A number that may end in k, M or G: 30M -> 30 000 000."""
+    factor = {"k": 1e3, "M": 1e6, "G": 1e9}.get(text[-1:])
+    try:
+        number = float(text[:-1]) * factor if factor else float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise click.BadParameter(f"expected a number like 30M, but got {text!r}")
+    return number
+
+
+# ---- what several commands ask for in the same words -----------------------------------------------------------------
+
+Decorator = Callable[[Any], Any]
+
+
+def together(*decorators: Decorator) -> Decorator:
+    """Several options as one decorator, in this order."""
+
+    def decorate(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
 input_option = click.option(
     "--input",
     "images",
@@ -94,16 +122,57 @@ input_option = click.option(
 )
 
 
-def count(text: str) -> float:
-    """A number that may end in k, M or G: 30M -> 30 000 000."""
-    factor = {"k": 1e3, "M": 1e6, "G": 1e9}.get(text[-1:])
-    try:
-        number = float(text[:-1]) * factor if factor else float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise click.BadParameter(f"expected a number like 30M, but got {text!r}")
-    return number
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Equal seeds, equal results."
+)
+device_option = click.option(
+    "--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1; a search and a ranking "
+    "use all GPUs by cuda.",
+)  # fmt: skip
+threads_option = click.option(
+    "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Of torch, in each process."
+)
+
+
+def scoring(batch_size: int, init: str) -> Decorator:
+    """How networks are scored, wherever they are: images, initial weights, options of the proxies, the device."""
+    return together(
+        click.option(
+            "--batch-size", type=click.IntRange(1, 2**20), default=batch_size, show_default=True,
+            help="Images for the proxies.",
+        ),
+        input_option,
+        click.option(
+            "--option", "options", multiple=True, callback=options_of_proxies, metavar="[PROXY.]NAME=VALUE",
+            help="Option of the proxies, or of one of them: vkdnw.scalars=2.",
+        ),
+        click.option(
+            "--init", default=init, show_default=True,
+            help="Initial weights: own (what the networks say), xavier_normal, ...",
+        ),
+        device_option,
+    )  # fmt: skip
+
+
+def limits(one: str) -> Decorator:
+    """What `one`, a candidate or a network, may take, and what becomes of it where it takes more."""
+    return together(
+        click.option("--time-limit", type=click.FloatRange(0, min_open=True), help=f"Seconds for one {one}."),
+        click.option("--memory-limit", type=count, help="Bytes for one process (4G)."),
+        click.option(
+            "--retry", default="", callback=reasons, metavar="REASONS",
+            help="Score again those that failed for one of these reasons: memory,time.",
+        ),
+        click.option("--trust", is_flag=True, help="Accept what the folder names outside of it: paths, an executor."),
+        click.option("--any-version", is_flag=True, help="Go on with what another version of this software began."),
+    )  # fmt: skip
+
+
+watching = together(
+    click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the folder, too."),
+    click.option("--wandb", metavar="PROJECT", help="Log to a project of Weights & Biases, too."),
+)
+events_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event.")
 
 
 def plugin_option() -> click.Option:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uninas.cli.config import read_config
-from uninas.cli.options import check_functions, count, input_option, merged, options_of_proxies, reasons
+from uninas.cli.options import check_functions, events_option, limits, merged, scoring
 from uninas.errors import error, shown, visible
 from uninas.runs.process import terminable
 
@@ -112,20 +112,7 @@ def _changed(context: click.Context) -> str:
     help="What the numbers are: accuracies in percent; or any, of which more (raw) or less (lower) is better.",
 )
 @click.option("--index", default="index", show_default=True, help="Column of the keys.")
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Number of images.")
-@input_option
-@click.option(
-    "--init", default="kaiming_normal_fan_in", show_default=True, help="Initial weights; own for what the networks say."
-)
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    callback=options_of_proxies,
-    metavar="[PROXY.]NAME=VALUE",
-    help="Option of the proxies, or of one of them: vkdnw.scalars=2.",
-)
-@click.option("--device", default="cpu", show_default=True, help="Where to score: cpu, cuda (all GPUs), cuda:1.")
+@scoring(batch_size=64, init="kaiming_normal_fan_in")
 @click.option(
     "-j",
     "--jobs",
@@ -135,19 +122,9 @@ def _changed(context: click.Context) -> str:
     show_default=True,
     help="Processes. The scores are the same, however many.",
 )
-@click.option("--time-limit", type=click.FloatRange(0, min_open=True), help="Seconds for one network.")
-@click.option("--memory-limit", type=count, help="Bytes for one process (4G).")
-@click.option(
-    "--retry",
-    default="",
-    callback=reasons,
-    metavar="REASONS",
-    help="Score again those that failed for one of these reasons: memory,time.",
-)
+@limits("network")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the ranking.")
 @click.option("--resume", is_flag=True, help="Go on with the ranking in the folder, as it was begun.")
-@click.option("--trust", is_flag=True, help="Accept the paths that stand in the ranking to resume.")
-@click.option("--any-version", is_flag=True, help="Go on without plug-ins that it was begun with, or other versions.")
 @click.option("--metrics-only", is_flag=True, help="Compute no scores; report those that are in the folder.")
 @click.option(
     "--bootstrap",
@@ -171,7 +148,7 @@ def _changed(context: click.Context) -> str:
     help="Learn from so many accuracies, with the scores as features, and rank the other networks.",
 )
 @click.option("--model", type=click.Choice(KINDS), default="forest", show_default=True, help="What learns.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event.")
+@events_option
 def rank(
     output: Path, resume: bool, trust: bool, metrics_only: bool, bootstrap: int, compare: Sequence[str],
     labels: Sequence[int], model: str, as_json: bool, any_version: bool, **options: Any,

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from uninas.cli.options import json_option
 from uninas.cli.tables import json_text, table, terminal_width
 from uninas.errors import error
 from uninas.runs.process import write_text
@@ -19,12 +20,11 @@ from uninas.search.candidate import Candidate
 from uninas.search.store import Store, origin
 
 _folder = click.argument("folder", type=click.Path(path_type=Path))
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
 @click.command()
 @_folder
-@_json
+@json_option
 def status(folder: Path, as_json: bool) -> None:
     """Say how far the run in FOLDER is."""
     with Store(folder, read_only=True) as store:
@@ -37,7 +37,7 @@ def status(folder: Path, as_json: bool) -> None:
 @click.option("-n", "--count", type=click.IntRange(1, 10**9), default=10, show_default=True, help="How many.")
 @click.option("--pareto", is_flag=True, help="Those that no other beats in all objectives, instead.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write them to as .uni files.")
-@_json
+@json_option
 def top(folder: Path, count: int, pareto: bool, output: Path | None, as_json: bool) -> None:
     """List the best candidates of the run in FOLDER."""
     with Store(folder, read_only=True) as store:
@@ -57,7 +57,7 @@ def top(folder: Path, count: int, pareto: bool, output: Path | None, as_json: bo
 @click.option("--to", "form", type=click.Choice(["markdown", "csv", "latex"]), help="A table of trainings to paste.")
 @click.option("--means", is_flag=True, help="Means over the seeds of searches, and differences seed by seed.")
 @click.option("--curves", type=click.Path(path_type=Path), help="File for the best score by candidate: .csv, .svg, ...")
-@_json
+@json_option
 def compare(folders: Sequence[Path], form: str | None, means: bool, curves: Path | None, as_json: bool) -> None:
     """Set the runs in FOLDERS side by side: searches, or trainings."""
     from uninas.cli.train import compare_trainings, only_trainings

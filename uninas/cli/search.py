@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uninas.cli.config import read_config, write_config
-from uninas.cli.options import check_functions, count, input_option, merged, modules_of, options_of_proxies, reasons
+from uninas.cli.options import (
+    check_functions,
+    count,
+    events_option,
+    limits,
+    merged,
+    modules_of,
+    options_of_proxies,
+    scoring,
+    seed_option,
+    threads_option,
+    together,
+    watching,
+)
 from uninas.runs.process import terminable
 from uninas.version import __version__
 
@@ -44,18 +57,7 @@ def _configured(context: click.Context, parameter: click.Parameter, path: Path |
     return path
 
 
-def _named(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Several options as one decorator, in this order."""
-
-    def decorate(function: Any) -> Any:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return decorate
-
-
-_SETTINGS = _named(
+_SETTINGS = together(
     click.option(
         "--start",
         multiple=True,
@@ -90,7 +92,7 @@ _SETTINGS = _named(
         metavar="rules|moves",
         help="Odds within a kind of moves: equal for all sites, or for all moves, so that a site with many has more.",
     ),
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Equal seeds, equal candidates."),
+    seed_option,
     click.option("--params-min", type=count, help="Fewest parameters, instead of what the space says."),
     click.option("--params-max", type=count, help="Most parameters (30M)."),
     click.option("--flops-min", type=count, help="Fewest FLOPs (2 x MACs) for one sample."),
@@ -104,24 +106,9 @@ _SETTINGS = _named(
     ),
     click.option("--img-size", type=click.IntRange(1), help="Height and width of all inputs, instead of the start's."),
     click.option("--classes", type=click.IntRange(1), help="Number of classes, instead of the start's."),
-    click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images for the proxy."),
-    input_option,
+    scoring(batch_size=8, init="own"),
     click.option("--fold", is_flag=True, help="Score equal heads as one batch: faster, but fewer weight tensors."),
-    click.option(
-        "--option",
-        "options",
-        multiple=True,
-        callback=options_of_proxies,
-        metavar="[PROXY.]NAME=VALUE",
-        help="Option of the proxies, or of one of them: vkdnw.scalars=2.",
-    ),
-    click.option(
-        "--init", default="own", show_default=True, help="Initial weights: own (the networks'), xavier_normal, ..."
-    ),
-    click.option("--device", default="cpu", show_default=True, help="Where to score: cpu, cuda (all GPUs), cuda:1."),
-    click.option(
-        "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Of torch, in each worker."
-    ),
+    threads_option,
     click.option(
         "--ahead",
         type=click.IntRange(1),
@@ -133,27 +120,16 @@ _SETTINGS = _named(
     ),
 )
 
-_EXECUTION = _named(
+_EXECUTION = together(
     click.option(
         "--iterations", type=click.IntRange(1), help=f"Candidates besides the start.  [default: {ITERATIONS}]"
     ),
     click.option("-j", "--jobs", type=click.IntRange(0), help="Worker processes; 0 for none.  [default: 1]"),
     click.option("--executor", default="local", show_default=True, help="local, or ray."),
     click.option("--address", default="", help="Of a Ray cluster; default: one on this machine."),
-    click.option("--time-limit", type=click.FloatRange(0, min_open=True), help="Seconds for one candidate."),
-    click.option("--memory-limit", type=count, help="Bytes for one worker (4G)."),
-    click.option("--any-version", is_flag=True, help="Go on with a run of another version of this software."),
-    click.option("--trust", is_flag=True, help="Accept paths, executor and address that stand in the run to resume."),
-    click.option(
-        "--retry",
-        default="",
-        callback=reasons,
-        metavar="REASONS",
-        help="Score again those that failed for one of these reasons: memory,time.",
-    ),
-    click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the folder, too."),
-    click.option("--wandb", metavar="PROJECT", help="Log to a project of Weights & Biases, too."),
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event."),
+    limits("candidate"),
+    watching,
+    events_option,
     click.option(
         "--command", default="", help="For outside: the program that is asked for candidates, as for a shell."
     ),

@@ -6,14 +6,14 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from uninas.cli.options import json_option
+from uninas.cli.options import count, device_option, json_option, seed_option, watching
 from uninas.cli.tables import json_text, table, terminal_width
 from uninas.errors import error
 from uninas.runs.progress import Bar, JsonEvents, Lines, Several, TensorBoard, Watcher, WeightsAndBiases, say, watched
@@ -44,23 +44,6 @@ def _settings(context: click.Context, parameter: click.Parameter, given: tuple[s
     return found
 
 
-_device = click.option("--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1.")
-_watching = [
-    click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the folder, too."),
-    click.option("--wandb", metavar="PROJECT", help="Log to a project of Weights & Biases, too."),
-    json_option,
-]
-
-
-def _with(options: Sequence[Any]) -> Callable[[Any], Any]:
-    def decorate(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
 @click.command()
 @click.argument("net")
 @click.option("--task", type=TASKS, default="classification", show_default=True, help="What is learnt.")
@@ -69,17 +52,16 @@ def _with(options: Sequence[Any]) -> Callable[[Any], Any]:
 @click.option(
     "--set", "changes", multiple=True, callback=_settings, metavar="NAME=VALUE", help="Of the recipe: lr=1e-4."
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, order and augmentation."
-)
+@seed_option
 @click.option("--weights", default="", help="Begin from a training, or a .safetensors file, instead of fresh weights.")
-@_device
+@device_option
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of products.  [default: bf16 on GPUs]")
 @click.option("--per-step", type=click.IntRange(1), help="Images of a forward pass; the rest of a batch accumulates.")
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that read images.")
 @click.option("--skip-bad", is_flag=True, help="Leave out boxes without an area, instead of refusing the data.")
-@click.option("--memory-limit", type=float, metavar="GB", help="Refuse a training that would need more.")
-@_with(_watching)
+@click.option("--memory-limit", type=count, help="Refuse a training that would need more bytes (40G).")
+@watching
+@json_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the training.")
 def train(
     net: str, task: str, data: str, recipe: str, changes: dict[str, Any], seed: int, weights: str, device: str,
@@ -97,7 +79,7 @@ def train(
     asked = Asked(
         net, task, data, chosen.but(**changes) if changes else chosen, seed=seed, device=device,
         precision=precision or "", per_step=per_step, weights=weights, workers=workers, skip_bad=skip_bad,
-        memory_limit=memory_limit * 1e9 if memory_limit else None,
+        memory_limit=memory_limit,
     )  # fmt: skip
     _train(asked, output, watching)
 
@@ -147,7 +129,7 @@ def _watcher(folder: Path, watching: dict[str, Any]) -> Watcher:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", help="Other images with the same classes, instead of those of the training.")
-@_device
+@device_option
 @json_option
 def evaluate(run: Path, data: str | None, device: str, as_json: bool) -> None:
     """Measure a trained network, by the folder RUN of its training, on its test images."""
@@ -217,7 +199,7 @@ def _words(context: click.Context, parameter: click.Parameter, text: str) -> tup
 @click.option(
     "--seconds", type=click.FloatRange(0, 3600), default=5.0, show_default=True, help="For each row, at least."
 )
-@_device
+@device_option
 @json_option
 def benchmark(
     nets: Sequence[str], task: str, what: tuple[str, ...], batch: tuple[str, ...], modes: tuple[str, ...], dtype: str,

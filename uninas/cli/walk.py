@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import click
 
-from uninas.cli.options import output_option
+from uninas.cli.options import json_option, output_option, seed_option
 from uninas.errors import NoLegalEdit, error, shown
 from uninas.graph import Graph
 from uninas.language.elaborate import build, space
@@ -23,9 +23,6 @@ from uninas.mutate.propose import Proposal
 from uninas.mutate.walk import walk_of
 
 MOST_JSON = 1 << 20  # characters of an edit
-
-seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all draws.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 
 
 @click.command()
