@@ -21,7 +21,7 @@ from pathlib import Path
 
 from uninas.cli.runs import state
 from uninas.language.printer import dumps
-from uninas.search.ask import Search
+from uninas.search.asktell import Search
 from uninas.search.candidate import Candidate
 from uninas.search.front import front
 from uninas.search.store import _INSERT, COLUMNS, Store, _row

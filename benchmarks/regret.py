@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from uninas.graph import Graph
 from uninas.mutate import ChoiceWalk
 from uninas.ranking import nasbench201
-from uninas.search.ask import Search
+from uninas.search.asktell import Search
 from uninas.search.candidate import Candidate
 from uninas.search.plan import Plan, Settings, make_plan
 

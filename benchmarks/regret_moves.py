@@ -17,7 +17,7 @@ import torch
 from uninas.graph import Graph
 from uninas.proxies import ProxyError
 from uninas.runs.scorer import score
-from uninas.search.ask import Search
+from uninas.search.asktell import Search
 from uninas.search.plan import Settings, make_plan
 
 RUNS: dict[str, dict[str, object]] = {

@@ -58,7 +58,7 @@ def indented_as_code(text: str) -> str:
 def strategies_page() -> str:
     """Every strategy with its options."""
     parts = [NOTE, "# Strategies\n", "How a search chooses from whom to go on: `uninas search --strategy NAME`, with "
-             "`--tune option=value`.", ANYWHERE]  # fmt: skip
+             "`--strategy-option option=value`.", ANYWHERE]  # fmt: skip
     for name in ours(STRATEGIES):  # type: ignore[arg-type]
         kind = STRATEGIES[name]
         parts += [f"## {name}\n", f"{inspect.cleandoc(kind.__doc__ or '')}\n",

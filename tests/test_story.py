@@ -15,7 +15,7 @@ from uninas.language.library import find
 from uninas.mutate import walk_of
 from uninas.proxies import score
 from uninas.render import mermaid, svg
-from uninas.search.ask import Search
+from uninas.search.asktell import Search
 
 TEXT = """
 block Gate { out = in * (in -> conv(C, 1) -> sigmoid) }

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from uninas.proxies import Score, proxy
     from uninas.ranking.report import Result
     from uninas.render import render
-    from uninas.search.ask import Search
+    from uninas.search.asktell import Search
     from uninas.search.opened import open_run
     from uninas.training.benchmark import benchmark
     from uninas.training.run import evaluate, train
@@ -50,7 +50,7 @@ __all__ = [
 ]  # fmt: skip
 
 _LATE = {
-    "Search": "uninas.search.ask:Search",
+    "Search": "uninas.search.asktell:Search",
     "compile": "uninas.backend.emit:compile",
     "create_model": "uninas.backend.create:create_model",
     "benchmark": "uninas.training.benchmark:benchmark",

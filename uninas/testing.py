@@ -22,7 +22,7 @@ from uninas.backend import layers
 from uninas.ops.op import REGISTRY, Op, Shape
 from uninas.ops.regulariser import Dropout, DropPath
 from uninas.proxies import get, score
-from uninas.search.ask import Search
+from uninas.search.asktell import Search
 from uninas.search.strategies import STRATEGIES
 
 Shapes = Sequence[Shape]

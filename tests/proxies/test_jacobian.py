@@ -14,10 +14,10 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from uninas.proxies import ProxyError, score
-from uninas.proxies.engine import convolutions, dominators, forward, jacobian, jvp_rules, record
+from uninas.proxies.engine import convolutions, dominators, forward, jacobian, jvp_rules, trace
+from uninas.proxies.engine.aten_graph import lower
 from uninas.proxies.engine.jacobian import Weight, logit_jacobian
 from uninas.proxies.engine.jvp_rules import RULES
-from uninas.proxies.engine.program import lower
 
 
 class Net(nn.Module):
@@ -673,7 +673,7 @@ def test_what_operations_make_is_remembered_as_it_was(name: str, monkeypatch: py
         return [(v.shape, v.stride(), v.dtype, v.device) if isinstance(v, Tensor) else v for v in values]
 
     found = [forms(some) for some in (x, wide, x, wide)]
-    monkeypatch.setattr(record, "_makes_one_tensor", lambda op: False)  # so that torch is asked each time
+    monkeypatch.setattr(trace, "_makes_one_tensor", lambda op: False)  # so that torch is asked each time
     assert found == [forms(x), forms(wide)] * 2
 
 

@@ -9,8 +9,8 @@ from torch import nn
 
 import uninas
 from uninas.proxies import score
+from uninas.proxies.engine.aten_graph import Program, differentiable_kernels, lower
 from uninas.proxies.engine.jvp_rules import RULES
-from uninas.proxies.engine.program import Program, differentiable_kernels, lower
 from uninas.proxies.engine.vjp_rules import PULLS
 from uninas.proxies.types import ProxyError
 

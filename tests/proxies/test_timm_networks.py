@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from uninas.proxies import logit_jacobian, score
-from uninas.proxies.engine.program import differentiable_kernels
+from uninas.proxies.engine.aten_graph import differentiable_kernels
 from uninas.proxies.vkdnw import chosen_weights
 
 timm = pytest.importorskip("timm")

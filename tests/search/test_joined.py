@@ -11,7 +11,7 @@ from uninas.errors import UninasError
 from uninas.language.printer import dumps
 from uninas.mutate import record
 from uninas.report.page import write_page
-from uninas.search.ask import Search
+from uninas.search.asktell import Search
 from uninas.search.opened import open_run
 from uninas.search.store import Store
 

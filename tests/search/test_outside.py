@@ -9,7 +9,7 @@ from helpers.commands import fail, run, succeed
 from uninas.errors import UninasError
 from uninas.language.printer import dumps
 from uninas.mutate import Written
-from uninas.search.ask import Search
+from uninas.search.asktell import Search
 from uninas.search.opened import open_run
 from uninas.search.outside import Command
 from uninas.search.store import Store
@@ -61,7 +61,7 @@ def test_a_question_says_all_there_is_to_know(make):
     best = last["parents"][0]
     assert best["scores"] == {"test": float(best["params"])} and best["text"].count("network tiny") == 1
     assert [one["number"] for one in last["recent"]] == [0, 1, 2, 3, 4]
-    assert len(last["edits"]) == 4 and search.pool.graph(5).key != search.pool.graph(4).key
+    assert len(last["edits"]) == 4 and search.archive.graph(5).key != search.archive.graph(4).key
 
 
 def test_a_text_becomes_a_candidate_of_its_parent_and_others_go_on_from_it(make):
@@ -75,7 +75,7 @@ def test_a_text_becomes_a_candidate_of_its_parent_and_others_go_on_from_it(make)
 
     search = Search(make(strategy="outside"), iterations=2, proposer=propose)
     told(search, 2)
-    assert search.pool.graph(1).cost.params > search.pool.plan.start.cost.params
+    assert search.archive.graph(1).cost.params > search.archive.plan.start.cost.params
     assert search.best.number in (1, 2)
 
 
@@ -145,7 +145,7 @@ def test_in_a_space_of_choices_answers_are_named_by_their_values():
     search = Search.over("nasbench201", iterations=1, proposer=propose, seed=4)
     told(search, 1)
     walk = search.plan.walk
-    answers = walk.answers(search.pool.graph(1))
+    answers = walk.answers(search.archive.graph(1))
     assert (answers["a"], answers["b"], answers["c"]) == ("nor_conv_3x3", "nor_conv_1x1", "skip_connect")
     assert str(search.strategy._origins[1][1]).startswith("choose")
 

@@ -285,9 +285,9 @@ def test_a_file_and_the_command_line_say_the_same(space_file, tmp_path, quick):
     config.write_text(CONFIG.format(space=space_file))
     run("--config", config, "-o", tmp_path / "a")
     run(
-        space_file, "--strategy", "evolution", "--tune", "population=6", "--tune", "crossover=0.5", "--proxy", "flops",
-        "--objective", "params", "--objective", "activations:higher", "--params-max", "19k", "--seed", 7,
-        "--iterations", 12, "-o", tmp_path / "b",
+        space_file, "--strategy", "evolution", "--tune", "population=6", "--strategy-option", "crossover=0.5",
+        "--proxy", "flops", "--objective", "params", "--objective", "activations:higher", "--params-max", "19k",
+        "--seed", 7, "--iterations", 12, "-o", tmp_path / "b",
     )  # fmt: skip
     found, settings = stored(tmp_path / "a")
     assert (found, settings) == stored(tmp_path / "b") and len(found) == 13
@@ -436,7 +436,8 @@ def test_halving_takes_the_sampled_information_as_its_cheap_rung(folder, quick):
 
 
 def test_shipped_spaces_of_choices_are_searched(folder, quick):
-    run("nasbench201", "--strategy", "nsga2", "--tune", "population=4", "--proxy", "flops", "--objective", "params",
+    run("nasbench201", "--strategy", "nsga2", "--strategy-option", "population=4", "--proxy", "flops",
+        "--objective", "params",
         "--img-size", 8, "--iterations", 12, "-o", folder)  # fmt: skip
     found, _ = stored(folder)
     assert len(found) == 13 and {edit.kind for _, _, _, edit, _, _ in found[1:]} == {"choose"}

@@ -10,33 +10,33 @@ import pytest
 
 from uninas.errors import NoLegalEdit, UninasError
 from uninas.scores.aggregate import log_rank_sum
-from uninas.search import pool as pools
-from uninas.search.ask import Search
+from uninas.search import archive as archives
+from uninas.search.archive import Archive
+from uninas.search.asktell import Search
 from uninas.search.candidate import Candidate
 from uninas.search.front import crowding, fronts, pareto_order
-from uninas.search.pool import Pool
 from uninas.search.ranks import Ranking
 from uninas.search.strategies import STRATEGIES, make_strategy
 from uninas.testing import check_strategy
 
 
 @pytest.fixture
-def pool(make):
+def archive(make):
     return begun(make())
 
 
 def begun(plan):
-    """A pool with the start in it."""
-    made = Pool(plan)
+    """An archive with the start in it."""
+    made = Archive(plan)
     made.add(0, plan.start.key, plan.start)
     return made
 
 
-def told(kind, pool, merits, rungs=1, **options):
+def told(kind, archive, merits, rungs=1, **options):
     """A strategy that has heard these merits, candidate by candidate, each begun from the one before."""
-    made = make_strategy(kind, pool, rungs, options)
+    made = make_strategy(kind, archive, rungs, options)
     for number, merit in enumerate(merits):
-        made.begun(number, Candidate(parent=number - 1 if number else None, graph=pool.graph(0)))
+        made.begun(number, Candidate(parent=number - 1 if number else None, graph=archive.graph(0)))
         several = merit if isinstance(merit, tuple) or merit is None else (merit,)
         made.tell(Candidate(number, merits=several, rung=rungs - 1, seed=number))
     return made
@@ -60,15 +60,15 @@ def parents(strategy, count=300):
         ("anneal", [5.0, None], 0),
     ],
 )
-def test_where_the_next_move_starts(kind, merits, parent, pool):
-    assert told(kind, pool, merits).parent(random.Random(0)) == parent
+def test_where_the_next_move_starts(kind, merits, parent, archive):
+    assert told(kind, archive, merits).parent(random.Random(0)) == parent
 
 
-def test_a_walk_goes_on_without_scores_and_steps_back_from_what_failed_meanwhile(pool):
-    walk = make_strategy("walk", pool)
+def test_a_walk_goes_on_without_scores_and_steps_back_from_what_failed_meanwhile(archive):
+    walk = make_strategy("walk", archive)
     for number in range(1, 5):
         assert walk.parent(random.Random(0)) == number - 1
-        walk.begun(number, Candidate(parent=number - 1, graph=pool.graph(0)))
+        walk.begun(number, Candidate(parent=number - 1, graph=archive.graph(0)))
     walk.tell(Candidate(1, merits=(1.0,)))
     walk.tell(Candidate(2, merits=None))
     assert walk.at == 1
@@ -76,21 +76,21 @@ def test_a_walk_goes_on_without_scores_and_steps_back_from_what_failed_meanwhile
     assert walk.at == 1
 
 
-def test_a_random_search_does_not_look_at_scores(pool):
+def test_a_random_search_does_not_look_at_scores(archive):
     for number in range(1, 6):
-        pool.add(number, pool.keys[0], pool.graph(0))
-    search = told("random", pool, [0.0] * 6)
+        archive.add(number, archive.keys[0], archive.graph(0))
+    search = told("random", archive, [0.0] * 6)
     births = Counter(search.ask(random.Random(n)).parent for n in range(120))
     assert births.keys() == set(range(6)) and max(births.values()) < 3 * min(births.values())
 
 
-def test_annealing_steps_down_rarely_and_less_with_time_and_loss(pool):
+def test_annealing_steps_down_rarely_and_less_with_time_and_loss(archive):
     def accepted(loss, age, **options):
         merits = [10.0, 11.0] * (age // 2)
         runs = 200
         taken = 0
         for seed in range(runs):
-            strategy = told("anneal", pool, merits, **options)
+            strategy = told("anneal", archive, merits, **options)
             before = strategy.at
             strategy.tell(Candidate(age, merits=(before.merit - loss,), seed=seed))
             taken += strategy.at is not before
@@ -102,15 +102,15 @@ def test_annealing_steps_down_rarely_and_less_with_time_and_loss(pool):
     assert accepted(0.5, 300, half_life=10**6) > 0.05
 
 
-def test_evolution_starts_broadly_and_then_prefers_the_good_among_the_young(pool):
-    few = told("evolution", pool, [1.0] * 5)
+def test_evolution_starts_broadly_and_then_prefers_the_good_among_the_young(archive):
+    few = told("evolution", archive, [1.0] * 5)
     assert few.parent(random.Random(0)) is None
-    many = told("evolution", pool, [1000.0] + [float(n) for n in range(32)])
+    many = told("evolution", archive, [1000.0] + [float(n) for n in range(32)])
     found = sorted(parents(many).elements())
     assert found[0] > 0, "the start is too old, however good it was"
     assert found[len(found) // 2] > 0.75 * 32
-    assert parents(told("evolution", pool, [3.0, 1.0, 2.0], population=2, tournament=2)).keys() == {2}
-    assert parents(told("evolution", pool, [-3.0, -1.0], population=2, tournament=2)).keys() == {1}
+    assert parents(told("evolution", archive, [3.0, 1.0, 2.0], population=2, tournament=2)).keys() == {2}
+    assert parents(told("evolution", archive, [-3.0, -1.0], population=2, tournament=2)).keys() == {1}
 
 
 def test_parents_are_two_also_where_a_tournament_draws_everybody(make):
@@ -123,29 +123,29 @@ def test_parents_are_two_also_where_a_tournament_draws_everybody(make):
 
 
 def test_rank_evolution_wants_all_objectives_at_once(make):
-    pool = begun(make(further=("params",)))
+    archive = begun(make(further=("params",)))
     merits = [(float(n), float(n)) for n in range(20)] + [(100.0, -5.0), (-5.0, 100.0)]
-    strategy = told("rank", pool, merits, population=4)
+    strategy = told("rank", archive, merits, population=4)
     assert parents(strategy).keys() == {16, 17, 18, 19}
     strategy.tell(Candidate(22, merits=(50.0, 50.0)))
     assert 22 in parents(strategy), "the whole history is ranked again"
 
 
-def test_nsga2_keeps_the_front_after_every_generation(pool):
+def test_nsga2_keeps_the_front_after_every_generation(archive):
     best = [(float(n), 10.0 - n) for n in range(4)]
-    strategy = told("nsga2", pool, [(-1.0 - n, -1.0) for n in range(4)] + best + [(9.0, 9.0)], population=4)
+    strategy = told("nsga2", archive, [(-1.0 - n, -1.0) for n in range(4)] + best + [(9.0, 9.0)], population=4)
     assert parents(strategy).keys() == {4, 5, 6, 7}
     assert [one.number for one in strategy.young] == [8]
     ends = parents(strategy)
     assert ends[4] > ends[5] or ends[7] > ends[6], "the ends of the front are drawn more often"
 
 
-def test_halving_promotes_the_best_quarter_of_a_rung_once(pool):
-    strategy = make_strategy("halving", pool, 3)
+def test_halving_promotes_the_best_quarter_of_a_rung_once(archive):
+    strategy = make_strategy("halving", archive, 3)
     assert strategy.ask(random.Random(0)).rung == 0
     for number in range(1, 9):
-        pool.add(number, pool.keys[0], pool.graph(0))
-        strategy.begun(number, Candidate(parent=0, graph=pool.graph(0)))
+        archive.add(number, archive.keys[0], archive.graph(0))
+        strategy.begun(number, Candidate(parent=0, graph=archive.graph(0)))
         strategy.tell(Candidate(number, merits=(float(-number),), rung=0))
     climbed = []
     for number in (9, 10):
@@ -175,9 +175,9 @@ def test_halving_promotes_the_best_quarter_of_a_rung_once(pool):
         ("halving", 1, {}, "expected a cheap measure"),
     ],
 )
-def test_what_cannot_be_tuned(kind, rungs, options, message, pool):
+def test_what_cannot_be_tuned(kind, rungs, options, message, archive):
     with pytest.raises(UninasError) as raised:
-        make_strategy(kind, pool, rungs, options)
+        make_strategy(kind, archive, rungs, options)
     assert message in str(raised.value)
 
 
@@ -187,10 +187,10 @@ def test_every_strategy_says_what_it_does(kind):
     assert all(option.least <= option.default <= option.most for option in STRATEGIES[kind].options.values())
 
 
-def test_another_parent_is_tried_where_no_move_is_left(pool, monkeypatch):
+def test_another_parent_is_tried_where_no_move_is_left(archive, monkeypatch):
     for number in range(1, 4):
-        pool.add(number, pool.keys[0], pool.graph(0))
-    child = pool.child
+        archive.add(number, archive.keys[0], archive.graph(0))
+    child = archive.child
 
     def stuck(parent, rng, rung=0):
         asked.append(parent)
@@ -199,11 +199,11 @@ def test_another_parent_is_tried_where_no_move_is_left(pool, monkeypatch):
         return child(parent, rng, rung)
 
     asked = []
-    monkeypatch.setattr(pool, "child", stuck)
-    strategy = told("climb", pool, [1.0, 2.0, 5.0])
+    monkeypatch.setattr(archive, "child", stuck)
+    strategy = told("climb", archive, [1.0, 2.0, 5.0])
     assert strategy.ask(random.Random(1)).parent != 2
     assert asked[0] == 2
-    monkeypatch.setattr(pool, "numbers", [2])
+    monkeypatch.setattr(archive, "numbers", [2])
     with pytest.raises(UninasError, match="expected a legal move"):
         strategy.ask(random.Random(1))
 
@@ -260,37 +260,37 @@ def test_a_growing_ranking_has_the_best_of_the_whole_history_at_any_time(count, 
     assert arriving.contenders < 150
 
 
-# ---- the pool --------------------------------------------------------------------------------------------------------
+# ---- the archive ---------------------------------------------------------------------------------------------------
 
 
-def grow(pool, count):
+def grow(archive, count):
     """Candidates of a random walk, each the child of the one before; gives their graphs and origins."""
-    graphs, origins = [pool.graph(0)], [(None, None, None)]
+    graphs, origins = [archive.graph(0)], [(None, None, None)]
     for number in range(count):
-        birth = pool.child(number, random.Random(number))
+        birth = archive.child(number, random.Random(number))
         graphs.append(birth.graph)
         origins.append((birth.parent, birth.edit, None))
-        pool.add(number + 1, birth.graph.key, birth.graph)
+        archive.add(number + 1, birth.graph.key, birth.graph)
     return graphs, origins
 
 
 def test_a_graph_that_is_no_longer_kept_comes_back_from_its_edits(make, monkeypatch):
-    monkeypatch.setattr(pools, "KEPT", 3)
-    pool = Pool(make(), lambda number: origins[number])
-    pool.add(0, pool.plan.start.key)
-    graphs, origins = grow(pool, 12)
+    monkeypatch.setattr(archives, "KEPT", 3)
+    archive = Archive(make(), lambda number: origins[number])
+    archive.add(0, archive.plan.start.key)
+    graphs, origins = grow(archive, 12)
     for number in random.Random(0).sample(range(13), 13):
-        assert pool.graph(number) == graphs[number]
+        assert archive.graph(number) == graphs[number]
 
 
 def test_a_graph_that_comes_back_different_is_an_error(make, monkeypatch):
-    monkeypatch.setattr(pools, "KEPT", 1)
-    pool = Pool(make(), lambda number: origins[number])
-    pool.add(0, pool.plan.start.key)
-    _, origins = grow(pool, 4)
-    pool.keys[2] = "0" * 64
+    monkeypatch.setattr(archives, "KEPT", 1)
+    archive = Archive(make(), lambda number: origins[number])
+    archive.add(0, archive.plan.start.key)
+    _, origins = grow(archive, 4)
+    archive.keys[2] = "0" * 64
     with pytest.raises(UninasError, match="candidate 2 is another architecture than when it was stored"):
-        pool.graph(2)
+        archive.graph(2)
 
 
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"halving"}))  # which needs a cheap measure

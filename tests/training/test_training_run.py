@@ -242,7 +242,7 @@ def test_a_short_training_is_the_last_rung_of_a_search(archive, tmp_path, monkey
     recipe.write_text(json.dumps({"classification": values}))
     monkeypatch.chdir(tmp_path)
     succeed("search", str(space), "--strategy", "halving", "--cheap", "params", "--proxy", "train:short.yaml",
-            "--input", f"train:short.yaml={archive}", "--iterations", "6", "--tune", "eta=2", "-j", "0",
+            "--input", f"train:short.yaml={archive}", "--iterations", "6", "--strategy-option", "eta=2", "-j", "0",
             "-o", str(tmp_path / "run"))  # fmt: skip
     from uninas.search.store import Store
 

@@ -12,7 +12,7 @@ import click
 
 from uninas import plugins
 from uninas.errors import UninasError, error, shown
-from uninas.scores.images import read
+from uninas.scores.input_sources import read
 from uninas.scores.options import REASONS
 from uninas.scores.options import read as read_options
 

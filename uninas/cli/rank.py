@@ -206,7 +206,7 @@ def _settings(output: Path, resume: bool, report: bool, trust: bool, options: di
 
 def _check_paths(settings: Settings, given: Mapping[str, Any]) -> None:
     """What is read is named by the user, not by the folder, which may be a stranger's."""
-    from uninas.scores.images import from_files
+    from uninas.scores.input_sources import from_files
 
     outside = [settings.table] if "table" not in given else []
     outside += [settings.space] if "space" not in given and settings.space.endswith(".uni") else []

@@ -78,6 +78,7 @@ _SETTINGS = together(
     click.option("--cheap", multiple=True, metavar="NAME", help="For halving: a cheaper measure to sort out by first."),
     click.option("--strategy", default="climb", show_default=True, help=f"{STRATEGIES}."),
     click.option(
+        "--strategy-option",
         "--tune",
         "tuning",
         multiple=True,
@@ -86,7 +87,9 @@ _SETTINGS = together(
         help="Option of the strategy.",
     ),
     click.option(
+        "--sample-moves",
         "--even",
+        "even",
         type=click.Choice(["", "rules", "moves"]),
         default="",
         metavar="rules|moves",
@@ -110,7 +113,9 @@ _SETTINGS = together(
     click.option("--fold", is_flag=True, help="Score equal heads as one batch: faster, but fewer weight tensors."),
     threads_option,
     click.option(
+        "--in-flight",
         "--ahead",
+        "ahead",
         type=click.IntRange(1),
         help="Candidates in flight at most, whatever -j; part of what decides the candidates.  [default: 64 for walk "
         "and random, else 8]",
@@ -272,7 +277,7 @@ def _execution(stored: Mapping[str, Any], options: Mapping[str, Any]) -> dict[st
 def _check_paths(settings: Settings, texts: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """What is read besides the folder of the run is named by the user, not by the run, which may be a stranger's."""
     from uninas.errors import error, shown
-    from uninas.scores.images import from_files
+    from uninas.scores.input_sources import from_files
     from uninas.search.texts import is_path
 
     outside = [

@@ -52,7 +52,9 @@ def sample(name: str, number: int, output: Path | None, seed: int, as_json: bool
 @click.option("--space", "name", default="UniNAS", show_default=True, help="The space whose moves are drawn.")
 @click.option("--moves", type=click.IntRange(1), default=1, show_default=True, help="How many moves in a row.")
 @click.option(
+    "--sample-moves",
     "--even",
+    "even",
     type=click.Choice(["rules", "moves"]),
     default="rules",
     show_default=True,

@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from uninas.proxies.base import proxy
-from uninas.proxies.engine.program import as_function, differentiable_kernels
-from uninas.proxies.engine.record import flops_of
+from uninas.proxies.engine.aten_graph import as_function, differentiable_kernels
+from uninas.proxies.engine.trace import flops_of
 from uninas.proxies.guard import failure, of_structure
 from uninas.proxies.types import Inputs, Measured
 from uninas.proxies.vkdnw import trainable_tensors

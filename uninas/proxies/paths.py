@@ -29,8 +29,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from uninas.proxies.base import proxy
+from uninas.proxies.engine.aten_graph import Program, differentiable_kernels, lower
 from uninas.proxies.engine.convolutions import CONVOLUTIONS, plain_arguments
-from uninas.proxies.engine.program import Program, differentiable_kernels, lower
 from uninas.proxies.engine.torch_private import adaptive_avg_pool2d, adaptive_avg_pool3d, pytree
 from uninas.proxies.guard import of_structure
 from uninas.proxies.types import Inputs, Measured, ProxyError

@@ -20,7 +20,7 @@ from uninas.ranking.store import Store
 from uninas.ranking.table import Row, read_table
 from uninas.runs.workers import Workers
 from uninas.scores.aggregate import AGGREGATES, Aggregate, parts_of
-from uninas.scores.images import NORMAL, from_files, sources
+from uninas.scores.input_sources import NORMAL, from_files, sources
 from uninas.scores.objectives import PROTOCOL, Recipe
 from uninas.scores.options import of as plain_options
 

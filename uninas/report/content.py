@@ -32,8 +32,8 @@ ASKED = (
 )  # fmt: skip
 """Settings that decide which candidates a run meets, as `uninas search` asks for them."""
 FLAGS = {
-    "starts": "--start", "images": "--input", "tuning": "--tune", "options": "--option", "further": "--objective",
-    "asynchronous": "--async",
+    "starts": "--start", "images": "--input", "tuning": "--strategy-option", "options": "--option",
+    "further": "--objective", "even": "--sample-moves", "ahead": "--in-flight", "asynchronous": "--async",
 }  # fmt: skip
 KEY_SHOWN = 16  # digits of the SHA-256 that tell candidates apart
 

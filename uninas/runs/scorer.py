@@ -39,7 +39,7 @@ from uninas.graph.variants import with_classes
 from uninas.language.elaborate import sized
 from uninas.language.library import find
 from uninas.scores.aggregate import AGGREGATES
-from uninas.scores.images import NORMAL, sources
+from uninas.scores.input_sources import NORMAL, sources
 from uninas.scores.objectives import LATENCY
 from uninas.scores.paths import MEASURES, Region, regions_of_graph
 from uninas.space import COSTS
@@ -187,8 +187,8 @@ def scored(
 ) -> dict[str, Any]:
     """Scores of a network by proxies and costs, with what it costs, as plain values (`uninas score`).
 
-    `images` are named as in `scores.images`; `settings` are those of `Scorer`. Raises ProxyError for a proxy alone that
-    fails; of several, those that fail are listed with the reason.
+    `images` are named as in `scores.input_sources`; `settings` are those of `Scorer`. Raises ProxyError for a
+    proxy alone that fails; of several, those that fail are listed with the reason.
     """
     graph = net if isinstance(net, Graph) else sized(*find(net), img_size)
     graph = graph if classes is None else with_classes(graph, classes)

@@ -2,12 +2,12 @@
 
 | state | who makes it | what is known by then |
 |---|---|---|
-| born | `pool` | the graph, where it came from (parent, edit, mate, rung), and draws refused before |
-| asked | `ask` | its number, and the seed to score it with |
+| born | `archive` | the graph, where it came from (parent, edit, mate, rung), and draws refused before |
+| asked | `asktell` | its number, and the seed to score it with |
 | sent | `run` | its text, where it travels to a worker: number, rung, seed and text are all that goes |
 | done | `tasks` | a score with its components, or why there is none; who found it, and when |
 | stored | `store` | what the graph costs; the graph itself is left behind |
-| told | `ask` | merits: numbers where more is better, one for each objective, or None |
+| told | `asktell` | merits: numbers where more is better, one for each objective, or None |
 """
 
 from __future__ import annotations

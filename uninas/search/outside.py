@@ -42,8 +42,8 @@ from uninas.errors import NoLegalEdit, UninasError, error, in_a_line, shown
 from uninas.language.alone import architecture
 from uninas.language.printer import dumps
 from uninas.mutate import ChoiceWalk, read_edit, record
+from uninas.search.archive import Archive
 from uninas.search.candidate import Candidate
-from uninas.search.pool import Pool
 from uninas.search.strategy import TRIES, Option, Strategy
 
 VERSION = 1  # of questions and answers
@@ -70,9 +70,9 @@ class Outside(Strategy):
     edits: int
     tries: int
 
-    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
-        super().__init__(pool, rungs, **options)
-        if pool.proposer is None:
+    def __init__(self, archive: Archive, rungs: int = 1, **options: float):
+        super().__init__(archive, rungs, **options)
+        if archive.proposer is None:
             raise error("UNI071", "expected somebody to ask for candidates", None,
                         'name a command: --command "python propose.py"; in Python: proposer=FUNCTION')  # fmt: skip
         self._told: dict[int, Candidate] = {}
@@ -93,7 +93,7 @@ class Outside(Strategy):
                 refused[shown(in_a_line(found), MOST_WORDS)] += 1
         assert problem is not None
         raise error("UNI071", f"{self.tries} answers in a row could not be used; the last: {in_a_line(problem)}", None,
-                    "mend the proposer and go on with uninas resume; --tune tries=20 has more patience")  # fmt: skip
+                    "mend the proposer, then uninas resume; --strategy-option tries=20 has more patience")  # fmt: skip
 
     def parent(self, rng: random.Random) -> int | None:
         return self._best()[0]
@@ -108,12 +108,12 @@ class Outside(Strategy):
     # ---- the question --------------------------------------------------------------------------------------------
 
     def _question(self, rng: random.Random) -> dict[str, Any]:
-        plan, best = self.pool.plan, self._best()
+        plan, best = self.archive.plan, self._best()
         return {
             "version": VERSION,
-            "number": len(self.pool),
+            "number": len(self.archive),
             "space": plan.space.name,
-            "objectives": [{"name": one.name, "better": one.direction or "higher"} for one in self.pool.objectives],
+            "objectives": [{"name": one.name, "better": one.direction or "higher"} for one in self.archive.objectives],
             "budget": [
                 {"metric": limit.metric, "low": limit.low, "high": limit.high, "at": limit.at}
                 for limit in plan.budget.limits
@@ -132,11 +132,11 @@ class Outside(Strategy):
         told = self._told.get(number)
         if told is None or told.merits is None:
             return None
-        pairs = zip(self.pool.objectives, told.merits, strict=False)  # a lower rung has fewer
+        pairs = zip(self.archive.objectives, told.merits, strict=False)  # a lower rung has fewer
         return {one.name: -merit if one.direction == "lower" else merit for one, merit in pairs}
 
     def _parent(self, number: int) -> dict[str, Any]:
-        graph, walk = self.pool.graph(number), self.pool.plan.walk
+        graph, walk = self.archive.graph(number), self.archive.plan.walk
         answers = {"choices": walk.answers(graph)} if isinstance(walk, ChoiceWalk) else {}
         costs = {"params": graph.cost.params, "flops": graph.cost.flops}
         return {"number": number, "scores": self._scores(number), **costs, "text": dumps(graph), **answers}
@@ -149,11 +149,11 @@ class Outside(Strategy):
     def _edits(self, best: Sequence[int], rng: random.Random) -> list[dict[str, Any]]:
         """Legal edits of the best in turn; of any candidate, where these have none."""
         found: list[dict[str, Any]] = []
-        seen = set(self.pool.seen)
+        seen = set(self.archive.seen)
         for turn in range(self.edits):
-            for parent in (best[turn % len(best)], *(rng.choice(self.pool.numbers) for _ in range(TRIES))):
+            for parent in (best[turn % len(best)], *(rng.choice(self.archive.numbers) for _ in range(TRIES))):
                 with suppress(NoLegalEdit):
-                    one = self.pool.plan.walk.propose(self.pool.graph(parent), rng, seen)
+                    one = self.archive.plan.walk.propose(self.archive.graph(parent), rng, seen)
                     seen.add(one.graph.key)
                     found.append({"parent": parent, "does": str(one.edit), "edit": record(one.edit)})
                     break
@@ -162,28 +162,28 @@ class Outside(Strategy):
     # ---- the answer ----------------------------------------------------------------------------------------------
 
     def _answered(self, question: dict[str, Any]) -> Any:
-        assert self.pool.proposer is not None
-        return self.pool.proposer(question)
+        assert self.archive.proposer is not None
+        return self.archive.proposer(question)
 
     def _made(self, answer: Any) -> Candidate:
         """The candidate that an answer means. Raises UninasError for one that means none."""
         if not isinstance(answer, Mapping):
             raise _no_answer(answer)
         parent = answer.get("parent")
-        if parent is not None and (not isinstance(parent, int) or parent not in self.pool.keys):
+        if parent is not None and (not isinstance(parent, int) or parent not in self.archive.keys):
             raise error(
                 "UNI080", f"there is no candidate {shown(parent)}", None, "name one of the parents by its number"
             )
         text, edit, choices = (answer.get(name) for name in ("text", "edit", "choices"))
         if isinstance(text, str):
-            return self.pool.handed(architecture(text, "answer"), parent, self.top)
+            return self.archive.handed(architecture(text, "answer"), parent, self.top)
         origin = self._best()[0] if parent is None else parent
         if isinstance(edit, Mapping):
-            return self.pool.edited(read_edit(edit), origin, self.top)
-        walk = self.pool.plan.walk
+            return self.archive.edited(read_edit(edit), origin, self.top)
+        walk = self.archive.plan.walk
         if isinstance(choices, Mapping) and isinstance(walk, ChoiceWalk):
             values = {str(name): str(value) for name, value in choices.items()}
-            return self.pool.handed(walk.named(values, self.pool.graph(origin)), origin, self.top)
+            return self.archive.handed(walk.named(values, self.archive.graph(origin)), origin, self.top)
         raise _no_answer(dict(answer))
 
 

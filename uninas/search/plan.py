@@ -22,7 +22,7 @@ from uninas.language.elaborate.core import LARGEST_EXTENT
 from uninas.language.library import Module
 from uninas.mutate import Walk, walk_of
 from uninas.scores.aggregate import parts_of
-from uninas.scores.images import from_files, sources
+from uninas.scores.input_sources import from_files, sources
 from uninas.scores.objectives import Objective, Recipe, ladder, weights
 from uninas.search.starts import as_start, fitting, is_run, kept_starts, read_starts, texts_of
 from uninas.search.texts import found_again, kept, reached

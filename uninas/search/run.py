@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Self
 
 from uninas.graph import Graph
-from uninas.search.ask import Search
+from uninas.search.asktell import Search
 from uninas.search.candidate import Candidate
 from uninas.search.executor import Executor
 from uninas.search.plan import Plan
-from uninas.search.pool import Proposer
+from uninas.search.archive import Proposer
 
 
 class Run:
@@ -73,7 +73,7 @@ class Run:
 
     def graph(self, candidate: Candidate) -> Graph:
         """The architecture of a candidate."""
-        return self.search.pool.graph(candidate.number)
+        return self.search.archive.graph(candidate.number)
 
     def __enter__(self) -> Self:
         return self

@@ -29,10 +29,10 @@ from uninas.errors import error
 from uninas.graph import Graph
 from uninas.ops.op import Op
 from uninas.plugins import Registry
+from uninas.search.archive import Archive
 from uninas.search.candidate import Candidate
 from uninas.search.front import pareto_order
 from uninas.search.outside import Outside
-from uninas.search.pool import Pool
 from uninas.search.ranks import Ranking
 from uninas.search.strategy import Option, Strategy, checked_options
 from uninas.search.surrogate import Surrogate
@@ -46,8 +46,8 @@ class RandomWalk(Strategy):
 
     ahead = 64
 
-    def __init__(self, pool: Pool, rungs: int = 1):
-        super().__init__(pool, rungs)
+    def __init__(self, archive: Archive, rungs: int = 1):
+        super().__init__(archive, rungs)
         self.at = 0
         self._parents: dict[int, int] = {}
         self._failed: set[int] = set()
@@ -76,9 +76,9 @@ class RandomSearch(Strategy):
         return None
 
     def born(self, parent: int | None, rng: random.Random) -> Candidate:
-        if self.pool.draws:
+        if self.archive.draws:
             return super().born(parent, rng)
-        return self.pool.child(rng.choice(self.pool.numbers), rng, self.top)
+        return self.archive.child(rng.choice(self.archive.numbers), rng, self.top)
 
     def tell(self, outcome: Candidate) -> None:
         """Scores do not matter."""
@@ -87,8 +87,8 @@ class RandomSearch(Strategy):
 class HillClimb(Strategy):
     """Goes on from the best candidate so far; equal merit counts as a step, so that plateaus are crossed."""
 
-    def __init__(self, pool: Pool, rungs: int = 1):
-        super().__init__(pool, rungs)
+    def __init__(self, archive: Archive, rungs: int = 1):
+        super().__init__(archive, rungs)
         self.best = Candidate(0)
 
     def parent(self, rng: random.Random) -> int:
@@ -110,8 +110,8 @@ class Annealing(Strategy):
     temperature: float
     half_life: int
 
-    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
-        super().__init__(pool, rungs, **options)
+    def __init__(self, archive: Archive, rungs: int = 1, **options: float):
+        super().__init__(archive, rungs, **options)
         self.at = Candidate(0)
         self._count, self._mean, self._squares = 0, 0.0, 0.0
 
@@ -140,8 +140,8 @@ class AgeingEvolution(Strategy):
     population: int
     tournament: int
 
-    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
-        super().__init__(pool, rungs, **options)
+    def __init__(self, archive: Archive, rungs: int = 1, **options: float):
+        super().__init__(archive, rungs, **options)
         self.alive: deque[tuple[float, int]] = deque(maxlen=self.population)
 
     def parent(self, rng: random.Random) -> int | None:
@@ -168,9 +168,9 @@ class RankEvolution(Strategy):
     options: ClassVar = {"population": Option(32, 1, 10**6), **CROSSOVER}
     population: int
 
-    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
-        super().__init__(pool, rungs, **options)
-        self._ranking = Ranking(self.population, pool.plan.weights)
+    def __init__(self, archive: Archive, rungs: int = 1, **options: float):
+        super().__init__(archive, rungs, **options)
+        self._ranking = Ranking(self.population, archive.plan.weights)
 
     def parent(self, rng: random.Random) -> int | None:
         return rng.choice(self._ranking.best) if self._ranking.size >= self.population else None
@@ -191,8 +191,8 @@ class NSGA2(Strategy):
     options: ClassVar = {"population": Option(32, 4, 10**5), **CROSSOVER}
     population: int
 
-    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
-        super().__init__(pool, rungs, **options)
+    def __init__(self, archive: Archive, rungs: int = 1, **options: float):
+        super().__init__(archive, rungs, **options)
         self.elders: list[Candidate] = []
         """The survivors of the last generation, the best first."""
         self.young: list[Candidate] = []
@@ -225,8 +225,8 @@ class SuccessiveHalving(Strategy):
     eta: int
     parents: int
 
-    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
-        super().__init__(pool, rungs, **options)
+    def __init__(self, archive: Archive, rungs: int = 1, **options: float):
+        super().__init__(archive, rungs, **options)
         if rungs < 2:
             raise error("UNI071", "expected a cheap measure for halving", None, "name one or more: --cheap synflow")
         self._told: list[list[tuple[float, int]]] = [[] for _ in range(rungs)]
@@ -237,11 +237,11 @@ class SuccessiveHalving(Strategy):
             told = sorted(self._told[rung], reverse=True)
             for _, number in told[: len(told) // self.eta]:
                 if -number not in self._climbed:
-                    return self.pool.promoted(-number, rung + 1)
+                    return self.archive.promoted(-number, rung + 1)
         return super().ask(rng)
 
     def born(self, parent: int | None, rng: random.Random) -> Candidate:
-        return self.pool.fresh(rng) if parent is None else self.pool.child(parent, rng)
+        return self.archive.fresh(rng) if parent is None else self.archive.child(parent, rng)
 
     def begun(self, number: int, candidate: Candidate) -> None:
         if candidate.rung and candidate.parent is not None:
@@ -275,8 +275,8 @@ class Illumination(Strategy):
     islands: int
     migration: float
 
-    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
-        super().__init__(pool, rungs, **options)
+    def __init__(self, archive: Archive, rungs: int = 1, **options: float):
+        super().__init__(archive, rungs, **options)
         self.maps: list[dict[tuple[int, ...], Candidate]] = [{} for _ in range(self.islands)]
         self.places: dict[int, tuple[int, tuple[int, ...]]] = {}
         """Island and cell of every candidate."""
@@ -291,7 +291,7 @@ class Illumination(Strategy):
         return rng.choice([elites[cell].number for cell in sorted(elites)])
 
     def begun(self, number: int, candidate: Candidate) -> None:
-        graph = candidate.graph or self.pool.graph(number)  # which it is made again from where a run is resumed
+        graph = candidate.graph or self.archive.graph(number)  # which it is made again from where a run is resumed
         self.places[number] = number % self.islands, self.cell(graph)
 
     def cell(self, graph: Graph) -> tuple[int, ...]:
@@ -340,10 +340,10 @@ def strategy_named(name: str) -> type[Strategy]:
     return STRATEGIES.find(name)
 
 
-def make_strategy(name: str, pool: Pool, rungs: int = 1, options: Mapping[str, Any] | None = None) -> Strategy:
+def make_strategy(name: str, archive: Archive, rungs: int = 1, options: Mapping[str, Any] | None = None) -> Strategy:
     """A new strategy, tuned by its options. Raises UNI010 and UNI071."""
     kind = strategy_named(name)
     if rungs > 1 and not kind.scores_in_rungs:
         able = ", ".join(other for other, each in STRATEGIES.items() if each.scores_in_rungs)
         raise error("UNI071", f"expected no cheap measure for {name}", None, f"only {able} scores in rungs")
-    return kind(pool, rungs, **checked_options(kind, name, options or {}))
+    return kind(archive, rungs, **checked_options(kind, name, options or {}))

@@ -1,13 +1,13 @@
 """What a strategy is: it proposes the next candidate (`ask`) and learns what came of earlier ones (`tell`).
 
-    strategy = make_strategy("climb", pool)
+    strategy = make_strategy("climb", archive)
     candidate = strategy.ask(random.Random(1))
     strategy.begun(1, candidate)
     strategy.tell(Candidate(1, merits=(2.1,)))
 
-A strategy is a small class that mostly says from whom to go on (`parent`). It knows numbers and merits only; the pool
-keeps the architectures and makes the moves. What it does follows from what it was told and from the generator it is
-given, so that a run can be resumed by telling it the past again.
+A strategy is a small class that mostly says from whom to go on (`parent`). It knows numbers and merits only; the
+archive keeps the architectures and makes the moves. What it does follows from what it was told and from the
+generator it is given, so that a run can be resumed by telling it the past again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from uninas.errors import NoLegalEdit, did_you_mean, error, shown
+from uninas.search.archive import Archive
 from uninas.search.candidate import Candidate
-from uninas.search.pool import Pool
 
 TRIES = 8  # parents asked for a legal move, before the search gives up
 MOST_AHEAD = 8192
@@ -48,8 +48,8 @@ class Strategy(ABC):
     scores_in_rungs: ClassVar[bool] = False
     """Gives many candidates a cheap score first."""
 
-    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
-        self.pool, self.top = pool, rungs - 1
+    def __init__(self, archive: Archive, rungs: int = 1, **options: float):
+        self.archive, self.top = archive, rungs - 1
         for name, option in self.options.items():
             setattr(self, name, options.get(name, option.default))
 
@@ -62,21 +62,21 @@ class Strategy(ABC):
                 return self.born(parent, random.Random(rng.getrandbits(64)))
             except NoLegalEdit as problem:
                 stuck = problem
-            parent = rng.choice(self.pool.numbers)
+            parent = rng.choice(self.archive.numbers)
         assert stuck is not None
         raise stuck
 
     def born(self, parent: int | None, rng: random.Random) -> Candidate:
         """A candidate from this parent; from nobody, when there is none."""
         if parent is None:
-            return self.pool.fresh(rng, self.top)
+            return self.archive.fresh(rng, self.top)
         if self.crossover and rng.random() < self.crossover:
             mate = self.parent(rng)
             if mate == parent:  # as where a tournament draws everybody
-                mate = rng.choice([number for number in self.pool.numbers if number != parent] or [parent])
+                mate = rng.choice([number for number in self.archive.numbers if number != parent] or [parent])
             if mate is not None and mate != parent:
-                return self.pool.cross(parent, mate, rng, self.top)
-        return self.pool.child(parent, rng, self.top)
+                return self.archive.cross(parent, mate, rng, self.top)
+        return self.archive.child(parent, rng, self.top)
 
     def begun(self, number: int, candidate: Candidate) -> None:  # noqa: B027  # most strategies need not know
         """A candidate got its number and is being scored."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from uninas.errors import NoLegalEdit
 from uninas.scores.learned import Learned, expected_improvement, features
+from uninas.search.archive import Archive
 from uninas.search.candidate import Candidate
-from uninas.search.pool import Pool
 from uninas.search.strategy import Option, Strategy
 
 
@@ -31,8 +31,8 @@ class Surrogate(Strategy):
     draws: int
     every: int
 
-    def __init__(self, pool: Pool, rungs: int = 1, **options: float):
-        super().__init__(pool, rungs, **options)
+    def __init__(self, archive: Archive, rungs: int = 1, **options: float):
+        super().__init__(archive, rungs, **options)
         self._rows: dict[int, list[float]] = {}
         self._told: list[tuple[float, int]] = []
         self._model: tuple[int, Learned] | None = None
@@ -59,7 +59,7 @@ class Surrogate(Strategy):
         return -rng.choice(sorted(self._told, reverse=True)[: self.parents])[1]
 
     def begun(self, number: int, candidate: Candidate) -> None:
-        self._rows[number] = features(candidate.graph or self.pool.graph(number))
+        self._rows[number] = features(candidate.graph or self.archive.graph(number))
 
     def tell(self, outcome: Candidate) -> None:
         if outcome.merit is not None:

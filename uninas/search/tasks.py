@@ -19,7 +19,7 @@ from uninas.language.elaborate import build
 from uninas.language.library import load_text
 from uninas.runs.process import freeze_gc, own_device
 from uninas.runs.workers import Loss, Ready
-from uninas.scores.images import NOISES, NORMAL
+from uninas.scores.input_sources import NOISES, NORMAL
 from uninas.scores.objectives import TRAINED, Recipe
 from uninas.search.candidate import Candidate
 from uninas.space import COSTS

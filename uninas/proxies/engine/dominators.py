@@ -26,9 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from uninas.proxies.engine.aten_graph import Program, call, entries
 from uninas.proxies.engine.forward import Env, Place, seeds_of, sweep, walk
 from uninas.proxies.engine.jvp_rules import Tangent, empty, laid_as, neighbours
-from uninas.proxies.engine.program import Program, call, entries
 from uninas.proxies.engine.vjp_rules import Pull, plus, pull
 
 BACKWARD = 1.0  # what pulling one row back through some steps costs, in forward passes through them

@@ -15,8 +15,8 @@ from typing import Any
 from torch import fx
 
 from uninas.errors import out_of_memory
+from uninas.proxies.engine.aten_graph import Program, advance, call
 from uninas.proxies.engine.jvp_rules import Call, Seed, Tangent, push
-from uninas.proxies.engine.program import Program, advance, call
 from uninas.proxies.types import ProxyError
 
 Place = tuple[fx.Node, int]  # a parameter of a program, and an element of it

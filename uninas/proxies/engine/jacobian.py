@@ -19,12 +19,12 @@ from torch import Tensor, fx, nn
 from torch.func import jvp
 
 from uninas.errors import out_of_memory
+from uninas.proxies.engine.aten_graph import Program, advance, as_function, differentiable_kernels, lower
 from uninas.proxies.engine.convolutions import CONVOLUTIONS
 from uninas.proxies.engine.dominators import Route, column_work, route, through_waists
 from uninas.proxies.engine.forward import Env, Place, sweep, walk
 from uninas.proxies.engine.jvp_rules import Seed, neighbours
-from uninas.proxies.engine.program import Program, advance, as_function, differentiable_kernels, lower
-from uninas.proxies.engine.record import elementary_recurrence
+from uninas.proxies.engine.trace import elementary_recurrence
 from uninas.proxies.guard import check_logits, failure, float32_products
 from uninas.proxies.types import Inputs, ProxyError
 

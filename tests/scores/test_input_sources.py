@@ -4,7 +4,7 @@ import pytest
 
 from uninas import UninasError
 from uninas.scores.aggregate import AGGREGATES
-from uninas.scores.images import NOISES, from_files, read, sources
+from uninas.scores.input_sources import NOISES, from_files, read, sources
 
 
 def test_words_are_of_all_proxies_or_of_one_and_the_last_counts():

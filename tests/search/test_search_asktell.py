@@ -6,7 +6,7 @@ import random
 import pytest
 
 from uninas.errors import UninasError
-from uninas.search.ask import Search
+from uninas.search.asktell import Search
 from uninas.search.executor import Inline
 from uninas.search.run import Run
 from uninas.search.store import Store
@@ -214,7 +214,7 @@ def test_a_run_stopped_in_the_middle_of_its_window_goes_on_alike(strategy, tmp_p
 @pytest.mark.parametrize("space", ["moves", "choices"])
 def test_a_resumed_run_makes_graphs_again_from_edits_crossovers_and_draws(strategy, space, tmp_path, make, monkeypatch):
     """Nothing but the start is kept in memory, so that every parent is made again."""
-    monkeypatch.setattr("uninas.search.pool.KEPT", 4)
+    monkeypatch.setattr("uninas.search.archive.KEPT", 4)
     changes = {"strategy": strategy, **CHEAP.get(strategy, {})}
     if space == "choices":
         changes |= {"space": "nasbench201", "img_size": 8}
@@ -236,7 +236,7 @@ def test_a_resumed_run_makes_graphs_again_from_edits_crossovers_and_draws(strate
                 list(run.candidates(count))
                 found = [(c.number, c.parent, c.mate, c.edit, c.key) for c in run.store]
                 for number, _, _, _, key in found:
-                    assert run.search.pool.graph(number).key == key
+                    assert run.search.archive.graph(number).key == key
         return found
 
     whole = told(tmp_path / "whole", 30)

@@ -43,7 +43,7 @@ from uninas.scores.objectives import Objective, merits
 from uninas.search import kept
 from uninas.search.candidate import Candidate
 from uninas.search.plan import Plan, Settings, make_plan
-from uninas.search.pool import CHANGED, Origin, Pool, Proposer
+from uninas.search.archive import CHANGED, Origin, Archive, Proposer
 from uninas.search.ranks import Ranking
 from uninas.search.store import Store
 from uninas.search.strategies import make_strategy, strategy_named
@@ -78,16 +78,16 @@ class Search:
         self.folder = folder
         self.store: Store | None = None
         origin, stored = (self._origin, self._stored) if folder else (None, None)
-        self.pool = Pool(plan, origin, stored if settings.asynchronous else None, proposer)
-        self.pool.objectives = self.rungs[-1]
+        self.archive = Archive(plan, origin, stored if settings.asynchronous else None, proposer)
+        self.archive.objectives = self.rungs[-1]
         if settings.proxy in AGGREGATES and not strategy_named(settings.strategy).ranks_together:
             hint = "it ranks candidates among each other: --strategy rank"
             raise error("UNI071", f"expected a score of its own, but {settings.proxy} is an aggregate", None, hint)
-        self.strategy = make_strategy(settings.strategy, self.pool, len(self.rungs), settings.tuning)
+        self.strategy = make_strategy(settings.strategy, self.archive, len(self.rungs), settings.tuning)
         self.ahead = settings.ahead or self.strategy.ahead
         if not 1 <= self.ahead <= MOST_AHEAD:
-            raise error("UNI071", f"expected a window (--ahead) from 1 to {MOST_AHEAD}, but got {self.ahead}")
-        self.pool.kept = max(self.pool.kept, 4 * self.ahead)  # what is in flight, and its parents
+            raise error("UNI071", f"expected a window (--in-flight) from 1 to {MOST_AHEAD}, but got {self.ahead}")
+        self.archive.kept = max(self.archive.kept, 4 * self.ahead)  # what is in flight, and its parents
         self.exhausted: UninasError | None = None
         """Why there is no further candidate: it seems that the space is used up."""
         self._next = 0
@@ -221,7 +221,7 @@ class Search:
 
     def _needed(self, candidate: Candidate) -> bool:
         """Whether nothing can go on without the score of a candidate: the start of a space of moves."""
-        return candidate.number == 0 and not self.pool.draws
+        return candidate.number == 0 and not self.archive.draws
 
     def __iter__(self) -> Iterator[Candidate]:
         """Candidates until `iterations` besides the start are done, or the space is used up. Each must be told before
@@ -271,7 +271,7 @@ class Search:
 
     def __len__(self) -> int:
         """Number of candidates that were asked for, the start included."""
-        return len(self.pool)
+        return len(self.archive)
 
     @property
     def in_flight(self) -> int:
@@ -282,7 +282,7 @@ class Search:
     def best(self) -> Candidate | None:
         """The candidate with the best score at the last rung, the earlier among equals."""
         best = self.leader
-        return replace(best, graph=self.pool.graph(best.number)) if best and best.merits else None
+        return replace(best, graph=self.archive.graph(best.number)) if best and best.merits else None
 
     @property
     def leader(self) -> Candidate | None:
@@ -315,19 +315,19 @@ class Search:
     def _recall(self, candidate: Candidate) -> None:
         if candidate.number and not self._plausible(candidate):
             raise error("UNI070", f"candidate {candidate.number} has no parent in the run", None, CHANGED)
-        graph = self.pool.given.get(candidate.number)
+        graph = self.archive.given.get(candidate.number)
         self._begin(replace(candidate, seed=self._generator(candidate.number, "score").getrandbits(63)), graph)
         self._hear_of(candidate.number, candidate.numbers, candidate.failure)
 
     def _plausible(self, candidate: Candidate) -> bool:
         if not 0 <= candidate.rung < len(self.rungs):
             return False
-        if candidate.number in self.pool.given:
+        if candidate.number in self.archive.given:
             return candidate.parent is None and candidate.mate is None and candidate.edit is None
         known = self.plan.settings.asynchronous or all(
-            number is None or number in self.pool.keys for number in (candidate.parent, candidate.mate)
+            number is None or number in self.archive.keys for number in (candidate.parent, candidate.mate)
         )
-        drawn = candidate.parent is None and candidate.mate is None and self.pool.draws and candidate.edit is not None
+        drawn = candidate.parent is None and candidate.mate is None and self.archive.draws and candidate.edit is not None
         made = candidate.parent is not None and (candidate.edit is not None or candidate.promoted)
         return known and (drawn or made)
 
@@ -346,8 +346,8 @@ class Search:
         return True
 
     def _born(self, number: int) -> Candidate:
-        if number in self.pool.given:
-            return Candidate(rung=len(self.rungs) - 1, graph=self.pool.given[number])
+        if number in self.archive.given:
+            return Candidate(rung=len(self.rungs) - 1, graph=self.archive.given[number])
         refused: Counter[str] = Counter()
         while self._queue:
             handed = self._queue.popleft()
@@ -368,15 +368,15 @@ class Search:
         parent, top = handed.parent, len(self.rungs) - 1
         if handed.what is None:
             raise error("UNI080", f"expected a candidate in {handed.name}", None, "uninas enqueue writes such files")
-        if parent is not None and parent not in self.pool.keys:
+        if parent is not None and parent not in self.archive.keys:
             raise error("UNI080", f"there is no candidate {parent}", None, "uninas top lists them by their numbers")
         if isinstance(handed.what, Edit):
-            return self.pool.edited(handed.what, parent or 0, top)
-        return self.pool.handed(handed.what, parent, top)
+            return self.archive.edited(handed.what, parent or 0, top)
+        return self.archive.handed(handed.what, parent, top)
 
     def _look_for_queued(self) -> None:
         """Take what waits in the folder's queue."""
-        if not self.folder or self._next < len(self.pool.given):
+        if not self.folder or self._next < len(self.archive.given):
             return
         taken = [*self._names.values(), *(one.name for one in self._queue)]
         self._queue += [Handed.read(found, name) for name, found in kept.queued(self.folder, taken)]
@@ -388,7 +388,7 @@ class Search:
         self.store = Store(folder)
         try:
             kept.agree(self.store, self.plan, self.rungs, any_version)
-            self.pool.seen.update(self.store.keys())  # what is lost in flight may be another one now
+            self.archive.seen.update(self.store.keys())  # what is lost in flight may be another one now
             order = "started + seconds, number" if self.plan.settings.asynchronous else "number"
             self._lost = self.recall(self.store.select(f"1 ORDER BY {order}"))
         except BaseException:
@@ -405,7 +405,7 @@ class Search:
         return architecture(self.store.text(number))
 
     def _begin(self, candidate: Candidate, graph: Graph | None) -> None:
-        self.pool.add(candidate.number, candidate.key, graph)
+        self.archive.add(candidate.number, candidate.key, graph)
         self.strategy.begun(candidate.number, candidate)
         self._flying[candidate.number] = candidate.told(None)
         self._next = max(self._next, candidate.number + 1)

@@ -27,10 +27,10 @@ Origin = tuple[int | None, Edit | None, int | None]
 """Parent, edit and mate of a candidate."""
 
 
-class Pool:
+class Archive:
     """Architectures by number; 0 is the start.
 
-    `origin` says again where a number came from. A pool that has it forgets graphs that were not used for long, and
+    `origin` says again where a number came from. An archive that has it forgets graphs that were not used for long, and
     makes them again by replaying edits, which gives the same graph to the letter (a text would lose names of blocks).
     `stored` reads the text of a number whose parent was lost in flight, as an asynchronous run may have.
     """

@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from uninas.proxies.engine import torch_private as private
 from uninas.proxies.engine.convolutions import CONVOLUTIONS, normed_convolution, plain_arguments
 from uninas.proxies.engine.jvp_rules import Call
-from uninas.proxies.engine.record import Constants, recorded
+from uninas.proxies.engine.trace import Constants, recorded
 from uninas.proxies.guard import check_logits, same_attributes
 from uninas.proxies.types import Inputs, ProxyError
 
