@@ -20,7 +20,7 @@ from uninas.errors import UninasError
 from uninas.training.benchmark import benchmark
 from uninas.training.classification import Classification, FileClassification
 from uninas.training.coco import average_precision
-from uninas.training.compare import paired
+from uninas.training.compare import differences, grouped, paired
 from uninas.training.detection import Detector
 from uninas.training.distributed import World
 from uninas.training.images import read_images
@@ -213,7 +213,9 @@ def test_commands_train_evaluate_resume_and_compare(archive, tmp_path):
     assert "<h2>Curves</h2>" in page and "<th>square</th>" in page and "network plain" in page
     figures = json.loads(succeed("evaluate", str(tmp_path / "0"), "--json"))
     assert figures == TrainingRun.open(tmp_path / "0").figures
-    (row,) = json.loads(succeed("compare", str(tmp_path / "0"), str(tmp_path / "1"), "--json"))
+    together = json.loads(succeed("compare", str(tmp_path / "0"), str(tmp_path / "1"), "--json"))
+    (row,) = together["trainings"]
+    assert together["differences"] == [], "one network has nobody to differ from"
     pasted = [succeed("compare", str(tmp_path / "0"), "--to", form) for form in ("markdown", "csv", "latex")]
     assert pasted[0].startswith("| network | task |") and pasted[1].startswith("network,task,seeds")
     assert r"\begin{tabular}{lr" in pasted[2] and r"images/s \\" in pasted[2]
@@ -231,6 +233,28 @@ def test_paired_differences_have_students_interval():
     interval = stats.ttest_rel([1.0, 2.5, 3.0], [0.5, 1.0, 2.9]).confidence_interval(0.95)
     assert (middle - half, middle + half) == (pytest.approx(interval.low), pytest.approx(interval.high))
     assert paired({0: 1.0}, {0: 2.0}) is None
+
+
+def test_the_best_network_is_set_against_every_other_over_shared_seeds(tmp_path):
+    def training(name, seed, top1, lr=1.0):
+        folder = tmp_path / f"{name}{seed}{lr}"
+        folder.mkdir()
+        network = {"name": name, "key": name, "text": ""}
+        settings = {"network": network, "task": "classification", "recipe": {"lr": lr}, "seed": seed}
+        (folder / "training.json").write_text(json.dumps(settings))
+        result = {"outcome": "finished", "figures": {"top1": top1}} if top1 else {"outcome": "diverged", "figures": {}}
+        (folder / "result.json").write_text(json.dumps(result))
+        return folder
+
+    figures = {"a": (70.0, 71.0, 72.0), "b": (60.0, 61.5, 61.9), "c": (69.0, 73.0, 70.0), "d": (50.0, None, None)}
+    folders = [training(name, seed, top) for name, tops in figures.items() for seed, top in enumerate(tops)]
+    folders.append(training("a", 0, 99.0, lr=2.0))  # by another recipe, which is another question
+    rows = {row["against"]: row for row in differences(grouped(folders))}
+    assert rows.keys() == {"b", "c"} and all(row["network"] == "a" and row["seeds"] == 3 for row in rows.values())
+    assert rows["b"]["verdict"] == "better" and rows["b"]["difference"] == pytest.approx(9.8667, abs=1e-3)
+    assert rows["c"]["verdict"] == "no difference found" and rows["c"]["low"] < 0 < rows["c"]["high"]
+    text = succeed("compare", *map(str, folders))
+    assert "no difference found" in text and "for one comparison" in text
 
 
 def test_a_short_training_is_the_last_rung_of_a_search(archive, tmp_path, monkeypatch):

@@ -140,16 +140,21 @@ def evaluate(run: Path, data: str | None, device: str, as_json: bool) -> None:
 
 
 def compare_trainings(folders: Sequence[Path], as_json: bool, form: str | None) -> None:
-    """Trainings side by side: every one as a row, and seeds of the same training together."""
-    from uninas.training.compare import compared
+    """Trainings side by side: seeds of the same training together as a row; then the best against every other."""
+    from uninas.training.compare import compared, differences, grouped
 
-    rows = compared(folders)
+    groups = grouped(folders)
+    rows, found = compared(groups), differences(groups)
     if as_json:
-        say(json_text(rows))
+        say(json_text({"trainings": rows, "differences": found}))
         return
-    heads = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[_cell(row.get(head)) for head in heads] for row in rows]
-    say(_written(heads, cells, form) if form else table(heads, cells, terminal_width()))
+    for some in (rows, found):
+        heads = list(dict.fromkeys(name for row in some for name in row))
+        cells = [[_cell(row.get(head)) for head in heads] for row in some]
+        if some:
+            say(_written(heads, cells, form) if form else table(heads, cells, terminal_width()))
+    if found and not form:
+        say("low and high: 95 % interval of the differences over shared seeds (Student), for one comparison")
 
 
 def _written(heads: Sequence[str], rows: Sequence[Sequence[str]], form: str) -> str:

@@ -10,15 +10,25 @@ from typing import Any
 
 from uninas.training.run import TrainingRun
 
+MEASURES = {"classification": "top1", "detection": "ap_box", "segmentation": "miou"}
+"""The figure of a task by which networks are told apart; higher is better."""
 
-def compared(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """A row for every network and recipe, over all its seeds: costs, figures as mean and standard deviation."""
-    groups: dict[tuple[str, str, str], list[TrainingRun]] = {}
+Groups = dict[tuple[str, str, str], list[TrainingRun]]
+
+
+def grouped(folders: Sequence[Path]) -> Groups:
+    """Trainings of the same network by the same recipe, which differ in their seeds, by key, task and recipe."""
+    groups: Groups = {}
     for folder in folders:
         run = TrainingRun.open(folder)
         settings = run.settings
         recipe = str(sorted(settings["recipe"].items()))
         groups.setdefault((settings["network"]["key"], settings["task"], recipe), []).append(run)
+    return groups
+
+
+def compared(groups: Groups) -> list[dict[str, Any]]:
+    """A row for every network and recipe, over all its seeds: costs, figures as mean and standard deviation."""
     rows = []
     for (_, task, _), runs in groups.items():
         finished = [run for run in runs if run.outcome == "finished"]
@@ -41,6 +51,38 @@ def compared(folders: Sequence[Path]) -> list[dict[str, Any]]:
             row["images/s"] = mean(speeds)
         rows.append(row)
     return rows
+
+
+def differences(groups: Groups) -> list[dict[str, Any]]:
+    """The best network of each task and recipe against every other one, over the seeds that both were trained with.
+
+    The interval holds for one comparison: among many, one in twenty is found where there is none.
+    """
+    rows = []
+    for (task, _), rivals in _rivals(groups).items():
+        best, *others = sorted(rivals, key=lambda one: -mean(one[1].values()))
+        for name, figures in others:
+            found = paired(best[1], figures)
+            if found is None:
+                continue
+            middle, half = found
+            rows.append({
+                "network": best[0], "against": name, "task": task, "figure": MEASURES[task],
+                "seeds": len(best[1].keys() & figures.keys()), "difference": middle, "low": middle - half,
+                "high": middle + half, "verdict": "better" if middle > half else "no difference found",
+            })  # fmt: skip
+    return rows
+
+
+def _rivals(groups: Groups) -> dict[tuple[str, str], list[tuple[str, dict[int, float]]]]:
+    """By task and recipe, the networks with their main figure by the seed."""
+    found: dict[tuple[str, str], list[tuple[str, dict[int, float]]]] = {}
+    for (_, task, recipe), runs in groups.items():
+        figures = {int(run.settings["seed"]): run.figures[MEASURES[task]] for run in runs
+                   if run.outcome == "finished" and MEASURES[task] in run.figures}  # fmt: skip
+        if figures:
+            found.setdefault((task, recipe), []).append((str(runs[0].settings["network"]["name"]), figures))
+    return found
 
 
 def paired(first: dict[int, float], second: dict[int, float]) -> tuple[float, float] | None:
