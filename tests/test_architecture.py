@@ -239,3 +239,12 @@ def test_a_torch_free_command_on_a_file_loads_nothing_heavy(command, tmp_path):
 @pytest.mark.parametrize("command", ["ops", "blocks"])
 def test_listing_the_library_loads_nothing_heavy(command):
     assert packages_loaded_by(command) == {PACKAGE}
+
+
+@pytest.mark.parametrize("face", sorted(SOURCES.rglob("__init__.py")), ids=lambda face: face.parent.name)
+def test_a_room_that_lists_its_modules_lists_those_that_are_there(face):
+    text = ast.get_docstring(tree_of(face)) or ""
+    lines = [part for line in re.findall(r"^- (.+)$", text, re.MULTILINE) for part in line.split("; ")]
+    named = {name for part in lines if ": " in part for name in re.findall(r"`(\w+)`", part.partition(": ")[0])}
+    there = {path.stem for path in face.parent.iterdir() if path.suffix in ("", ".py")} - {"__init__", "__pycache__"}
+    assert not named or named == there

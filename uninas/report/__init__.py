@@ -2,10 +2,10 @@
 
 - `reading`: the database of a run, looked at without touching it
 - `content`: what the page shows, as plain values; texts as changes of their parents
-- `diagrams`: pictures of the candidates that matter most
+- `diagrams`: pictures of the candidates that matter most; `plots`: of all of them
 - `page`: everything in one file; the scripts and styles are in the folder `page/`
 - `server`: `uninas view`, the page of a run that goes on
-- `command`: `uninas report` and `uninas view`
+- `files`: what remains of a run in its folder
 
     from uninas.report import write_page
     write_page(Path("runs/first"))
