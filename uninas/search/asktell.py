@@ -41,9 +41,9 @@ from uninas.mutate import Edit, read_edit, record
 from uninas.scores.aggregate import AGGREGATES
 from uninas.scores.objectives import Objective, merits
 from uninas.search import kept
+from uninas.search.archive import CHANGED, Archive, Origin, Proposer
 from uninas.search.candidate import Candidate
 from uninas.search.plan import Plan, Settings, make_plan
-from uninas.search.archive import CHANGED, Origin, Archive, Proposer
 from uninas.search.ranks import Ranking
 from uninas.search.store import Store
 from uninas.search.strategies import make_strategy, strategy_named
@@ -327,7 +327,9 @@ class Search:
         known = self.plan.settings.asynchronous or all(
             number is None or number in self.archive.keys for number in (candidate.parent, candidate.mate)
         )
-        drawn = candidate.parent is None and candidate.mate is None and self.archive.draws and candidate.edit is not None
+        drawn = (
+            candidate.parent is None and candidate.mate is None and self.archive.draws and candidate.edit is not None
+        )
         made = candidate.parent is not None and (candidate.edit is not None or candidate.promoted)
         return known and (drawn or made)
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Self
 
 from uninas.graph import Graph
+from uninas.search.archive import Proposer
 from uninas.search.asktell import Search
 from uninas.search.candidate import Candidate
 from uninas.search.executor import Executor
 from uninas.search.plan import Plan
-from uninas.search.archive import Proposer
 
 
 class Run:
