@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from uninas.proxies.engine.aten_graph import Program, differentiable_kernels, lower
 from uninas.proxies.engine.forward import Env
-from uninas.proxies.engine.program import Program, differentiable_kernels, lower
 from uninas.proxies.engine.torch_private import safe_softmax, softmax
 from uninas.proxies.paths import PRODUCTS, packet, reached
 from uninas.proxies.types import Inputs, ProxyError

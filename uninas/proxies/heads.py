@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from uninas.proxies.attention import Lowered, lowered
 from uninas.proxies.base import proxy
-from uninas.proxies.engine.program import advance
+from uninas.proxies.engine.aten_graph import advance
 from uninas.proxies.observe.gradients import Labels, added, derivatives, targets
 from uninas.proxies.types import Inputs, Measured, ProxyError
 
