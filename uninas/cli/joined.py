@@ -40,7 +40,15 @@ def enqueue(run: Path, files: Sequence[str]) -> None:
 @_run
 @_output
 @click.option("--strategy", help="Another strategy.")
-@click.option("--tune", "tuning", multiple=True, callback=options_of_proxies, metavar="NAME=VALUE", help="Its options.")
+@click.option(
+    "--strategy-option",
+    "--tune",
+    "tuning",
+    multiple=True,
+    callback=options_of_proxies,
+    metavar="NAME=VALUE",
+    help="Its options.",
+)
 @click.option("--seed", type=click.IntRange(0), help="Another seed.")
 @click.option("--params-min", type=count, help="Fewest parameters.")
 @click.option("--params-max", type=count, help="Most parameters (30M).")

@@ -348,7 +348,7 @@ def _open(output: Path, asked: Asked, options: Mapping[str, Any]) -> Iterator[Ru
             _write_configuration(run, asked, options)
             jobs = asked.execution.jobs or 0
             if jobs > run.search.ahead and not asked.settings.asynchronous:
-                click.echo(f"only {run.search.ahead} of {jobs} workers have work: see --ahead", err=True)
+                click.echo(f"only {run.search.ahead} of {jobs} workers have work: see --in-flight", err=True)
             yield run
 
 
