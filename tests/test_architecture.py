@@ -247,4 +247,4 @@ def test_a_room_that_lists_its_modules_lists_those_that_are_there(face):
     lines = [part for line in re.findall(r"^- (.+)$", text, re.MULTILINE) for part in line.split("; ")]
     named = {name for part in lines if ": " in part for name in re.findall(r"`(\w+)`", part.partition(": ")[0])}
     there = {path.stem for path in face.parent.iterdir() if path.suffix in ("", ".py")} - {"__init__", "__pycache__"}
-    assert not named or named == there
+    assert not named or named == there, f"{face} should list {there - named} and not {named - there}"

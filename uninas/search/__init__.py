@@ -11,5 +11,5 @@
 - `store`: the SQLite database of a run
 - `run`: the loop; ask, score, store, tell; `events`: what is told of it
 - `kept`: a search in a folder, begun or gone on with; `join`: runs made of runs
-- `opened`: a run as data; `top`: its best candidates
+- `opened`: a run as data; `top`: its best candidates; `compared`: runs side by side
 """
