@@ -688,6 +688,12 @@ def test_a_width_is_kept_and_text_is_never_enlarged(width, level):
     assert 11 * width * 72 / 25.4 / units <= 9.01, "points of the largest text but the title"
 
 
+def test_a_page_of_pdf_is_as_wide_as_asked_for(tmp_path):
+    render(graph_of("tiny"), tmp_path / "net.pdf", width=88.0)
+    found = re.search(rb"/MediaBox \[ 0 0 (\d+) \d+ \]", (tmp_path / "net.pdf").read_bytes())
+    assert abs(int(found[1]) - 88 * 72 / 25.4) <= 1, "in points, which Cairo rounds"
+
+
 def test_a_wider_page_holds_more_columns():
     def columns(width: float) -> int:
         laid = lay_out(scene(graph_of("tiny"), Options(level="block")), style.LIGHT, width)

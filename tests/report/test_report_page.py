@@ -6,15 +6,19 @@ import re
 import shlex
 import shutil
 import sqlite3
+import subprocess
 import time
 from dataclasses import fields
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
-from helpers.reports import HOSTILE, Markup, applied, copied_run, data, hostile_run, made, part, texts_of
+from helpers.commands import succeed
+from helpers.reports import HOSTILE, Markup, applied, copied_run, data, hostile_run, made, part, searched, texts_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+import uninas
 from uninas.cli.search import search
 from uninas.errors import UninasError
 from uninas.report import page as pages
@@ -33,6 +37,7 @@ from uninas.report.content import (
 )
 from uninas.report.diagrams import chosen, lineage
 from uninas.search import store
+from uninas.search.opened import open_run
 from uninas.search.plan import Settings
 from uninas.search.store import Store
 
@@ -302,3 +307,38 @@ def test_a_page_has_a_limit_and_says_so(tmp_path, monkeypatch):
 def test_a_budget_is_said_without_its_open_sides():
     assert spoken_budget("None <= flops <= 900.0; 20.0 <= params <= None") == "flops <= 900; 20 <= params"
     assert spoken_budget("None <= macs <= 4.5e8 at 224 x 224") == "macs <= 4.5e8 at 224 x 224"
+
+
+def test_the_page_has_every_choice_of_every_candidate_by_its_value(tmp_path):
+    folder = tmp_path / "choices"
+    succeed("search", "nasbench201", "--proxy", "params", "--strategy", "evolution", "--tune", "population=4",
+            "--iterations", 12, "-j", 0, "-o", folder)  # fmt: skip
+    columns = data(write_page(folder).read_text())["columns"]
+    assert sorted(columns["choices"]) == list("abcdef") and set(columns["kind"][1:]) == {"choose"}
+    shown = {name: columns["choices"][name] for name in "abcdef"}
+    rows = open_run(folder).rows()
+    assert [[shown[name][at] for name in "abcdef"] for at in range(13)] == [
+        [row[name] for name in "abcdef"] for row in rows
+    ]
+
+
+def test_a_run_of_moves_says_kinds_and_no_choices(tmp_path):
+    columns = data(write_page(searched(tmp_path / "moves")).read_text())["columns"]
+    assert columns["choices"] == {} and columns["kind"][0] == "" and set(columns["kind"][1:]) <= {"insert", "remove"}
+
+
+NODE = shutil.which("node")
+
+
+@pytest.mark.skipif(NODE is None, reason="needs node, to run a script of the page")
+def test_blocks_that_got_other_numbers_are_no_change():
+    before = ["block A {", "  out = in -> relu", "}", "network n {", "  stage 8 { A }", "}"]
+    after = ["block A {", "  out = in -> gelu", "}", "block A2 {", "  out = in -> relu", "}",
+             "network n {", "  stage 8 { A, A2 }", "}"]  # fmt: skip
+    script = (Path(uninas.__file__).parent / "report" / "page" / "diff.js").read_text()
+    script += f"\nconsole.log(JSON.stringify(changesOf({before}, namedAs({before}, {after}))));"
+    script += f"\nconsole.log(JSON.stringify(changesOf({before}, {after})));"
+    done = subprocess.run([NODE, "-e", script], capture_output=True, text=True, check=True)
+    renamed, plain = map(json.loads, done.stdout.splitlines())
+    assert renamed == [[0, 0, ["block A_2 {", "  out = in -> gelu", "}"]], [4, 1, ["  stage 8 { A_2, A }"]]]
+    assert applied(before, plain) == after

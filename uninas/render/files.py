@@ -134,6 +134,8 @@ def drawing(scene: Scene, options: Options, kind: str) -> bytes:
 
     laid = lay_out(scene, style.THEMES[options.theme], options.width)
     size = f"{laid.width * laid.scale / 72:.4f},{laid.height * laid.scale / 72:.4f}!"
-    data = drawn(laid, kind, size=size, **({"dpi": DPI[options.width is not None]} if kind == "png" else {}))
+    # Graphviz leaves half an inch around a page of PDF, which would be wider than asked for.
+    more = {"dpi": DPI[options.width is not None]} if kind == "png" else {"margin": "0"}
+    data = drawn(laid, kind, size=size, **more)
     # Cairo writes the time; a date of the same length keeps the offsets of the file right.
     return re.sub(rb"/CreationDate \(D:\d{14}", b"/CreationDate (D:20000101000000", data) if kind == "pdf" else data

@@ -15,16 +15,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from uninas.errors import UninasError, shown
 from uninas.report.reading import Reader, Row, Texts
+from uninas.search.opened import open_run
+from uninas.search.texts import is_path
 from uninas.version import __version__
 
 MAX_ROWS = 50_000  # candidates on a page; a run with more shows its best
 MAX_CHANGED = 48 * 2**20  # characters of changed lines on a page; beyond, candidates are without text
 MAX_COMPARED = 4_000_000  # lines times lines to compare; larger differences are shown as one replacement
 MAX_COMPONENTS = 40
+MAX_CHOICES = 400
 
 FIELDS = ("number", "parent", "mate", "rung", "params", "macs", "activations", "peak", "operations", "score", "key",
-          "edit", "reason", "failure", "seed", "worker")  # fmt: skip
+          "edit", "kind", "reason", "failure", "seed",
+          "worker")  # fmt: skip
 ASKED = (
     "start", "starts", "strategy", "tuning", "proxy", "options", "further", "cheap", "iterations", "seed", "params_min",
     "params_max", "flops_min", "flops_max", "fits", "img_size", "classes", "batch_size", "images", "fold", "device",
@@ -79,7 +84,23 @@ class Content:
         self.rows += fresh
         with self.reader.texts() as texts:
             changes = [self._change(row, texts) for row in fresh]
-        return {"columns": columns(fresh), "changes": changes}
+        return {"columns": columns(fresh) | {"choices": self._choices(fresh)}, "changes": changes}
+
+    def _choices(self, rows: Sequence[Row]) -> dict[str, list[str | None]]:
+        """The value of every choice, one list for each; nothing for a space of moves."""
+        settings = self.reader.settings()
+        texts = settings.get("texts")
+        kept = isinstance(texts, dict) and bool(texts.get("space"))
+        if not any(row.kind == "choose" for row in self.rows) or (is_path(words(settings.get("space"))) and not kept):
+            return {}
+        try:
+            with open_run(self.reader.folder) as run:
+                chosen = run.answers()
+        except UninasError:  # somebody has changed the run
+            return {}
+        found = [chosen.get(row.number, {}) for row in rows]
+        names = list(dict.fromkeys(name for one in found for name in one))[:MAX_CHOICES]
+        return {shown(name): [shown(one[name]) if name in one else None for one in found] for name in names}
 
     def _kept(self, rows: list[Row]) -> list[Row]:
         """The start and the best, as many as there is room for."""

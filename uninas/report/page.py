@@ -27,7 +27,7 @@ from uninas.report.reading import Reader
 from uninas.runs.process import write_text
 
 PARTS = Path(__file__).parent / "page"
-SCRIPTS = ("parts.js", "run.js", "format.js", "charts.js", "table.js", "detail.js", "main.js")
+SCRIPTS = ("parts.js", "run.js", "format.js", "charts.js", "table.js", "diff.js", "detail.js", "insight.js", "main.js")
 LIBRARIES = {
     "bokeh": ("bokeh", "server/static/js/bokeh.min.js"),
     "bokeh-api": ("bokeh", "server/static/js/bokeh-api.min.js"),

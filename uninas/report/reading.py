@@ -38,6 +38,8 @@ class Row:
     key: str
     edit: str
     """What was done to the parent, as a sentence; '' for the start."""
+    kind: str
+    """The kind of the edit: insert, choose, ..."""
     reason: str
     failure: str
     seed: str
@@ -107,7 +109,14 @@ def _row(values: Mapping[str, Any]) -> Row:
         found[name] = (found[name] or "")[:MAX_WORDS]
     for name in ("components", "refused"):
         found[name] = _numbers(values[name])
-    return Row(**{**found, "seed": str(values["seed"])[:MAX_WORDS], "edit": _sentence(values["edit"])})
+    return Row(
+        **{
+            **found,
+            "seed": str(values["seed"])[:MAX_WORDS],
+            "edit": _sentence(values["edit"]),
+            "kind": _kind(values["edit"]),
+        }
+    )
 
 
 def _sentence(edit: Any) -> str:
@@ -119,6 +128,13 @@ def _sentence(edit: Any) -> str:
         return shown(read_edit(values), MAX_WORDS)
     except (UninasError, TypeError, ValueError, LookupError, AttributeError, RecursionError):
         return shown(edit, MAX_WORDS)
+
+
+def _kind(edit: Any) -> str:
+    """The kind of an edit, as it stands in the database."""
+    values = _json(edit)
+    kind = values.get("move") if isinstance(values, dict) else None
+    return shown(kind) if isinstance(kind, str) else ""
 
 
 def _numbers(text: Any) -> dict[str, float]:

@@ -77,20 +77,22 @@ class Live:
 
 
 def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Several answers as one; a component that a part does not have is missing in its rows."""
+    """Several answers as one; a component, or a choice, that a part does not have is missing in its rows."""
     size = [len(part["changes"]) for part in parts]
-    names = list(dict.fromkeys(name for part in parts for name in part["columns"]["components"]))
-    plain = [name for part in parts[:1] for name in part["columns"] if name != "components"]
+    named = ("components", "choices")
+    plain = [name for part in parts[:1] for name in part["columns"] if name not in named]
     columns: dict[str, Any] = {name: [value for part in parts for value in part["columns"][name]] for name in plain}
     columns.setdefault("number", [])
-    columns["components"] = {
-        name: [
-            value
-            for part, count in zip(parts, size, strict=True)
-            for value in part["columns"]["components"].get(name, [None] * count)
-        ]
-        for name in names
-    }
+    for group in named:
+        names = list(dict.fromkeys(name for part in parts for name in part["columns"][group]))
+        columns[group] = {
+            name: [
+                value
+                for part, count in zip(parts, size, strict=True)
+                for value in part["columns"][group].get(name, [None] * count)
+            ]
+            for name in names
+        }
     return {"columns": columns, "changes": [change for part in parts for change in part["changes"]]}
 
 

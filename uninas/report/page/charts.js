@@ -150,9 +150,8 @@ class Progress extends Chart {
       x: { field: "x" },
       y: { field: "y" },
       source: this.failed,
-      marker: "dash",
-      angle: Math.PI / 2,
-      size: 9,
+      marker: "x",
+      size: 8,
       line_width: 2,
       y_range_name: "ground",
       legend_label: "without a score",
@@ -178,6 +177,8 @@ class Progress extends Chart {
       number: scored.map((row) => row.number),
     };
     this.record.data = { x: record.map((step) => step[0]), y: record.map((step) => step[1] / size) };
+    for (const item of this.figure.legend?.items ?? [])
+      if (item.label?.value === "without a score") item.visible = failed.length > 0;
     this.failed.data = {
       x: failed.map((row) => row.number),
       y: failed.map(() => 0.02),

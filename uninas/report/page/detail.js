@@ -1,8 +1,9 @@
 // One candidate: its numbers, where it came from, its diagram, its text and what changed.
 
 class Detail {
-  constructor(run, pictures) {
+  constructor(run, pictures, compared) {
     this.run = run;
+    this.compared = compared;
     this.pictures = pictures; // (number, level, theme) -> address of a picture, or null
     this.wanted = "picture";
     this.box = byId("detail");
@@ -27,6 +28,7 @@ class Detail {
         "div",
         { class: "bar" },
         element("h2", { id: "detail-title" }, `Candidate ${row.number}`),
+        this.comparing(row),
         element(
           "button",
           {
@@ -40,7 +42,8 @@ class Detail {
         ),
       ),
       this.facts(row),
-      this.line(row) ?? "", // null would be shown as a word
+      this.configuration(row) ?? "", // null would be shown as a word
+      this.line(row) ?? "",
       element("p", { class: "bar", role: "group", "aria-label": "What to look at" }, ...buttons),
       this.body,
     );
@@ -51,6 +54,42 @@ class Detail {
   want(view) {
     this.wanted = view;
     this.look(view);
+  }
+
+  /** The button that puts a candidate beside others. */
+  comparing(row) {
+    const button = element(
+      "button",
+      {
+        type: "button",
+        id: "detail-compare",
+        "aria-pressed": String(this.compared.has(row.number)),
+        click: () => {
+          this.compared.toggle(row.number);
+          button.setAttribute("aria-pressed", String(this.compared.has(row.number)));
+        },
+      },
+      "Compare",
+    );
+    return button;
+  }
+
+  /** All choices of a candidate with their values; null in a space of moves. */
+  configuration(row) {
+    const chosen = this.run.choices.filter((name) => row[`choice ${name}`] !== null && row[`choice ${name}`] !== undefined);
+    if (!chosen.length) return null;
+    const parent = row.parent === null ? undefined : this.run.byNumber.get(row.parent);
+    const lines = chosen.map((name) => {
+      const value = row[`choice ${name}`];
+      const before = parent?.[`choice ${name}`];
+      return [name, before !== undefined && before !== value ? element("strong", {}, `${value} (was ${before ?? "not asked"})`) : value];
+    });
+    return element(
+      "details",
+      { open: true },
+      element("summary", {}, `Its ${plural(chosen.length, "choice")}`),
+      plainTable(["choice", "value"], lines),
+    );
   }
 
   facts(row) {
@@ -206,19 +245,20 @@ class Detail {
   }
 
   diff() {
-    const [base, changes] = this.run.changes.get(this.row.number) ?? [];
-    if (changes === undefined || base === null) {
+    const [base, stored] = this.run.changes.get(this.row.number) ?? [];
+    if (stored === undefined || base === null) {
       const why =
         base === null ? "This candidate was not made from another one." : "This page has no text of this candidate.";
       return [element("p", { class: "note" }, why)];
     }
     const before = this.run.lines(base);
+    const changes = before === null ? [] : changesOf(before, namedAs(before, this.run.lines(this.row.number)));
     if (before === null || changes.length === 0) {
       return [
         element(
           "p",
           { class: "note" },
-          before === null ? "This page has no text of its parent." : `The same text as candidate ${base}.`,
+          before === null ? "This page has no text of its parent." : `The same as candidate ${base}.`,
         ),
       ];
     }

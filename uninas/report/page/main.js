@@ -26,7 +26,9 @@ class Page {
     this.progress = new Progress(this.choose);
     this.tradeOff = new TradeOff(this.choose);
     this.table = new Table(this.run, DataTable, this.choose);
-    this.detail = new Detail(this.run, (...asked) => this.picture(...asked));
+    this.compared = new Compared(this.run, (...asked) => this.picture(...asked));
+    this.detail = new Detail(this.run, (...asked) => this.picture(...asked), this.compared);
+    this.insight = new Insight(this.run, this.choose);
     this.axes();
     this.draw();
     await Promise.all([this.progress.show(), this.tradeOff.show()]);
@@ -47,7 +49,24 @@ class Page {
       ? `${plural(this.front.length, "candidate")} on the front: none is better in both.${this.run.about.limits[x] ? " Dashed lines are the budget." : ""}`
       : "Which way is better is not known for one of these, so there is no front.";
     this.cards();
+    this.best();
+    this.insight.draw();
+    this.compared.draw();
     this.state();
+  }
+
+  /** The diagram of the best network, beside the curve. */
+  best() {
+    const best = this.run.best();
+    const address = best && this.picture(best.number, "network", theme());
+    byId("best-figure").hidden = !address;
+    if (!address) return;
+    byId("best-link").href = `#${best.number}`;
+    byId("best-link").textContent = `candidate ${best.number}`;
+    byId("best-note").textContent = `${this.run.scoreName} ${number(best.score)}, ${short(best.params)} parameters, ${short(best.flops)} FLOPs. It was made so: ${origin(best)}.`;
+    byId("best-picture").replaceChildren(
+      element("img", { src: address, alt: `Diagram of the best network, candidate ${best.number}` }),
+    );
   }
 
   state(trouble = "") {
@@ -165,6 +184,12 @@ class Page {
         this.filter();
         this.tradeOff.mark(this.row);
       });
+    // Tools of charts are of no use on paper.
+    const tools = (place) => {
+      for (const chart of [this.progress, this.tradeOff]) chart.figure.toolbar_location = place;
+    };
+    addEventListener("beforeprint", () => tools(null));
+    addEventListener("afterprint", () => tools("above"));
     const button = byId("copy-command");
     button.addEventListener("click", () => copy(this.run.about.command, button));
     addEventListener("keydown", (event) => {
@@ -198,6 +223,10 @@ class Page {
     document.documentElement.classList.toggle("dark", dark);
     for (const chart of [this.progress, this.tradeOff]) chart?.paint();
     if (this.detail?.row && this.detail.view === "picture") this.detail.look("picture");
+    if (this.compared) {
+      this.best();
+      this.compared.draw();
+    }
   }
 
   // ---- a run that goes on --------------------------------------------------------------------------------------------

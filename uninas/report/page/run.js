@@ -8,6 +8,7 @@ class Run {
     this.byNumber = new Map();
     this.changes = new Map(); // number -> [base, changes]
     this.components = [];
+    this.choices = []; // names of the choices of a space of choices
     this.about = null;
     this.texts = new Map(); // the last few, as lines
   }
@@ -16,11 +17,12 @@ class Run {
   add({ about, columns, changes }) {
     this.about = about;
     [this.scoreName, this.scoreWay] = about.objectives[0];
-    const names = Object.keys(columns).filter((name) => name !== "components");
+    const names = Object.keys(columns).filter((name) => name !== "components" && name !== "choices");
     const fresh = columns.number.map((number, at) => {
       const row = Object.fromEntries(names.map((name) => [name, columns[name][at]]));
       row.flops = 2 * row.macs;
       for (const name of Object.keys(columns.components)) row[`component ${name}`] = columns.components[name][at];
+      for (const name of Object.keys(columns.choices)) row[`choice ${name}`] = columns.choices[name][at];
       this.rows.push(row);
       this.byNumber.set(number, row);
       this.changes.set(number, changes[at]);
@@ -30,6 +32,7 @@ class Run {
       // Costs have columns of their own.
       if (!this.components.includes(name) && !COSTS.includes(name)) this.components.push(name);
     }
+    for (const name of Object.keys(columns.choices)) if (!this.choices.includes(name)) this.choices.push(name);
     this.rows.sort((one, other) => one.number - other.number);
     this.lastRung = about.rungs.length - 1;
     return fresh;

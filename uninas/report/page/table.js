@@ -160,7 +160,7 @@ function breakable(text) {
 
 /** How a candidate came about, as a phrase. */
 function origin(row) {
-  if (row.parent === null) return row.number === 0 ? "the start" : row.edit || "drawn freely";
+  if (row.parent === null) return row.number === 0 ? "the start" : row.edit || "a further start";
   if (row.edit) return row.edit;
   return row.mate === null ? "scored again" : `crossed with ${row.mate}`;
 }
