@@ -238,3 +238,28 @@ def test_an_edit_whose_value_is_another_one_in_the_space_is_refused():
     with pytest.raises(UninasError, match=r"UNI080.* is "):
         walk.apply(graph, dataclasses.replace(edit, values=("something_else",)))
     assert walk.apply(graph, dataclasses.replace(edit, values=None))  # as it was stored before values were
+
+
+FITTING = """
+space groups {
+    input 12 x 4 x 4
+    choose width in {6, 8}
+    choose groups in {2, 3, 4}
+    stem conv(width, 3) -> conv(width, 3, groups=groups)
+    head global_avg_pool -> linear(2)
+}
+"""
+
+
+def test_answers_that_do_not_fit_each_other_are_drawn_again():
+    groups = space(load_text(FITTING), "groups")
+    fitting = {(0, 0), (0, 1), (1, 0), (1, 2)}
+    rng = random.Random(0)
+    assert {tuple(groups.sample(rng)[1].values()) for _ in range(40)} == fitting
+    walk = ChoiceWalk(groups, groups.budget)
+    met, graph = set(), groups.member((0, 0))
+    for _ in range(30):
+        graph = walk.propose(graph, rng, ()).graph
+        met.add(groups.encode(walk.member(graph).answers))
+    assert met == fitting
+    assert {groups.encode(walk.member(one.graph).answers) for one in walk.neighbours(groups.member((0, 1)))} == {(0, 0)}

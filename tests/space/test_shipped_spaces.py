@@ -123,3 +123,72 @@ def test_members_of_the_space_of_autoformer_build_and_run():
     model = uninas.compile(graph).eval()
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert model(x).shape == (2, 1000) and model(x).isfinite().all()
+
+
+@pytest.mark.parametrize(("modules", "count"), [(4, 210), (5, 750), (6, 2296)])
+def test_the_macro_space_of_transnas_bench_has_its_members(modules, count):
+    """With four to six modules 3,256 together: one to four of them halve the map, one to three double the channels."""
+    space = uninas.space(f"transnas_macro{modules}")
+    subsets = [sum(1 << place for place in some) for size in range(1, 5)
+               for some in itertools.combinations(range(modules), size)]  # fmt: skip
+    options = [[int(option) for option in choice.options] for choice in space.choices]
+    assert space.count() == count and sorted(subsets) == options[0]
+    assert sorted(mask for mask in subsets if mask.bit_count() < 4) == options[1]
+    down, wide = len(options[0]) // 2, len(options[1]) - 1
+    total, channels = 3 * 32 * 9 + 2 * 32 + 32 * 64 * 9 + 2 * 64, 64
+    for place in range(modules):
+        width = channels * (1 + (options[1][wide] >> place & 1))
+        shortcut = width != channels or options[0][down] >> place & 1
+        total += channels * width * 9 + 3 * width * width * 9 + 8 * width + shortcut * (channels * width + 2 * width)
+        channels = width
+    member = space.member([down, wide])
+    assert member.cost.params == total + channels * 63 + 63
+    sides = {shape[1] for name in ("m1", f"m{modules}") for shape in member.shapes(name)}
+    assert min(sides) == 64 >> options[0][down].bit_count()
+
+
+def test_the_macro_space_of_nas_bench_has_its_members():
+    space = uninas.space("nasbench_macro")
+    assert space.count() == 3**8 == 6561
+
+    def block(narrow, wide, expand, kernel):
+        hidden = narrow * expand
+        return narrow * hidden + hidden * kernel**2 + hidden * wide + 2 * (2 * hidden + wide)
+
+    ends = 3 * 32 * 9 + 2 * 32 + 256 * 1280 + 2 * 1280 + 1280 * 10 + 10
+    widths = [32, 64, 64, 128, 128, 128, 256, 256, 256]
+    pairs = list(itertools.pairwise(widths))
+    for option, expand, kernel in ((1, 3, 3), (2, 6, 5)):
+        assert space.member([option] * 8).cost.params == ends + sum(block(*pair, expand, kernel) for pair in pairs)
+    passing = [a * b + 2 * b for a, b in pairs if a != b]
+    assert space.member([0] * 8).cost.params == ends + sum(passing)
+
+
+def test_the_space_of_mnasnet_has_its_members():
+    space = uninas.space("mnasnet")
+    assert space.count() == 36**7
+    graph, _ = space.sample(random.Random(2))
+    assert graph.output_shapes == ((1000,),)
+    least = space.member({choice.path: 0 for choice in space.choices})
+    squeezed = space.member({choice.path: int(choice.path.endswith("s")) for choice in space.choices})
+    gates = [(32, 32), (16, 16), (24, 24), (40, 40), (80, 80), (96, 96), (192, 192)]  # expansion 1: input, hidden
+    added = sum(2 * hidden * (narrow // 4) + narrow // 4 + hidden for narrow, hidden in gates)
+    assert squeezed.cost.params - least.cost.params == added
+
+
+def test_the_cells_of_darts_make_the_published_network():
+    space = uninas.space("darts")
+    cells = 1 * 3 * 6 * 10 * 7**8
+    assert space.count() == cells**2
+    options = next(choice.options for choice in space.choices if choice.path == "na")
+    separable, skip, dilated, pool = map(
+        options.index, ("sep_conv_3x3", "skip_connect", "dil_conv_3x3", "max_pool_3x3")
+    )
+    normal = (separable, separable, separable, separable, skip, separable, skip, dilated)
+    reducing = (pool, pool, pool, skip, pool, skip, pool, skip)
+    second_order = {"n1": 0, "n2": 0, "n3": 1, "r1": 2, "r2": 1, "r3": 2}
+    second_order |= dict(zip(("na", "nb", "nc", "nd", "ne", "nf", "ng", "nh"), normal, strict=True))
+    second_order |= dict(zip(("ra", "rb", "rc", "rd", "re", "rf", "rg", "rh"), reducing, strict=True))
+    assert space.member(second_order).cost.params == 3_349_342  # as its authors print it, without the auxiliary head
+    model = uninas.compile(space.sample(random.Random(1))[0]).eval()
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)

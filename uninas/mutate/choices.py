@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from uninas.errors import NoLegalEdit, did_you_mean, error, shown
+from uninas.errors import NoLegalEdit, UninasError, did_you_mean, error, shown
 from uninas.graph import Graph
 from uninas.mutate.edits import Bodies, Edit
 from uninas.mutate.propose import Proposal, allowed, first_allowed
@@ -136,7 +136,10 @@ class ChoiceWalk:
         for path, option in changes:
             if before.get(path) == option:
                 continue
-            member = self.space.completed({**before, path: option})
+            try:
+                member = self.space.completed({**before, path: option})
+            except UninasError:  # it does not fit the other answers
+                continue
             edit = _difference(before, member)
             outcome = allowed(self._remember(member), self.budget, seen)
             if edit.changes and isinstance(outcome, Graph):
@@ -191,7 +194,10 @@ class ChoiceWalk:
         drawn: list[Graph] = []
 
         def edit() -> Edit | Refusal:
-            member = self.space.completed(draw(), rng)
+            try:
+                member = self.space.completed(draw(), rng)
+            except UninasError as problem:  # answers that do not fit each other
+                return Refusal("type", problem.diagnostics[0].message)
             drawn.append(self._remember(member))
             found = _difference(before, member, mate)
             return found if found.changes else Refusal("known", "nothing would change")

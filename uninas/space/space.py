@@ -16,6 +16,9 @@ from uninas.graph import Graph
 from uninas.space.budget import PATIENCE, Budget
 from uninas.space.rules import MoveRule
 
+REDRAWN = 100
+"""How often members are drawn that cannot be built before that is the space's fault."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -98,8 +101,18 @@ class Space:
         return self._built(decide)
 
     def sample(self, generator: random.Random) -> tuple[Graph, dict[str, int]]:
-        """A member with every choice answered uniformly, and its answers; the budget is `mutate.ChoiceWalk`'s."""
-        return self.completed({}, generator)[:2]
+        """A member with every choice answered uniformly, and its answers; the budget is `mutate.ChoiceWalk`'s.
+
+        Where answers do not fit each other, so that nothing can be built, they are drawn again. Raises what the last
+        of REDRAWN draws did wrong.
+        """
+        for left in reversed(range(REDRAWN)):
+            try:
+                return self.completed({}, generator)[:2]
+            except UninasError:
+                if not left:
+                    raise
+        raise AssertionError("one of the draws has returned")
 
     def draw(self, generator: random.Random) -> dict[str, int]:
         """Random answers, each option equally likely. Nothing is built, unless inner choices depend on outer ones."""
