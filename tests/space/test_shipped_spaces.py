@@ -11,7 +11,8 @@ from helpers.commands import succeed
 import uninas
 from uninas.language.elaborate import build
 from uninas.language.elaborate import space as read_space
-from uninas.language.library import find
+from uninas.language.library import find, load_file
+from uninas.language.resources import library_root
 
 
 def small(name, side):
@@ -91,7 +92,7 @@ def test_members_of_the_micro_space_build_and_run(digits):
 
 def test_the_halving_shortcut_sees_every_position_once():
     """Each half of its channels sums what lies at its positions; the weights are one."""
-    module, _ = find("transnas_micro")
+    module = load_file(library_root() / "blocks" / "cells.uni")
     graph = build(module, "FactorizedReduction", input=(1, 4, 4), arguments={"width": 2, "stride": 2})
     model = uninas.compile(graph).train()
     for parameter in model.parameters():
@@ -181,9 +182,7 @@ def test_the_cells_of_darts_make_the_published_network():
     cells = 1 * 3 * 6 * 10 * 7**8
     assert space.count() == cells**2
     options = next(choice.options for choice in space.choices if choice.path == "na")
-    separable, skip, dilated, pool = map(
-        options.index, ("sep_conv_3x3", "skip_connect", "dil_conv_3x3", "max_pool_3x3")
-    )
+    separable, skip, dilated, pool = map(options.index, ("sep_conv_3x3", "skip_connect", "dil_conv_3x3", "max_pool"))
     normal = (separable, separable, separable, separable, skip, separable, skip, dilated)
     reducing = (pool, pool, pool, skip, pool, skip, pool, skip)
     second_order = {"n1": 0, "n2": 0, "n3": 1, "r1": 2, "r2": 1, "r3": 2}
