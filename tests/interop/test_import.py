@@ -284,6 +284,21 @@ def test_a_search_starts_from_an_imported_network(tmp_path):
     assert best.inputs == ((3, 32, 32),) and best.output_shapes == ((10,),)
 
 
+@pytest.mark.parametrize(("name", "size"), [("test_resnet", 64), ("test_convnext", 64), ("test_vit2", 0)])
+def test_a_search_starts_from_models_of_different_families(name, size, tmp_path):
+    timm = pytest.importorskip("timm")
+    start, folder = tmp_path / "start.uni", tmp_path / "run"
+    module = timm.create_model(name).eval()
+    shape = (3, size, size) if size else module.default_cfg["input_size"]
+    found = import_module(module, shape, name)
+    start.write_text(found.text, encoding="utf-8")
+    budget = ("--params-max", found.graph.cost.params * 2, "--flops-max", found.graph.cost.flops * 2)
+    succeed("search", "UniNAS", "--start", start, *budget, "--proxy", "flops", "--iterations", 8, "-o", folder)
+    best = uninas.load(folder / "best.uni")
+    assert best.inputs == (tuple(shape),) and best.cost.params <= found.graph.cost.params * 2
+    assert best.key != found.graph.key
+
+
 @pytest.mark.parametrize("command", [("summary",), ("summary", "--json"), ("print",)])
 def test_commands_read_other_formats_directly(command, tmp_path):
     path = tmp_path / "net.py"

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from uninas.cli.main import cli
-from uninas.errors import WARNINGS
+from uninas.errors import WARNINGS, Diagnostic
 from uninas.language.cautions import cautions
-from uninas.language.elaborate import check
+from uninas.language.elaborate import checked
 from uninas.language.library import load_file, load_text, shipped
 
 TRAPS = [
@@ -30,16 +30,21 @@ RIGHT = [
 ]
 
 
+def told(text: str) -> list[Diagnostic]:
+    module = load_text(text)
+    return cautions(module, checked(module))
+
+
 @pytest.mark.parametrize(("text", "code", "words"), TRAPS)
 def test_traps_are_told(text: str, code: str, words: str) -> None:
-    found = cautions(load_text(f"block A {{ input 8 x 16 x 16  {text} }}"))
+    found = told(f"block A {{ input 8 x 16 x 16  {text} }}")
     assert {one.code for one in found} == {code}
     assert words in found[0].message and found[0].notes and str(found[0]).split(": ")[1] == f"warning[{code}]"
 
 
 @pytest.mark.parametrize("text", RIGHT)
 def test_what_is_usual_is_not(text: str) -> None:
-    assert not cautions(load_text(f"block A {{ input 8 x 16 x 16  {text} }}"))
+    assert not told(f"block A {{ input 8 x 16 x 16  {text} }}")
 
 
 @pytest.mark.parametrize(
@@ -50,15 +55,14 @@ def test_what_is_usual_is_not(text: str) -> None:
     ],
 )
 def test_a_stage_that_ignores_what_it_says(stage: str, words: str) -> None:
-    (found,) = cautions(load_text(f"network n {{ input 3 x 16 x 16  {stage} }}"))
+    (found,) = told(f"network n {{ input 3 x 16 x 16  {stage} }}")
     assert found.code == "UNIW02" and words in found.message
 
 
 def test_shipped_texts_have_none() -> None:
     for path in shipped().values():
         module = load_file(path)
-        check(module)
-        assert not cautions(module), path
+        assert not cautions(module, checked(module)), path
 
 
 def test_every_warning_is_explained(root) -> None:  # type: ignore[no-untyped-def]

@@ -1,6 +1,9 @@
 """Text -> graph -> text, identity, and mistakes."""
 
+import json
+
 import pytest
+from helpers.commands import run
 
 import uninas
 from uninas import UninasError, dumps, load
@@ -70,6 +73,25 @@ def test_all_mistakes_of_a_file_are_reported_at_once():
     with pytest.raises(UninasError) as caught:
         check(load_text("block A { out = in -> cov(3) }\nblock B { out = in -> rleu }", "bad.uni"))
     assert [d.span.line for d in caught.value.diagnostics] == [1, 2]
+
+
+def test_syntax_errors_hide_no_others(tmp_path):
+    """What stands before and behind a broken definition is looked at, but for what uses it."""
+    text = "block A { out = in -> cov(3) }\nblock B { out = in -> conv( -> relu }\nblock D { out = in -> B }\n"
+    path = tmp_path / "bad.uni"
+    path.write_text(text + "block E { out = in -> relu + rleu }\nblock F { out = in -> rleu }\n")
+    found = json.loads(run("check", path, "--json").stdout)["files"][0]["problems"]
+    assert [(one["code"], one["span"]["line"]) for one in found] == [
+        ("UNI010", 1),
+        ("UNI002", 2),
+        ("UNI002", 4),
+        ("UNI010", 5),
+    ]
+
+
+def test_an_unknown_name_is_answered_by_those_that_there_are():
+    with pytest.raises(UninasError, match="known here: c2, in, stem"):
+        check(load_text("network n { input 3 x 8 x 8  stem relu  stage 4 as c2 { conv(4) }  head (c9) -> relu }"))
 
 
 def test_files_that_cannot_be_read(tmp_path):

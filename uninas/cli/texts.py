@@ -59,27 +59,31 @@ def checked_file(file: Path) -> dict[str, Any]:
     """What checking a file finds: whether it is right, what it defines, and its problems."""
     from uninas.language.library import load_file
 
-    return _checked(str(file), lambda: load_file(file))
+    return _checked(str(file), lambda: load_file(file), [file.parent])
 
 
 def checked_text(text: str, name: str, roots: Iterable[Path]) -> dict[str, Any]:
     """The same for a text that messages call `name`; imports are looked up in `roots` and the library."""
     from uninas.language.library import load_text
 
-    return _checked(name, lambda: load_text(text, name, roots))
+    return _checked(name, lambda: load_text(text, name, roots), roots)
 
 
-def _checked(name: str, load: Callable[[], Any]) -> dict[str, Any]:
+def _checked(name: str, load: Callable[[], Any], roots: Iterable[Path]) -> dict[str, Any]:
     from uninas.language.cautions import cautions
-    from uninas.language.elaborate import check as check_module
+    from uninas.language.elaborate import check_rest, checked
+    from uninas.language.parser import Unparsed
 
     try:
         module = load()
-        check_module(module)
+        found = checked(module)
+    except Unparsed as broken:
+        problem = check_rest(broken, roots)
+        return {"file": name, "ok": False, "definitions": [], "error": problem, "warnings": []}
     except UninasError as problem:
         return {"file": name, "ok": False, "definitions": [], "error": problem, "warnings": []}
     definitions = [{"name": one.name.text, "kind": kind_of(one)} for one in module.definitions.values()]
-    told = cautions(module)
+    told = cautions(module, found)
     return {"file": name, "ok": True, "definitions": definitions, "error": None, "warnings": told}
 
 

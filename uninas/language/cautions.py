@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from uninas.errors import Diagnostic, UninasError
+from uninas.errors import Diagnostic
 from uninas.graph import Graph
 from uninas.graph.network import stage_name
 from uninas.language import tree as ast
-from uninas.language.elaborate import Passage, build, passages
+from uninas.language.elaborate import Checked, Passage
 from uninas.language.library import Module
 from uninas.ops.op import Op, show_shape
 
@@ -22,12 +22,12 @@ COUNTED = {"groups": "C", "n": "C", "size": "C", "height": "H", "width": "W"}
 """Arguments for which a size that is not that of the wire at hand is no common sight, and the size that they count."""
 
 
-def cautions(module: Module) -> list[Diagnostic]:
+def cautions(module: Module, checked: Checked) -> list[Diagnostic]:
     """The warnings about a text that has no mistakes, in the order of their places."""
-    found = [caution for passage in passages(module).values() for caution in _of_step(passage)]
-    for definition in module.definitions.values():
-        if isinstance(definition, ast.Network):
-            found += _of_stages(module, definition)
+    found = [caution for passage in checked.passages.values() for caution in _of_step(passage)]
+    for name, definition in module.definitions.items():
+        if isinstance(definition, ast.Network) and isinstance(graph := checked.definitions[name], Graph):
+            found += _of_stages(definition, graph)
     return sorted(dict.fromkeys(found), key=lambda one: one.span.start if one.span else 0)
 
 
@@ -76,15 +76,9 @@ def _mentions(value: object, letter: str) -> bool:
     return False
 
 
-def _of_stages(module: Module, network: ast.Network) -> Iterator[Diagnostic]:
+def _of_stages(network: ast.Network, graph: Graph) -> Iterator[Diagnostic]:
     """Stages that say a width or stride which their blocks do not have."""
     stages = [member for member in network.members if isinstance(member, ast.Stage)]
-    if network.is_space or not stages:
-        return
-    try:
-        graph = build(module, network.name.text)
-    except UninasError:
-        return
     for number, stage in enumerate(stages):
         yield from _of_stage(stage, graph, stage_name(number))
 

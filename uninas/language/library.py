@@ -155,7 +155,12 @@ def load_file(path: Path, roots: Iterable[Path] = ()) -> Module:
 
 def load_text(text: str, name: str = "<text>", roots: Iterable[Path] = ()) -> Module:
     """The same for a text that is in no file."""
-    return Module(parse(Source(name, text)), _Loading((*roots, *libraries())))
+    return module_of(parse(Source(name, text)), roots)
+
+
+def module_of(file: File, roots: Iterable[Path] = ()) -> Module:
+    """What is parsed, with all that it imports."""
+    return Module(file, _Loading((*roots, *libraries())))
 
 
 def _module(path: Path, loading: _Loading, importers: tuple[Path, ...], span: Span | None = None) -> Module:

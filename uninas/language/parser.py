@@ -6,7 +6,7 @@ import gc
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -135,9 +135,18 @@ def parse_tokens(source: Source) -> tuple[File, list[Token]]:
                     imports.append(part)
                 else:
                     definitions.append(part)
+    file = File(source, tuple(imports), tuple(definitions))
     if problems:
-        raise UninasError(problems)
-    return File(source, tuple(imports), tuple(definitions)), tokens
+        raise Unparsed(problems, file)
+    return file, tokens
+
+
+class Unparsed(UninasError):
+    """The syntax errors of a text; `rest` are the definitions that have none."""
+
+    def __init__(self, problems: Iterable[Diagnostic], rest: File):
+        super().__init__(problems)
+        self.rest = rest
 
 
 class _Held:
@@ -205,11 +214,13 @@ def _pieces(source: Source, problems: list[Diagnostic], tokens: list[Token]) -> 
             found = Diagnostic(problem.code, problem.message, _span(source, problem.token))
         problems.append(found)
         assert found.span
-        resume = _DEFINITION.search(text, found.span.start + 1)
-        if not resume or len(problems) >= MAX_SYNTAX_ERRORS or found.code != "UNI002":
+        if len(problems) >= MAX_SYNTAX_ERRORS or found.code != "UNI002":
             return
-        # Blanking what was read keeps all offsets right.
-        text = re.sub(r"[^\n]", " ", text[: resume.end()]) + text[resume.end() :]
+        resume = _DEFINITION.search(text, found.span.start + 1)
+        begins = [match.end() for match in _DEFINITION.finditer(text, 0, found.span.start)]
+        first, last = (begins[-1] if begins else 0), resume.end() if resume else len(text)
+        # Blanking the definition keeps all offsets right.
+        text = text[:first] + re.sub(r"[^\n]", " ", text[first:last]) + text[last:]
 
 
 class _Refused(Exception):

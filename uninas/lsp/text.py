@@ -21,9 +21,9 @@ from uninas.fact import fact
 from uninas.initial import names as schemes
 from uninas.language import tree as ast
 from uninas.language.cautions import cautions
-from uninas.language.elaborate import Passage, check, passages
+from uninas.language.elaborate import Checked, Passage, check_rest, checked, passages
 from uninas.language.library import Module, libraries, load_file, load_text
-from uninas.language.parser import MAX_NAME
+from uninas.language.parser import MAX_NAME, Unparsed
 from uninas.language.resources import library_root
 from uninas.ops.op import REGISTRY, Cost, show_shape, show_value
 from uninas.ops.reference import attribute_entry, entry, sentence
@@ -106,9 +106,14 @@ class Text:
         self.problems: tuple[Diagnostic, ...] = ()
         self.module: Module | None = None
         """None where the text does not follow the grammar, or an import fails."""
+        self.checked: Checked | None = None
+        """What is known about the module where there are no problems."""
+        roots = [path.parent] if path else []
         try:
-            self.module = load_text(text, name, [path.parent] if path else [])
-            check(self.module)
+            self.module = load_text(text, name, roots)
+            self.checked = checked(self.module)
+        except Unparsed as broken:
+            self.problems = check_rest(broken, roots).diagnostics
         except UninasError as problem:
             self.problems = problem.diagnostics
         self.known: Module | None = self.module or (before.known if before else None)
@@ -140,12 +145,14 @@ class Text:
     @fact
     def passages(self) -> dict[tuple[int, int], Passage]:
         """What flows through the steps of all definitions."""
+        if self.checked:
+            return dict(self.checked.passages)
         return passages(self.module) if self.module else {}
 
     @fact
     def cautions(self) -> list[Diagnostic]:
         """What is right but unusual."""
-        return cautions(self.module) if self.module and not self.problems else []
+        return cautions(self.module, self.checked) if self.module and self.checked else []
 
     # ---- hover ---------------------------------------------------------------------------------------------------
 

@@ -7,10 +7,12 @@ raised once, all together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from uninas.errors import Diagnostic, Span, UninasError, did_you_mean, error, shown
 from uninas.graph import Graph
@@ -20,12 +22,13 @@ from uninas.language import tree as ast
 from uninas.language.elaborate.core import LARGEST_EXTENT, MAX_PROBLEMS, PROBE
 from uninas.language.elaborate.definitions import Elaborator
 from uninas.language.elaborate.spaces import read_space
-from uninas.language.library import Module
+from uninas.language.library import Module, module_of
+from uninas.language.parser import Unparsed
 from uninas.language.scope import Callee, Scope, Symbol, Value
 from uninas.ops.op import REGISTRY, Shape
 from uninas.space import Decide, Space
 
-__all__ = ["Passage", "build", "check", "image_of", "passages", "sized", "space"]
+__all__ = ["Checked", "Passage", "build", "check", "check_rest", "checked", "image_of", "passages", "sized", "space"]
 
 # What no argument could mend: the only mistakes that count where arguments had to be guessed.
 _CERTAIN = ("UNI010", "UNI011", "UNI012", "UNI013", "UNI016", "UNI019", "UNI023", "UNI030")
@@ -81,25 +84,6 @@ def space(module: Module, name: str, *, input: Shape | None = None) -> Space:
     return read_space(module, _network(module, name), input)
 
 
-def check(module: Module) -> dict[str, Graph | Space | None]:
-    """Elaborate every definition of a file. None stands for a block that cannot be typed without arguments.
-
-    Raises one UninasError with all mistakes of all definitions.
-    """
-    results: dict[str, Graph | Space | None] = {}
-    problems: dict[Diagnostic, None] = {}
-    for name, definition in module.definitions.items():
-        if len(problems) >= MAX_PROBLEMS:
-            break
-        try:
-            results[name] = _alone(module, definition)
-        except UninasError as problem:
-            problems.update(dict.fromkeys(problem.diagnostics))
-    if problems:
-        raise UninasError(sorted(problems, key=lambda d: (d.span.source.name, d.span.start) if d.span else ("", 0)))
-    return results
-
-
 @dataclass(frozen=True)
 class Passage:
     """A step of a text where it was first made: what flows into it and out of it, and which node it added last."""
@@ -113,6 +97,70 @@ class Passage:
     """What C, H and W mean where the step stands."""
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A file without mistakes."""
+
+    definitions: dict[str, Graph | Space | None]
+    """None stands for a block that cannot be typed without arguments."""
+    passages: Mapping[tuple[int, int], Passage]
+    """What flows through every step; see `passages`."""
+
+
+def check(module: Module) -> dict[str, Graph | Space | None]:
+    """Elaborate every definition of a file. None stands for a block that cannot be typed without arguments.
+
+    Raises one UninasError with all mistakes of all definitions.
+    """
+    return checked(module).definitions
+
+
+def checked(module: Module) -> Checked:
+    """The same, and what flows through every step."""
+    results: dict[str, Graph | Space | None] = {}
+    problems: dict[Diagnostic, None] = {}
+    seen = _Seen()
+    for name, definition in module.definitions.items():
+        if len(problems) >= MAX_PROBLEMS:
+            break
+        try:
+            results[name] = _alone(module, definition, seen)
+        except UninasError as problem:
+            problems.update(dict.fromkeys(problem.diagnostics))
+    if problems:
+        raise UninasError(_in_order(problems))
+    return Checked(results, seen.passages)
+
+
+def check_rest(broken: Unparsed, roots: Iterable[Path] = ()) -> UninasError:
+    """The syntax errors of a text, and all that is wrong in the definitions that have none and use none with one."""
+    text = broken.rest.source.text
+    known = {definition.name.text for definition in broken.rest.definitions}
+    missing = set(_DEFINED.findall(text)) - known
+    whole = list(broken.rest.definitions)
+    while dropped := [one for one in whole if missing.intersection(_words(one))]:
+        whole = [one for one in whole if one not in dropped]
+        missing |= {one.name.text for one in dropped}
+    problems = list(broken.diagnostics)
+    try:
+        check(module_of(replace(broken.rest, definitions=tuple(whole)), roots))
+    except UninasError as problem:
+        problems += problem.diagnostics
+    return UninasError(_in_order(dict.fromkeys(problems)))
+
+
+_DEFINED = re.compile(r"^[ \t]*(?:block|network|space)\s+(\w+)", re.MULTILINE)
+
+
+def _words(definition: ast.Definition) -> set[str]:
+    span = definition.span
+    return set(re.findall(r"\w+", span.source.text[span.start : span.end]))
+
+
+def _in_order(problems: Iterable[Diagnostic]) -> list[Diagnostic]:
+    return sorted(problems, key=lambda d: (d.span.source.name, d.span.start) if d.span else ("", 0))
+
+
 def passages(module: Module) -> dict[tuple[int, int], Passage]:
     """What flows through every step of a file, by the begin and end of the step in its text.
 
@@ -120,27 +168,43 @@ def passages(module: Module) -> dict[tuple[int, int], Passage]:
     every choice with its first option. Steps that are not reached, after a mistake or in a branch that is not taken,
     are missing.
     """
-    own: dict[tuple[int, int], Passage] = {}
-    used: dict[tuple[int, int], Passage] = {}
+    seen = _Seen()
     for definition in module.definitions.values():
-        if any(parameter.default is None for parameter in definition.parameters):
-            continue
+        if all(parameter.default is not None for parameter in definition.parameters):
+            with suppress(UninasError):
+                _watched(module, definition, seen, lambda choice: 0)
+    return seen.passages
 
-        def watch(step: ast.Step, before: Wires, after: Wires, at: Scope, whole: Span = definition.span) -> None:
-            span = step.span
-            if span.source is whole.source:
-                number = after.wires[0][0]
-                made = isinstance(step, ast.Apply | ast.Each) and number >= 0 and after.wires != before.wires
-                known = [found.value for letter in "CHW" if (found := at.find(letter))]
-                sizes = tuple(value for value in known if isinstance(value, int))
-                operator = after.builder.ops[number][0] if made else None
-                passage = Passage(step, before.shapes, after.shapes, operator, sizes)
-                (own if whole.start <= span.start < whole.end else used).setdefault((span.start, span.end), passage)
 
-        run = Elaborator(lambda choice: 0, watch)
-        with suppress(UninasError):
-            run.collected(partial(run.top, module, definition, None, {}))
-    return used | own
+class _Seen:
+    """What flows through steps, from definitions that are elaborated one after the other."""
+
+    def __init__(self) -> None:
+        self.own: dict[tuple[int, int], Passage] = {}
+        self.used: dict[tuple[int, int], Passage] = {}
+
+    @property
+    def passages(self) -> dict[tuple[int, int], Passage]:
+        return self.used | self.own
+
+    def note(self, whole: Span, step: ast.Step, before: Wires, after: Wires, at: Scope) -> None:
+        """Note a step, by where it stands: in the definition at hand, or in one that it uses."""
+        span = step.span
+        if span.source is whole.source:
+            number = after.wires[0][0]
+            made = isinstance(step, ast.Apply | ast.Each) and number >= 0 and after.wires != before.wires
+            known = [found.value for letter in "CHW" if (found := at.find(letter))]
+            sizes = tuple(value for value in known if isinstance(value, int))
+            operator = after.builder.ops[number][0] if made else None
+            passage = Passage(step, before.shapes, after.shapes, operator, sizes)
+            place = self.own if whole.start <= span.start < whole.end else self.used
+            place.setdefault((span.start, span.end), passage)
+
+
+def _watched(module: Module, definition: ast.Definition, seen: _Seen, decide: Decide | None) -> Graph:
+    """The graph of a definition with its own input and defaults, its steps noted."""
+    run = Elaborator(decide, partial(seen.note, definition.span))
+    return run.collected(partial(run.top, module, definition, None, {}))
 
 
 def _definition(module: Module, name: str) -> ast.Definition:
@@ -161,16 +225,19 @@ def _network(module: Module, name: str) -> ast.Network:
     return definition
 
 
-def _alone(module: Module, definition: ast.Definition) -> Graph | Space | None:
+def _alone(module: Module, definition: ast.Definition, seen: _Seen) -> Graph | Space | None:
     """A definition with its own input and defaults."""
-    name = definition.name.text
     if isinstance(definition, ast.Network):
         made = read_space(module, definition, None)
         _check_moves(made)
-        return made if definition.is_space or made.choices or made.nested else build(module, name)
+        if not (definition.is_space or made.choices or made.nested):
+            return _watched(module, definition, seen, None)
+        with suppress(UninasError):
+            _watched(module, definition, seen, lambda choice: 0)
+        return made
     required = [parameter for parameter in definition.parameters if parameter.default is None]
     if not required:
-        return build(module, name)
+        return _watched(module, definition, seen, None)
     run = Elaborator(None)
     with _only_certain():
         run.collected(

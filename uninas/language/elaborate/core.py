@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 LARGEST_EXTENT = 65_536
 """Of an image, in pixels or channels."""
+MOST_NAMES = 16  # that a hint lists
 MAX_DEPTH = 64  # blocks within blocks
 MAX_WORK = 1_000_000  # steps of work for one architecture: an expression is one, a node or a block several
 MAX_OPERATIONS = 200_000  # elementary operations of one network
@@ -212,7 +213,19 @@ class Core:
         hint = meant(word.text, REGISTRY) or did_you_mean(word.text, [*scope.known(), *REGISTRY, *FUNCTIONS])
         if word.text in ("C", "H", "W"):
             hint = "the sizes C, H and W exist inside a block or chain, of an input that has them"
-        raise error("UNI010", message, word.span, hint)
+        raise error("UNI010", message, word.span, hint, "" if hint else self.known_here(scope))
+
+    @staticmethod
+    def known_here(scope: Scope) -> str:
+        """The wires, sections and parameters at a place, for who wrote a name that there is not."""
+        names: list[str] = []
+        while scope.parent is not None or scope.names:
+            names += [name for name in scope.names if name not in ("C", "H", "W")]
+            if scope.parent is None:
+                break
+            scope = scope.parent
+        names = sorted(dict.fromkeys(names))
+        return f"known here: {', '.join(names)}" if 0 < len(names) <= MOST_NAMES else ""
 
     def add(self, op: Op | Block | Each, wires: Wires, base: str, span: Span, scope: Scope) -> Wires:
         self.own(wires, span, scope)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from uninas.errors import Diagnostic, UninasError, did_you_mean, error
@@ -193,5 +193,11 @@ def _filter(condition: ast.Expression, module: Module) -> Callable[[Facts], bool
                 holds(SOMEWHERE, part)
             except UninasError as problem:
                 hint = f"a place has {', '.join(vars(SOMEWHERE))}"
-                raise UninasError(replace(found, notes=(*found.notes, hint)) for found in problem.diagnostics) from None
+                told = [replace(found, notes=(*_without_names(found.notes), hint)) for found in problem.diagnostics]
+                raise UninasError(told) from None
     return where
+
+
+def _without_names(notes: tuple[str, ...]) -> Iterator[str]:
+    """Notes, but for the list of known names, which the sentence about places says better."""
+    return (note for note in notes if not note.startswith("known here"))
