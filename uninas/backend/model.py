@@ -17,6 +17,7 @@ from uninas.graph import INPUT, Graph, Wire
 from uninas.graph.network import HEAD, stage_number
 from uninas.graph.variants import last_operation, reductions, whole, with_classes, with_last
 from uninas.ops.linear import Linear
+from uninas.ops.op import show_shape
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,24 @@ class Model(Habits):
         """The graph of this module, with the number of classes it has now."""
         graph: Graph = self.meta["uninas"]["graph"]
         return graph
+
+    def __repr__(self) -> str:
+        graph, inside = self.architecture, ", ".join(self.sections) or "one block"
+        count = sum(one.numel() for one in self.parameters())
+        shapes = " -> ".join(" and ".join(map(show_shape, each)) for each in (graph.inputs, graph.output_shapes))
+        return f"<Model {graph.name or 'without a name'}: {shapes}, {count:,} parameters; {inside}>"
+
+    def _repr_svg_(self) -> Any:
+        """The picture of its architecture, in a notebook."""
+        return self._picture("_repr_svg_")
+
+    def _repr_html_(self) -> Any:
+        """The same in a page."""
+        return self._picture("_repr_html_")
+
+    def _picture(self, kind: str) -> Any:
+        shown = getattr(self.architecture, kind, None)  # which graphs learn when the package is imported
+        return shown() if shown else None
 
     @property
     def sections(self) -> dict[str, str]:

@@ -273,6 +273,11 @@ class Search:
         """Number of candidates that were asked for, the start included."""
         return len(self.archive)
 
+    def __repr__(self) -> str:
+        named = f"{self.plan.settings.strategy} in {self.plan.space.name}"
+        where = f", kept in {self.folder}" if self.folder else ""
+        return f"<Search {named} from {self.plan.start.name}: {len(self)} candidates{where}>"
+
     @property
     def in_flight(self) -> int:
         """Number of candidates that wait for their score."""

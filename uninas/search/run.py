@@ -47,6 +47,9 @@ class Run:
         """Number of scored candidates, the start included."""
         return self.done
 
+    def __repr__(self) -> str:
+        return f"<Run in {self.folder}: {len(self)} candidates by {self.plan.settings.strategy}>"
+
     @property
     def best(self) -> Candidate | None:
         """The best candidate so far."""
