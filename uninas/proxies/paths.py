@@ -17,7 +17,7 @@ Gradients through weights without a shortcut are shattered (Balduzzi et al., ICM
 drowns what the weights beside them compute (each adds the same, and they add as random signs): one is best. A pooling
 at each position takes details away; one over all positions, which ends most networks, is not counted.
 
-This is this toolkit's own; how well it ranks is told in docs/scores.md.
+This is this toolkit's own; how well it ranks is told in docs/results/scores.md.
 """
 
 from __future__ import annotations

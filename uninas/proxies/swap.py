@@ -6,7 +6,7 @@ pattern of unit v is (1[v on for x_1], ..., 1[v on for x_N]), and
     score = the number of different patterns among all units      (without the regularisation by size).
 
 Of N samples there are 2^N patterns. With many samples almost every unit has a pattern of its own, and the score is but
-the number of units; with few it saturates. On cells of NAS-Bench-201, 16 samples rank best (docs/scores.md).
+the number of units; with few it saturates. On cells of NAS-Bench-201, 16 samples rank best (docs/results/scores.md).
 """
 
 from __future__ import annotations

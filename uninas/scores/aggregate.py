@@ -131,14 +131,14 @@ AGGREGATES: Registry[Aggregate] = Registry(
             Aggregate(
                 "uninas_agg",
                 dict.fromkeys(("swap", "jacov", "expressivity", "trainability", "flops", "coherence"), "higher"),
-                "this toolkit, see docs/scores.md",
+                "this toolkit, see docs/results/scores.md",
                 dict.fromkeys(("expressivity", "trainability", "coherence"), 0.5),
                 dict.fromkeys(("swap", "jacov", "trainability"), "pink"),
             ),
             Aggregate(
                 "paths_agg",
                 {"flops": "higher", "path_depth": "higher", "pooled_paths": "lower", "shortcuts": "higher"},
-                "this toolkit, see docs/scores.md",
+                "this toolkit, see docs/results/scores.md",
             ),
             Aggregate(
                 "graph_agg",
