@@ -7,6 +7,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import uninas
 
@@ -149,3 +150,34 @@ def test_retinanet_has_the_parameters_of_torchvision() -> None:
     heads = detection.retinanet.RetinaNetHead(256, 9, 91)
     counted = sum(p.numel() for module in (theirs, heads) for p in module.parameters())
     assert uninas.load("retinanet_resnet50").cost.params == counted
+
+
+def in_order_of_use(module: nn.Module, x: Tensor) -> list[tuple[str, nn.Module]]:
+    """The layers with weights, as they are called."""
+    found: list[tuple[str, nn.Module]] = []
+    hooks = [
+        layer.register_forward_hook(lambda layer, x, y, name=name: found.append((name, layer)))
+        for name, layer in module.named_modules()
+        if layer.state_dict() and not list(layer.children())
+    ]
+    module(x)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def test_hrnet_equals_that_of_timm() -> None:
+    timm = pytest.importorskip("timm")
+    theirs = shaken(timm.create_model("hrnet_w18"), 0)
+    graph = uninas.load("hrnet_w18")
+    ours = uninas.compile(graph).eval()
+    x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        pairs = zip(in_order_of_use(ours, x), in_order_of_use(theirs, x), strict=True)
+        for (_, layer), (_, other) in pairs:
+            layer.load_state_dict(other.state_dict())
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-4)
+    assert graph.cost.params == sum(p.numel() for p in theirs.parameters())
+    with FlopCounterMode(display=False) as counter:
+        theirs(x)
+    assert graph.cost.flops == counter.get_total_flops()
