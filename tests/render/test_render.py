@@ -291,6 +291,14 @@ def test_every_shipped_network_can_be_drawn_in_every_way(name):
 
 
 @pytest.mark.parametrize("name", shipped_networks())
+def test_the_sections_of_every_shipped_network_find_their_place(name):
+    import uninas
+
+    laid = lay_out(scene(uninas.load(name), Options(level="stage")), style.LIGHT)
+    assert laid.width > 0 < laid.height
+
+
+@pytest.mark.parametrize("name", shipped_networks())
 def test_simpler_graphs_cost_and_make_the_same(name):
     import uninas
 
@@ -706,13 +714,29 @@ def test_a_wider_page_holds_more_columns():
 def test_nothing_lies_outside_the_page_and_no_panel_on_another():
     laid = lay_out(scene(graph_of("tiny"), Options(level="block")), style.LIGHT)
     picture = pygraphviz.AGraph(string=laid.source)
-    boxes = [tuple(map(float, part.graph_attr["bb"].split(","))) for part in picture.subgraphs()]
+    boxes = apart(picture)
     assert len(boxes) == 8
     for left, low, right, high in boxes:
         assert 0 < left < right < laid.width
         assert 0 < low < high < laid.height
+
+
+def apart(picture):
+    """The frames of panels, none on another."""
+    boxes = [tuple(map(float, part.graph_attr["bb"].split(","))) for part in picture.subgraphs()]
     for one, two in combinations(boxes, 2):
         assert one[2] < two[0] or two[2] < one[0] or one[3] < two[1] or two[3] < one[1]
+    return boxes
+
+
+def test_narrow_panels_stand_side_by_side_above_and_below_a_wide_one():
+    import uninas
+
+    laid = lay_out(scene(uninas.load("hrnet_w18"), Options(level="block")), style.LIGHT)
+    boxes = apart(pygraphviz.AGraph(string=laid.source))
+    widest = max(right - left for left, _, right, _ in boxes)
+    assert widest > 0.9 * laid.width
+    assert sum(right - left < widest / 4 for left, _, right, _ in boxes) > len(boxes) / 2
 
 
 def test_outlines_need_no_font_and_draw_every_letter():

@@ -72,7 +72,7 @@ def lay_out(scene: Scene, theme: Theme, width: float | None = None) -> Laid:
     writer = Writer(theme, hottest(scene))
     head, foot = (laid_text(writer, markup) for markup in (writer.head(scene), writer.foot(scene)))
     boxes = [laid_panel(writer, panel, scene.direction) for panel in scene.panels]
-    across, high = placed(boxes, arranged(boxes, (width or PAGE[0]) / PAGE[1]))
+    across, high = placed(boxes, arranged(boxes, (width or PAGE[0]) / PAGE[1], beside=not scene.joins))
     around = PAD + (2 * GAP if scene.joins else 0)
     top, low = (PAD + (text.height + 2 * GAP if text else around - PAD) for text in (head, foot))
     full = max(across, *(text.width for text in (head, foot) if text), 0) + 2 * PAD
@@ -235,20 +235,48 @@ def move(places: Places, right: float, up: float) -> None:
 # ---- columns ---------------------------------------------------------------------------------------------------------
 
 
-def arranged(boxes: Sequence[Box], ratio: float) -> list[list[int]]:
-    """The boxes by number, column by column. `ratio`: width of the page to its height."""
+Column = list[list[int]]
+"""Rows of boxes by number, from top to bottom."""
+
+
+def arranged(boxes: Sequence[Box], ratio: float, *, beside: bool = True) -> list[Column]:
+    """The boxes by number, column by column. `ratio`: width of the page to its height.
+
+    Where they may stand `beside` each other, a column with a wide box has narrow ones side by side.
+    """
     spans = ((a, b) for a in range(len(boxes)) for b in range(a + 1, len(boxes) + 1))
     heights = sorted({round(tall(boxes[a:b]), 3) for a, b in spans})
-    best: list[list[int]] = []
+    best: list[Column] = []
     least = float("inf")
     for height in heights[:: 1 + len(heights) // MAX_TRIED]:
-        columns = filled(boxes, height)
-        width = sum(max(boxes[n].width for n in column) + 2 * GAP for column in columns)
-        high = max(tall([boxes[n] for n in column]) for column in columns)
+        columns = [rows(boxes, column, beside) for column in filled(boxes, height)]
+        width = sum(max(boxes[n].width for row in column for n in row) + 2 * GAP for column in columns)
+        high = max(depth(boxes, column) for column in columns)
         size = max(width / ratio, high)
         if size < least - 1e-6:
             best, least = columns, size
     return best
+
+
+def rows(boxes: Sequence[Box], column: Sequence[int], beside: bool) -> Column:
+    """The boxes of a column, side by side where the widest leaves room for that."""
+    wide = max(boxes[n].width for n in column)
+    found: Column = []
+    room = 0.0
+    for n in column:
+        needed = boxes[n].width + 2 * GAP
+        if beside and found and needed <= room:
+            found[-1].append(n)
+        else:
+            found.append([n])
+            room = wide + 2 * GAP
+        room -= needed
+    return found
+
+
+def depth(boxes: Sequence[Box], column: Column) -> float:
+    """Height of a column."""
+    return sum(max(boxes[n].height for n in row) + 2 * GAP for row in column) - 2 * GAP
 
 
 def tall(boxes: Sequence[Box]) -> float:
@@ -267,20 +295,24 @@ def filled(boxes: Sequence[Box], height: float) -> list[list[int]]:
     return columns
 
 
-def placed(boxes: Sequence[Box], columns: Sequence[Sequence[int]]) -> tuple[float, float]:
-    """Give the boxes their places; panels in one column become equally wide. Returns width and height of all."""
-    high = max((tall([boxes[n] for n in column]) for column in columns), default=0.0)
+def placed(boxes: Sequence[Box], columns: Sequence[Column]) -> tuple[float, float]:
+    """Give the boxes their places; the rows of one column become equally wide. Returns width and height of all."""
+    high = max((depth(boxes, column) for column in columns), default=0.0)
     left = 0.0
     for column in columns:
-        wide = max(boxes[n].width for n in column)
+        wide = max(boxes[n].width for row in column for n in row)
         top = high
-        for n in column:
-            box = boxes[n]
-            box.left, box.right, box.bottom = left, left + wide, top - box.height
-            box.inner = left + (wide - box.width) / 2
-            top = box.bottom - 2 * GAP
-            if box.title:
-                stretch(box, (wide - box.width) / 2)
+        for row in column:
+            spare = (wide - sum(boxes[n].width + 2 * GAP for n in row) + 2 * GAP) / len(row)
+            at = left
+            for n in row:
+                box = boxes[n]
+                box.left, box.right, box.bottom = at, at + box.width + spare, top - box.height
+                box.inner = at + spare / 2
+                at = box.right + 2 * GAP
+                if box.title:
+                    stretch(box, spare / 2)
+            top -= max(boxes[n].height for n in row) + 2 * GAP
         left += wide + 2 * GAP
     return max(left - 2 * GAP, 0.0), high
 

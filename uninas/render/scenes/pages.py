@@ -61,6 +61,7 @@ def section_panels(drawing: Drawing, graph: Graph) -> tuple[list[Panel], list[Ed
     panels: list[Panel] = []
     joins: list[Edge] = []
     row = is_row(graph) and len(graph.inputs) == len(graph.outputs) == 1
+    row = row and all(len(graph.shapes(node.name)) == len(node.inputs) == 1 for node in graph.nodes)
     before = ""
     for run in runs(graph) if row else (Run((node,)) for node in graph.nodes):
         node = run.first
