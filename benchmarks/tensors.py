@@ -3,9 +3,9 @@
     python benchmarks/tensors.py [--data ../shared/benchmarks] [--networks 100] [-o runs/tensors]
         [--page docs/results/tensors.md]
 
-A random part of each of four spaces, and the trained members of docs/results/micro_table.csv. Images are noise; a score
-that does not exist is left out for that network, and counted. Scores are kept in a CSV file for each space, so that the
-same command goes on where it stopped.
+A random part of each of four spaces; `trained_scores.py` has the same for trained members of UniNAS. Images are noise;
+a score that does not exist is left out for that network, and counted. Scores are kept in a CSV file for each space, so
+that the same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import rank_spaces
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from uninas import load
 from uninas.errors import UninasError
 from uninas.graph import Graph
 from uninas.language.elaborate import space as read_space
@@ -48,7 +47,7 @@ EXACT = {"first 64, 2 draws": "first 64", "first 64, 4 draws": "first 64", "spre
 """Of estimates: what they estimate."""
 IMAGES = {
     "NAS-Bench-201": (32, 32), "NATS-Bench sizes": (32, 32),
-    "TransNAS-Bench-101 micro": (64, 16), "AutoFormer-T": (64, 16),
+    "TransNAS-Bench-101 micro": (32, 16), "AutoFormer-T": (64, 16),
 }  # fmt: skip
 """Their side and number: so small that a network takes seconds; maps shrink where a space was made for more."""
 DRAWINGS = 400
@@ -71,16 +70,6 @@ def members(title: str, data: Path, count: int) -> Iterator[Member]:
     random.Random(7).shuffle(every)
     for row in every[:count]:
         yield Member(row.key, space.member(row.answers), row.accuracies)
-
-
-def trained(table: Path) -> Iterator[Member]:
-    """The members of walks that were trained, by the mean over seeds."""
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        if row["first"] == "1":
-            found = [float(one["c10"]) for one in rows if one["key"] == row["key"]]
-            yield Member(row["key"], load(row["architecture"]), {"c10": sum(found) / len(found)})
 
 
 def measured(found: Iterator[Member], path: Path, batch: int, fold: bool) -> list[dict[str, float]]:
@@ -145,7 +134,6 @@ def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/benchmarks"))
-    parser.add_argument("--table", type=Path, default=Path("docs/results/micro_table.csv"))
     parser.add_argument("--networks", type=int, default=100)
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/tensors"))
     parser.add_argument("--page", type=Path)
@@ -156,8 +144,6 @@ def main() -> None:
         path = options.output / f"{rank_spaces.SPACES[title][0]}.csv"
         rows = measured(members(title, options.data, options.networks), path, batch, fold=True)
         parts += lines(f"{title}, {side} px", rows, batch)
-    rows = measured(trained(options.table), options.output / "trained.csv", 32, fold=True)
-    parts += lines("Trained members of the UniNAS space, 32 px", rows, 32)
     text = "\n".join(parts)
     print(text)
     if options.page:
@@ -172,7 +158,8 @@ Kendall's tau with accuracies, by which tensors are chosen (`select`) and how ma
 classes (`vkdnw_sampled`); brackets are 95 % intervals from a bootstrap over networks. All scores are label-free. The
 column *with the exact score* is Kendall's tau between an estimate and what it estimates, over networks. Seconds are
 processor time of one score of one network, with building it, and compare within a table. Images are noise, weights
-those of the spaces' own schemes, norms in evaluation mode, one seed, heads folded.
+those of the spaces' own schemes, norms in evaluation mode, one seed, heads folded. [Trained
+members](trained_scores.md) of the UniNAS space have a page of their own.
 
 Measured on {date} with
 
