@@ -10,7 +10,8 @@ velocity v and acceleration a, and
 
     kappa = |v|^-3 sqrt(|v|^2 |a|^2 - (v . a)^2)      (Poole et al., NeurIPS 2016).
 
-The circle itself has curvature 1, so a network that only scales its input by r has 1 / r.
+The circle itself has curvature 1, so a network that only scales its input by r has 1 / r. The published code looks at
+one point of it; here kappa is the mean over a few.
 """
 
 from __future__ import annotations
@@ -33,15 +34,19 @@ from uninas.proxies.types import Inputs, Measured, ProxyError
 
 
 @proxy("dextr")
-def dextr(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, layers: Sequence[float] = ALL) -> Measured:
+def dextr(
+    module: nn.Module, inputs: Inputs, generator: torch.Generator, *, points: int = 4, layers: Sequence[float] = ALL
+) -> Measured:
     """Spread of channels against curvature of the output: a mean of both logarithms (Dextr, Asthana et al. 2025).
 
     Maps are those of the first sample, batch norms use the statistics of the batch. A layer is a module without modules
     inside that makes a feature map; `layers` is a window of depth: [0.5, 1] are the later half. The curvature is the
-    mean over as many points of the circle as there are samples, in float64. Components: `inverse_conditions`, the sum
-    over layers, `curvature`, and the number of `layers`. Raises ProxyError for a network without feature maps, with
-    several inputs, or whose output does not change along the circle.
+    mean over `points` of the circle, at most as many as samples, in float64; third derivatives take much memory.
+    Components: `inverse_conditions`, the sum over layers, `curvature`, and the number of `layers`. Raises ProxyError
+    for a network without feature maps, with several inputs, or whose output does not change along the circle.
     """
+    if points < 1:
+        raise ProxyError(f"expected at least 1 point, but got {points}")
     prepared = prepare(module, inputs)
     if len(prepared) != 1 or not prepared[0].is_floating_point():
         raise ProxyError("expected a network with one input of floating-point numbers")
@@ -49,7 +54,7 @@ def dextr(module: nn.Module, inputs: Inputs, generator: torch.Generator, *, laye
     inverse = sum(map(inverse_condition, maps))
     module.requires_grad_(False)
     recast(module, torch.float64)
-    kappa = curvature(module, prepared[0].double(), generator)
+    kappa = curvature(module, prepared[0][:points].double(), generator)
     spread, bend = math.log1p(inverse), math.log1p(kappa)
     value = spread * bend / (spread + bend) if spread + bend > 0 else 0.0
     return value, {"inverse_conditions": inverse, "curvature": kappa, "layers": float(len(maps))}
