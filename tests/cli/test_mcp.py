@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("mcp")
 
+from helpers.reports import searched
 from mcp import ClientSession, StdioServerParameters, stdio_client
 
 from uninas import load
@@ -37,12 +38,12 @@ space Around {
 Ask = Callable[..., Awaitable[Any]]
 
 
-def with_server(talk: Callable[[ClientSession, Ask], Awaitable[None]]) -> None:
+def with_server(talk: Callable[[ClientSession, Ask], Awaitable[None]], *options: str) -> None:
     """Start a server, say what `talk` says, and stop it."""
 
     async def run() -> None:
         server = StdioServerParameters(
-            command=sys.executable, args=["-m", "uninas", "mcp"], env={**os.environ, "PYTHONPATH": str(ROOT)}
+            command=sys.executable, args=["-m", "uninas", "mcp", *options], env={**os.environ, "PYTHONPATH": str(ROOT)}
         )
         async with stdio_client(server) as (receive, send), ClientSession(receive, send) as session:
             await session.initialize()
@@ -118,3 +119,33 @@ def test_no_tool_opens_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert problem["code"] == "UNI017"
 
     with_server(talk)
+
+
+def test_a_network_is_drawn_and_scored() -> None:
+    async def talk(session: ClientSession, ask: Ask) -> None:
+        assert "flowchart" in await ask("render", net=SMALL)
+        assert (await ask("render", net="micro_resnet", form="svg")).lstrip().startswith("<svg")
+        found = await ask("score", net=SMALL, proxy="params")
+        assert found["value"] == load(SMALL).cost.params
+        scored = await ask("score", net=SMALL, proxy="naswot", img_size=16)
+        assert scored == await ask("score", net=SMALL, proxy="naswot", img_size=16)
+        with pytest.raises(ValueError, match="expected the name of a proxy"):
+            await ask("score", net=SMALL, proxy="os:remove")
+
+    with_server(talk)
+
+
+def test_searches_in_the_folder_that_a_user_names_can_be_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    searched(tmp_path / "runs" / "first")
+
+    async def talk(session: ClientSession, ask: Ask) -> None:
+        assert await ask("runs") == ["first"]
+        assert (await ask("status", run="first"))["candidates"] == 12
+        (best,) = await ask("top", run="first", count=1, texts=True)
+        assert load(best["text"]).cost.params == best["params"] == best["score"]
+        for outside in ("../runs/first", str(tmp_path / "runs" / "first"), "", ".", ".."):
+            with pytest.raises(ValueError, match="expected the name of a run"):
+                await ask("status", run=outside)
+
+    with_server(talk, "--runs", str(tmp_path / "runs"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -168,6 +169,7 @@ def test_hints_show_the_shape_after_every_arrow(editor: Editor, tmp_path: Path) 
     everything = {"start": {"line": 0, "character": 0}, "end": {"line": 99, "character": 0}}
     hints = editor.ask("textDocument/inlayHint", textDocument={"uri": path.as_uri()}, range=everything)
     lines = RIGHT.split("\n")
+    hints = [one for one in hints if not one["label"].startswith("=")]  # which are values of C
     ends = [lines[one["position"]["line"]][: one["position"]["character"]].split()[-1] for one in hints]
     assert list(zip(ends, (one["label"] for one in hints), strict=True)) == [
         ("1)", "16 x 56 x 56"),
@@ -252,3 +254,80 @@ def test_shipped_files_have_no_problems_and_an_outline(editor: Editor) -> None:
         assert editor.problems(path) == []
         parts = editor.ask("textDocument/documentSymbol", textDocument={"uri": path.as_uri()})
         assert [one["name"] for one in parts] == list(load_file(path).definitions)
+
+
+NAMED = """\
+block Gate(hidden = C / 4) {
+    a = in -> conv(hidden, 1) -> gelu  # hidden
+    out = in * (a -> conv(C, 1) -> sigmoid)
+}
+
+network net {
+    input 3 x 8 x 8
+    stem conv(8, 3) -> Gate(hidden=2)
+    head global_avg_pool -> linear(10)
+}
+"""
+
+
+def renamed(editor: Editor, path: Path, before: str, new: str) -> str:
+    """The text after a name has become another one."""
+    (edits,) = editor.about("rename", path, NAMED, before, newName=new)["changes"].values()
+    lines = NAMED.split("\n")
+    for edit in sorted(edits, key=lambda one: (one["range"]["start"]["line"], one["range"]["start"]["character"]))[
+        ::-1
+    ]:
+        begin, end = edit["range"]["start"], edit["range"]["end"]
+        line = lines[begin["line"]]
+        lines[begin["line"]] = line[: begin["character"]] + edit["newText"] + line[end["character"] :]
+    return "\n".join(lines)
+
+
+def test_names_of_a_text_can_be_other_ones(editor: Editor, tmp_path: Path) -> None:
+    path = tmp_path / "named.uni"
+    editor.open(path, NAMED)
+    wider = renamed(editor, path, "conv(hid", "inner")
+    assert wider == re.sub(r"\bhidden\b(?!$)", "inner", NAMED, flags=re.MULTILINE), "but for the comment"
+    assert renamed(editor, path, "\n    a", "b").count("b ") == 2
+    assert renamed(editor, path, "-> Gat", "Squeeze") == NAMED.replace("Gate", "Squeeze")
+    assert editor.about("prepareRename", path, NAMED, "-> gel") is None
+    for wrong in ("in", "a b", "gelu2()"):
+        with pytest.raises(AssertionError, match="cannot be a name"):
+            editor.about("rename", path, NAMED, "conv(hid", newName=wrong)
+    with pytest.raises(AssertionError, match="means something else"):
+        editor.about("rename", path, NAMED, "\n    a", newName="hidden")
+
+
+def test_words_are_coloured_by_what_they_are(editor: Editor, tmp_path: Path) -> None:
+    path = tmp_path / "coloured.uni"
+    editor.open(path, NAMED)
+    data = editor.ask("textDocument/semanticTokens/full", textDocument={"uri": path.as_uri()})["data"]
+    legend = editor.capabilities["capabilities"]["semanticTokensProvider"]["legend"]["tokenTypes"]
+    found, line, character, lines = [], 0, 0, NAMED.split("\n")
+    for at in range(0, len(data), 5):
+        down, right, length, kind, _ = data[at : at + 5]
+        line, character = line + down, right if down else character + right
+        found.append((lines[line][character : character + length], legend[kind]))
+    kinds = dict(found)
+    assert {name: kinds[name] for name in ("Gate", "hidden", "a", "conv", "block", "4", "# hidden", "C")} == {
+        "Gate": "class", "hidden": "parameter", "a": "variable", "conv": "function", "block": "keyword", "4": "number",
+        "# hidden": "comment", "C": "keyword",
+    }  # fmt: skip
+
+
+def test_hints_say_what_channels_are(editor: Editor, tmp_path: Path) -> None:
+    path = tmp_path / "sized.uni"
+    editor.open(path, NAMED)
+    whole = {"start": {"line": 0, "character": 0}, "end": {"line": 9, "character": 0}}
+    hints = editor.ask("textDocument/inlayHint", textDocument={"uri": path.as_uri()}, range=whole)
+    values = {(one["position"]["line"], one["label"]) for one in hints if one["label"].startswith("=")}
+    assert values == {(2, "=64")}
+
+
+def test_a_preview_is_the_diagram_of_what_stands_there(editor: Editor, tmp_path: Path) -> None:
+    path = tmp_path / "preview.uni"
+    editor.open(path, NAMED)
+    position = {"line": 1, "character": 4}
+    found = editor.ask("uninas/preview", textDocument={"uri": path.as_uri()}, position=position)
+    assert found["name"] == "Gate" and found["svg"].lstrip().startswith("<svg")
+    assert editor.ask("uninas/preview", textDocument={"uri": path.as_uri()})["name"] == "net"

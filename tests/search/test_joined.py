@@ -163,3 +163,10 @@ def test_a_budget_that_nothing_keeps_is_said(folder, tmp_path):
 def test_a_start_that_names_no_run_says_how_one_is_named(tmp_path):
     said = fail("search", "UniNAS", "--start", "runnope:12", "-o", tmp_path / "run")
     assert "there is no run in runnope" in said and "RUN:12 names candidate 12" in said
+
+
+def test_a_strangers_run_reads_nothing_besides_its_folder(folder, tmp_path):
+    with Store(folder) as store:
+        store.put({"images": {"": str(tmp_path / "secret.npz")}})
+    for command in (["fork", folder, "-o", tmp_path / "new"], ["enqueue", folder, "resnet18"]):
+        assert "which is not in its folder" in fail(*command)

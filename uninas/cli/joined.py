@@ -16,13 +16,15 @@ from uninas.errors import error, shown
 MOST_JSON = 16 * 2**20  # characters of edits
 
 _run = click.argument("run", type=click.Path(path_type=Path))
+_trust = click.option("--trust", is_flag=True, help="Accept paths of images that stand in the run.")
 _output = click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the new run.")
 
 
 @click.command()
 @_run
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-def enqueue(run: Path, files: Sequence[str]) -> None:
+@_trust
+def enqueue(run: Path, files: Sequence[str], trust: bool) -> None:
     """Hand candidates to RUN, which scores them next, also while it goes on elsewhere.
 
     FILE is a network by name or path, candidates of another run (RUN:12, RUN:top5), or a .json file with an edit, or a
@@ -30,7 +32,7 @@ def enqueue(run: Path, files: Sequence[str]) -> None:
     """
     from uninas.search import kept
 
-    handed = [one for file in files for one in _handed(run, file)]
+    handed = [one for file in files for one in _handed(run, file, trust)]
     for path in kept.enqueue(run, handed):
         click.echo(f"queued {path}")
     click.echo(f"{len(handed)} candidates wait in {run}; where it does not go on: uninas resume {run} --iterations N")
@@ -54,23 +56,25 @@ def enqueue(run: Path, files: Sequence[str]) -> None:
 @click.option("--params-max", type=count, help="Most parameters (30M).")
 @click.option("--flops-min", type=count, help="Fewest FLOPs (2 x MACs) for one sample.")
 @click.option("--flops-max", type=count, help="Most FLOPs (10G).")
-def fork(run: Path, output: Path, **changes: Any) -> None:
+@_trust
+def fork(run: Path, output: Path, trust: bool, **changes: Any) -> None:
     """Begin a run with the scored candidates of RUN that keep another budget; uninas resume goes on with it.
 
     Their scores are taken along. What is not named stays as it is in RUN.
     """
-    _joined([run], output, {name: value for name, value in changes.items() if value not in (None, {}, ())})
+    _joined([run], output, trust, {name: value for name, value in changes.items() if value not in (None, {}, ())})
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_output
-def merge(runs: Sequence[Path], output: Path) -> None:
+@_trust
+def merge(runs: Sequence[Path], output: Path, trust: bool) -> None:
     """Make one run of several that score in the same way; it has their candidates and the settings of the first."""
-    _joined(runs, output, {})
+    _joined(runs, output, trust, {})
 
 
-def _joined(folders: Sequence[Path], output: Path, changes: Mapping[str, Any]) -> None:
+def _joined(folders: Sequence[Path], output: Path, trust: bool, changes: Mapping[str, Any]) -> None:
     from uninas.cli.search import ITERATIONS
     from uninas.search.join import join
     from uninas.search.store import Store
@@ -78,12 +82,23 @@ def _joined(folders: Sequence[Path], output: Path, changes: Mapping[str, Any]) -
     with Store(folders[0], read_only=True) as store:
         stored = store.settings
     own = {**stored, "start": str(folders[0]), "starts": [str(folder) for folder in folders[1:]]}
+    if not trust:
+        _safe(stored)
     if "strategy" in changes and "tuning" not in changes:
         own["tuning"] = {}
     found = join(folders, output, settings_of(own, changes))
     with Store(output) as store:
         store.put({"iterations": found.taken - 1 + ITERATIONS})
     click.echo(f"{found.taken} candidates in {output}, {found.left} left behind; to go on: uninas resume {output}")
+
+
+def _safe(stored: Mapping[str, Any]) -> None:
+    """A run may be a stranger's: what it reads besides its folder is not read. Raises UNI070."""
+    from uninas.cli.search import check_paths
+
+    texts = stored.get("texts")
+    kept = {**texts, "starts": texts.get("starts", [""])} if isinstance(texts, dict) else {}
+    check_paths(settings_of(stored, {}), kept, {})
 
 
 def settings_of(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
@@ -97,7 +112,7 @@ def settings_of(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
     return merged(Settings, {}, changes, {**known, **changes})
 
 
-def _handed(run: Path, file: str) -> Iterator[dict[str, Any]]:
+def _handed(run: Path, file: str, trust: bool) -> Iterator[dict[str, Any]]:
     """What a file hands in. What is wrong with it as a candidate of this run is said at once."""
     from uninas.language.elaborate import sized
     from uninas.language.library import load_text
@@ -112,6 +127,8 @@ def _handed(run: Path, file: str) -> Iterator[dict[str, Any]]:
     with Store(run, read_only=True) as store:
         stored = store.settings
     settings = settings_of(stored, {})
+    if not trust:
+        _safe(stored)
     texts = stored.get("texts")
     plan = make_plan(settings, texts if isinstance(texts, dict) else {})
     for home, name in read_starts([file], load_text("")):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from uninas.graph import Graph
 
 
 @click.command()
@@ -13,9 +18,15 @@ def lsp(stdio: bool) -> None:
     """Start the language server, for editors.
 
     It shows mistakes, shapes after every arrow, documentation and costs; completes names, goes to definitions, lays
-    out, and mends what is misspelt. Needs the extra [lsp].
+    out, renames, and mends what is misspelt. Needs the extra [lsp].
     """
     del stdio
     from uninas.lsp.server import serve
 
-    serve().start_io()
+    serve(_drawn).start_io()
+
+
+def _drawn(graph: Graph) -> str:
+    from uninas.render import svg
+
+    return svg(graph, level="block")

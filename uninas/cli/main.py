@@ -49,6 +49,7 @@ LAZY = {
     "sweep": "uninas.cli.sweep",
     "top": "uninas.cli.runs",
     "compare": "uninas.cli.runs",
+    "completion": "uninas.cli.completion",
     "enqueue": "uninas.cli.joined",
     "export": "uninas.cli.export",
     "fork": "uninas.cli.joined",
@@ -78,6 +79,10 @@ class Commands(click.Group):
             command = getattr(import_module(module), name or cmd_name)
         if command and not any(parameter.name == "plugin" for parameter in command.params):
             command.params.append(plugin_option())
+        if command and "_UNINAS_COMPLETE" in os.environ:
+            complete = import_module("uninas.cli.completion").complete
+            for parameter in command.params:
+                complete(parameter, cmd_name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

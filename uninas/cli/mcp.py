@@ -1,6 +1,7 @@
 """`uninas mcp`: tools for language models, by the Model Context Protocol.
 
-Every tool takes texts and names of shipped networks, and gives texts and data. None reads or writes a file.
+Every tool takes texts and names of shipped networks, and gives texts and data. None writes a file, and none reads one,
+but those that look at runs, which are there where the user has named the folder that they may look into.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import click
 
@@ -18,34 +20,40 @@ from uninas.version import __version__
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
+    from uninas.search.store import Store
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 MOST_MOVES = 200  # listed at once
+MOST_CANDIDATES = 50
+MOST_PIXELS, MOST_IMAGES = 64, 16  # of a score
 INSTRUCTIONS = """\
 UniNAS texts describe neural architectures: `block Gate { out = in * (in -> conv(C, 1) -> sigmoid) }`. Arrows carry
 tensors, parentheses carry attributes. Write a text, `check` it and mend what it says; `summary` has shapes and costs.
-`operation` explains an operation or lists all. `moves` lists legal edits of a network, `apply` makes one of them."""
+`operation` explains an operation or lists all. `moves` lists legal edits of a network, `apply` makes one of them.
+`render` draws, `score` scores a network that nobody has trained."""
 
 
 @click.command()
-def mcp() -> None:
+@click.option("--runs", type=click.Path(path_type=Path), help="Folder whose runs may be looked at: status and top.")
+def mcp(runs: Path | None) -> None:
     """Start a server of tools for language models (Model Context Protocol, over standard input and output).
 
-    The tools check and lay out texts, explain operations, summarise networks, list their legal moves and make one; they
-    read and write no files. Needs the extra [mcp].
+    The tools check and lay out texts, explain operations, summarise, draw and score networks, list their legal moves
+    and make one. They write no files, and read none, but with --runs the runs in a folder. Needs the extra [mcp].
     """
-    server().run()
+    server(runs).run()
 
 
-def server() -> MCPServer[Any]:
-    """The server with its tools."""
+def server(runs: Path | None = None) -> MCPServer[Any]:
+    """The server with its tools; those for runs where there is a folder of them."""
     from mcp.server.mcpserver import MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
     from mcp.types import ToolAnnotations
 
     made: MCPServer[Any] = MCPServer("uninas", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
-    for tool in TOOLS:
+    for tool in (*TOOLS, *(tools_for_runs(runs) if runs else ())):
         made.tool(annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False))(_told(tool, ToolError))
     return made
 
@@ -121,4 +129,68 @@ def apply(net: str, edit: dict[str, Any], space: str = "UniNAS") -> str:
     return edited(_source(net), _source(space), json.dumps(edit))
 
 
-TOOLS: tuple[Callable[..., Any], ...] = (check, format, operation, summary, moves, apply)
+def render(
+    net: str, level: Literal["network", "block"] = "network", form: Literal["mermaid", "svg"] = "mermaid"
+) -> str:
+    """Draw a network, by its sections or (level block) by its blocks, as Mermaid or SVG text."""
+    from uninas import load
+    from uninas.render import mermaid, svg
+
+    graph = load(_source(net))
+    return mermaid(graph, level=level) if form == "mermaid" else svg(graph, level=level)
+
+
+def score(net: str, proxy: str = "naswot", img_size: int = 32, batch_size: int = 4, seed: int = 0) -> dict[str, Any]:
+    """Score a network that nobody has trained, by a proxy or a cost, on noise. Gives value, direction and components.
+
+    Images of at most 64 pixels and batches of at most 16, so that an answer comes soon.
+    """
+    from uninas import load
+    from uninas.runs.scorer import score as score_of
+
+    if not proxy.isidentifier():
+        raise error("UNI090", f"expected the name of a proxy or a cost, but got {shown(proxy)}")
+    graph = load(_source(net), img_size=max(1, min(img_size, MOST_PIXELS)))
+    found = score_of(graph, proxy, seed, batch_size=max(1, min(batch_size, MOST_IMAGES)))
+    return {"value": found.value, "direction": found.direction, "components": dict(found.components)}
+
+
+def tools_for_runs(folder: Path) -> tuple[Callable[..., Any], ...]:
+    """Tools that look at the runs in a folder, by their names."""
+
+    def opened(run: str) -> Store:
+        from uninas.search.store import Store
+
+        if not run or Path(run).name != run or run.startswith("."):
+            raise error("UNI070", f"expected the name of a run, but got {shown(run)}")
+        return Store(folder / run, read_only=True)
+
+    def runs() -> list[str]:
+        """List the names of the runs that can be looked at."""
+        from uninas.search.store import FILE
+
+        return sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))
+
+    def status(run: str) -> dict[str, Any]:
+        """Say how far a search is: candidates, failures, refused draws, and the best so far."""
+        from uninas.cli.runs import state
+
+        with opened(run) as store:
+            return state(store)
+
+    def top(run: str, count: int = 5, texts: bool = False) -> list[dict[str, Any]]:
+        """List the best candidates of a search with scores, costs and edits; with `texts` their texts, too."""
+        from uninas.cli.runs import entry
+        from uninas.search.top import top as best
+
+        with opened(run) as store:
+            found = best(store, max(1, min(count, MOST_CANDIDATES)))
+            return [
+                {**entry(one, value, store.objectives), **({"text": store.text(one.number)} if texts else {})}
+                for one, value in found
+            ]
+
+    return runs, status, top
+
+
+TOOLS: tuple[Callable[..., Any], ...] = (check, format, operation, summary, moves, apply, render, score)

@@ -258,7 +258,7 @@ def _resolved(output: Path, resume: bool, options: Mapping[str, Any]) -> Asked:
         hint = "go on there: Search.over(..., folder=...)"
         raise error("UNI070", f"a program in Python scores the candidates of {output}", None, hint)
     if resume and not options["trust"]:
-        _check_paths(settings, texts or {}, given)
+        check_paths(settings, texts or {}, given)
         check_functions(_measures(settings, {"proxy", "further", "cheap"} - given.keys()))
     return Asked(settings, execution, goal, texts if isinstance(texts, dict) else {})
 
@@ -274,7 +274,7 @@ def _execution(stored: Mapping[str, Any], options: Mapping[str, Any]) -> dict[st
     return found
 
 
-def _check_paths(settings: Settings, texts: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def check_paths(settings: Settings, texts: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """What is read besides the folder of the run is named by the user, not by the run, which may be a stranger's."""
     from uninas.errors import error, shown
     from uninas.scores.input_sources import from_files

@@ -6,14 +6,18 @@ characters from 0 here and whatever the editor counts there (UTF-16 units, unles
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lsprotocol import types
 from pygls import uris
+from pygls.exceptions import JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 from pygls.workspace import PositionCodec
 
-from uninas.errors import WARNINGS, Diagnostic, Source, Span, UninasError
+from uninas.errors import WARNINGS, Diagnostic, Source, Span, UninasError, in_a_line
+from uninas.graph import Graph
 from uninas.language.formatter import format_text
 from uninas.lsp.text import Found, Part, Text
 from uninas.version import __version__
@@ -31,6 +35,8 @@ KINDS = {
     "cost": types.CompletionItemKind.Constant,
     "word": types.CompletionItemKind.Keyword,
 }
+TOKENS = ("comment", "number", "keyword", "function", "class", "parameter", "variable")
+"""Kinds of words that an editor may colour, by the names of the protocol."""
 PARTS = {
     "block": types.SymbolKind.Class,
     "network": types.SymbolKind.Module,
@@ -134,8 +140,12 @@ def item(found: Found) -> types.CompletionItem:
     )
 
 
-def serve() -> Server:
-    """A server with all its features, which `start_io` starts."""
+Draw = Callable[[Graph], str]
+"""Draws a graph as SVG."""
+
+
+def serve(draw: Draw | None = None) -> Server:
+    """A server with all its features, which `start_io` starts; it shows previews where there is who draws them."""
     server = Server()
 
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
@@ -159,7 +169,66 @@ def serve() -> Server:
 
     _features_of_places(server)
     _features_of_documents(server)
+    _features_of_names(server)
+    if draw is not None:
+        _preview(server, draw)
     return server
+
+
+def _preview(server: Server, draw: Draw) -> None:
+    """`uninas/preview`: the diagram of the definition at a position, or of the last one, as SVG."""
+
+    @server.feature("uninas/preview")
+    def preview(params: Any) -> dict[str, str] | None:
+        text, places = server.at(str(_value(_value(params, "textDocument"), "uri")))
+        position, offset = _value(params, "position"), None
+        if position is not None:
+            line, character = (int(_value(position, name)) for name in ("line", "character"))
+            offset = places.offset(types.Position(line, character))
+        found = text.drawable(offset)
+        try:
+            return None if found is None else {"name": found.name, "svg": draw(found)}
+        except UninasError:  # too large to be drawn
+            return None
+
+
+def _value(given: Any, name: str) -> Any:
+    """A part of what an editor sent in a request of our own, whatever holds it."""
+    return given.get(name) if isinstance(given, dict) else getattr(given, name, None)
+
+
+def _features_of_names(server: Server) -> None:
+    """Names of a text: their colours, and other ones."""
+    legend = types.SemanticTokensLegend(token_types=list(TOKENS), token_modifiers=[])
+
+    @server.feature(types.TEXT_DOCUMENT_SEMANTIC_TOKENS_FULL, legend)
+    def tokens(params: types.SemanticTokensParams) -> types.SemanticTokens:
+        text, places = server.at(params.text_document.uri)
+        data: list[int] = []
+        line = character = 0
+        for offset, length, kind in text.tokens():
+            start, end = places.position(offset), places.position(offset + length)
+            before = character if start.line == line else 0
+            size = end.character - start.character
+            data += [start.line - line, start.character - before, size, TOKENS.index(kind), 0]
+            line, character = start.line, start.character
+        return types.SemanticTokens(data=data)
+
+    @server.feature(types.TEXT_DOCUMENT_PREPARE_RENAME)
+    def nameable(params: types.PrepareRenameParams) -> types.Range | None:
+        text, places = server.at(params.text_document.uri)
+        span = text.nameable(places.offset(params.position))
+        return places.of(span) if span else None
+
+    @server.feature(types.TEXT_DOCUMENT_RENAME, types.RenameOptions(prepare_provider=True))
+    def rename(params: types.RenameParams) -> types.WorkspaceEdit:
+        text, places = server.at(params.text_document.uri)
+        try:
+            found = text.renamed(places.offset(params.position), params.new_name)
+        except UninasError as problem:
+            raise JsonRpcInvalidParams(in_a_line(problem)) from None
+        edits = [types.TextEdit(places.of(span), params.new_name) for span in found]
+        return types.WorkspaceEdit(changes={params.text_document.uri: edits})
 
 
 def _features_of_places(server: Server) -> None:
@@ -217,9 +286,14 @@ def _features_of_documents(server: Server) -> None:
     def hints(params: types.InlayHintParams) -> list[types.InlayHint]:
         text, places = server.at(params.text_document.uri)
         first, last = places.offset(params.range.start), places.offset(params.range.end)
-        return [
+        shapes = [
             types.InlayHint(places.position(offset), shape, types.InlayHintKind.Type, padding_left=True)
             for offset, shape in text.shapes()
+            if first <= offset <= last
+        ]
+        return shapes + [
+            types.InlayHint(places.position(offset), value, types.InlayHintKind.Parameter)
+            for offset, value in text.sizes()
             if first <= offset <= last
         ]
 

@@ -16,8 +16,9 @@ from functools import cache
 from pathlib import Path
 
 from uninas import ops  # noqa: F401  # fills the registry
-from uninas.errors import Diagnostic, Source, Span, UninasError, shown
+from uninas.errors import Diagnostic, Source, Span, UninasError, error, shown
 from uninas.fact import fact
+from uninas.graph import Graph
 from uninas.initial import names as schemes
 from uninas.language import tree as ast
 from uninas.language.cautions import cautions
@@ -320,12 +321,131 @@ class Text:
         module, definition = found_there
         return (None if module is self.module else module.path), definition.name.span
 
+    def drawable(self, offset: int | None = None) -> Graph | None:
+        """The architecture of the definition around a place, or of the last one that is typed."""
+        known = self.checked.definitions if self.checked else {}
+        here = self.definition_at(offset) if offset is not None else None
+        if here is not None and isinstance(found := known.get(here.name.text), Graph):
+            return found
+        return next((one for one in reversed(list(known.values())) if isinstance(one, Graph)), None)
+
     def outline(self) -> list[Part]:
         """The definitions and their parts."""
         return [
             Part(one.name.text, _kind(one), one.span, one.name.span, tuple(_parts(one)))
             for one in (self.module.file.definitions if self.module else ())
         ]
+
+    def sizes(self) -> list[tuple[int, str]]:
+        """The value of every C, H and W inside a step, to be shown behind it."""
+        found: dict[int, tuple[int, str]] = {}
+        text = self.source.text
+        for (start, end), one in self.passages.items():
+            values = dict(zip("CHW", one.sizes, strict=False)) if len(one.sizes) == 3 else {}
+            for word in re.finditer(r"\b[CHW]\b(?!\s*=[^=])", text[start:end]) if values else ():
+                at, size = start + word.end(), end - start
+                if not self.in_comment(at) and (at not in found or size < found[at][0]):
+                    found[at] = size, f"={values[word[0]]}"
+        return [(at, value) for at, (_, value) in sorted(found.items())]
+
+    # ---- names: what they are, and other ones --------------------------------------------------------------------
+
+    def tokens(self) -> Iterator[tuple[int, int, str]]:
+        """Begin, length and kind of every comment, number and name of the text, in its order."""
+        text = self.source.text
+        blocks = set(self.known.names() if self.known else ())
+        bound: dict[int, tuple[set[str], set[str]]] = {}
+        for found in re.finditer(r"#[^\n]*|\d+(?:\.\d+)?(?:e[+-]?\d+|[kMG%])?|[A-Za-z_]\w*", text):
+            word, at = found[0], found.start()
+            if word[0] == "#":
+                kind = "comment"
+            elif word[0].isdigit():
+                kind = "number"
+            else:
+                after_arrow = re.search(r"(->|\|)\s*$", text[max(0, at - 8) : at])
+                own = self.definition_at(at)
+                key = own.span.start if own else -1
+                if key not in bound:
+                    names = {word.text for word in _names_in(own)} if own else set()
+                    parameters = {one.name.text for one in own.parameters} if own else set()
+                    bound[key] = parameters, names - parameters
+                kind = self._token(word, bool(after_arrow), *bound[key], blocks)
+            if kind:
+                yield at, len(word), kind
+
+    @staticmethod
+    def _token(word: str, after_arrow: bool, parameters: set[str], wires: set[str], blocks: set[str]) -> str:
+        if word in parameters:
+            return "parameter"
+        if word in wires and not (after_arrow and (word in blocks or word in REGISTRY)):
+            return "variable"
+        if word in blocks:
+            return "class"
+        if word in REGISTRY:
+            return "function"
+        return "keyword" if word in WORDS else ""
+
+    def renamed(self, offset: int, new: str) -> list[Span]:
+        """All places of the name at a place, so that it can be another one. Raises UNI010 and UNI011 where it cannot.
+
+        Names of wires, parameters, choices and definitions of this text can. The text is tried under the new name: it
+        must mean the same.
+        """
+        span = self.nameable(offset)
+        if span is None:
+            raise error("UNI010", "expected the name of a wire, a parameter or a definition of this text")
+        if not re.fullmatch(r"[A-Za-z_]\w{0,200}", new) or new in WORDS:
+            raise error("UNI011", f"{shown(new)} cannot be a name", span)
+        name = self.source.text[span.start : span.end]
+        own = self.definition_at(offset)
+        inner = own is not None and name in {word.text for word in _names_in(own)}
+        places = list(self._places(name, own if inner else None))
+        parts, end = list[str](), 0
+        for place in places:
+            parts += [self.source.text[end : place.start], new]
+            end = place.end
+        other = Text("".join([*parts, self.source.text[end:]]), self.source.name, Path(self.source.name))
+        if other.problems or self._keys(new if not inner else "", name) != other._keys():
+            raise error("UNI011", f"{shown(new)} means something else here", span, "take another name")
+        return places
+
+    def nameable(self, offset: int) -> Span | None:
+        """The name at a place that can be another one; None where there is none."""
+        span = self.word_at(offset)
+        if span is None or self.module is None or self.checked is None or self.in_comment(span.start):
+            return None
+        name, own = self.source.text[span.start : span.end], self.definition_at(offset)
+        bound = own is not None and name in {word.text for word in _names_in(own)}
+        return span if bound or name in self.module.definitions else None
+
+    def _places(self, name: str, own: ast.Definition | None) -> Iterator[Span]:
+        """Where a name stands that a definition binds, or (None) the file defines."""
+        text = self.source.text
+        parameters = {one.name.text for one in own.parameters} if own else set()
+        for found in re.finditer(rf"\b{name}\b", text):
+            at = found.start()
+            if self.in_comment(at):
+                continue
+            callee = self.callee_around(at) if re.match(r"\s*(=(?!=)|in\b)", text[found.end() :]) else None
+            argument = callee is not None and any(one.name == name for one in self.arguments_of(callee))
+            here = self.definition_at(at)
+            if own is None:
+                shadowed = here is not None and name in {word.text for word in _names_in(here)}
+                wanted = not argument and not shadowed
+            elif argument:
+                wanted = callee == own.name.text and name in parameters
+            else:
+                wanted = here is own
+            if wanted:
+                yield Span(self.source, at, found.end())
+
+    def _keys(self, name: str = "", instead_of: str = "") -> dict[str, str]:
+        """What the definitions of this text are, by their names."""
+        found = self.checked.definitions if self.checked else {}
+        return {
+            name if name and each == instead_of else each: one.key if isinstance(one, Graph) else type(one).__name__
+            for each, one in found.items()
+        }
 
     def shapes(self) -> list[tuple[int, str]]:
         """The shape of what flows after every step, to be shown where the step ends; braces repeat no shape."""
