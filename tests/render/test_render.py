@@ -137,6 +137,18 @@ def test_a_skip_connection_is_a_marked_edge_from_a_fork():
     assert {edge for edge in picture.edges() if edge.attr["color"] == style.LIGHT.skip} == {("in/0", "multiply")}
 
 
+def test_a_convolution_of_tokens_or_beside_attention_is_coloured_as_linear():
+    def families(text: str) -> list[str]:
+        picture = scene(build(load_text(f"block A {{ {text} }}"), "A"), Options(level="full"))
+        return [item.family for item in picture.items() if "conv" in str(item.lines)]
+
+    assert families("input 64 x 1 x 49 out = in -> conv(C, 1) -> conv(C, 1, width=3)") == ["linear", "conv"]
+    assert families("out = in -> conv(C, 1)") == ["conv"]
+    assert families("q = in -> conv(C, 1) out = ((q, q) -> matmul1 -> softmax, in -> conv(C, 1)) -> matmul2") == [
+        "linear", "linear"
+    ]  # fmt: skip
+
+
 def test_merge_points_are_circles_with_a_sign():
     picture = drawn(graph_of("Gate"))
     assert picture.get_node("multiply").attr["shape"] == "circle"

@@ -114,7 +114,7 @@ class Lowering:
         keywords = {name: self.argument(argument) for name, argument in call.keywords.items()}
         results = self.ruled(call.function, made_of, keywords)
         results = results if isinstance(results, list) else [results]
-        results += [replace(self.opaque(value), wire=Wire(UNKNOWN)) for value in call.outputs[len(results) :]]
+        results += [self.opaque(value, Wire(UNKNOWN)) for value in call.outputs[len(results) :]]
         return [self.checked(call, value, view) for value, view in zip(call.outputs, results, strict=True)]
 
     def ruled(self, function: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
@@ -220,13 +220,16 @@ class Lowering:
             self.learnt[static.name] = replace(view, axes=((self.batch,), *axes[1:]))
         return self.learnt[static.name]
 
-    def opaque(self, value: Value) -> View:
-        """A view of something that is not there, so that the search for what is missing can go on."""
+    def opaque(self, value: Value, wire: Wire | None = None) -> View:
+        """A view of something of which only the shape is known; that is not there, so that others can be looked for."""
         if not value.shape:  # nothing is known
             value.shape = (self.batch.size,)
-        batched = value.shape and value.shape[0] == self.batch.size
-        axes = tuple((self.batch,) if n == 0 and batched else made(size) for n, size in enumerate(value.shape))
-        return View(Wire("foreign"), natural(axes), axes)
+        size, *others = value.shape
+        inner = tuple(map(made, others))
+        parts = made(size // self.batch.size) if size % self.batch.size == 0 else made(size)
+        own = natural(((), *inner))
+        own = (own[0], parts + (*own, ())[1], (*own, (), ())[2]) if parts else own
+        return View(wire or Wire("foreign"), own, ((self.batch, *parts), *inner))
 
     def foreign(self, call: Call) -> list[View]:
         """The results of a call that has no counterpart, of parts that are known by their shapes and costs."""
@@ -238,16 +241,12 @@ class Lowering:
         macs = call.macs() // self.batch.size if call.macs else 0
         results = []
         for value in call.outputs:
-            size = value.shape[0] if value.shape else 0
-            parts = made(size // self.batch.size) if size and size % self.batch.size == 0 else ()
-            inner = tuple(map(made, value.shape[1:]))
-            own = (*natural(((), *inner)), (), ())[:3] if len(value.shape) > 2 or parts else natural(((), *inner))
-            own = (own[0], parts + own[1], own[2]) if parts else own
-            shape = shape_of(own)
+            view = self.opaque(value)
+            shape = shape_of(view.own)
             height, width = shape[1:] or (0, 1)
             op = ForeignPart(shape[0], height, width, parameters, macs)
             (wire,) = self.emit(op, *taken)
-            results.append(View(wire, own, ((self.batch, *parts), *inner)))
+            results.append(replace(view, wire=wire))
             parameters = macs = 0
         return results
 
@@ -391,8 +390,17 @@ def ordered(static: Static, axes: Layout, own: Layout) -> Weight:
 
 def best(layouts: Iterable[Layout], views: Sequence[View] = (), costs: Callable[[Layout], int] | None = None) -> Layout:
     """The layout with the fewest operations on the way; the first of those."""
-    count = costs or (lambda layout: sum(len(route(view.own, layout)) for view in views))
+    count = costs or (lambda layout: sum(effort(view, layout) for view in views))
     return min(layouts, key=count)
+
+
+def effort(view: View, layout: Layout) -> int:
+    """How many operations bring a view to a layout; copies along what is the same everywhere are one."""
+    there = set(flat(view.own))
+    inner = tuple(tuple(factor for factor in axis if factor in there) for axis in layout)
+    if set(flat(layout)) != there and flat(inner) == flat(layout):
+        raise Foreign(f"a tensor of {view.shape} laid out in such a way")
+    return len(route(view.own, inner)) + (inner != tuple(layout))
 
 
 def aligned(lowering: Lowering, one: View, other: View) -> tuple[View, View]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from uninas.graph import INPUT, Graph, Wire
+from uninas.graph import INPUT, Each, Graph, Node, Wire
 from uninas.graph.summary import human
+from uninas.ops.conv import Conv
 from uninas.ops.op import Attr, Cost, Op, show_value
 from uninas.render.scenes.letters import Letters
 
@@ -53,6 +54,31 @@ def window(op: Op) -> tuple[int, int]:
     """Height and width of a kernel."""
     kernel = getattr(op, "kernel", 1)
     return kernel, getattr(op, "width", 0) or kernel
+
+
+def family_of(graph: Graph, node: Node) -> str:
+    """The family by which an operation is coloured; '' for blocks.
+
+    A 1x1 convolution of tokens, or one beside attention, is what people call a linear layer.
+    """
+    op = node.op
+    if not isinstance(op, Op):
+        return ""
+    if isinstance(op, Conv) and op.kernels == op.strides == (1, 1) and op.groups == 1:
+        rows = graph.input_shapes(node)[0][1]
+        if rows == 1 < graph.input_shapes(node)[0][2] or beside_attention(graph):
+            return "linear"
+    return op.family
+
+
+def beside_attention(graph: Graph) -> bool:
+    """Whether a graph holds operations of attention itself, also in parts of a bundle."""
+    return any(
+        node.op.family == "attention"
+        if isinstance(node.op, Op)
+        else isinstance(node.op, Each) and beside_attention(node.op.body)
+        for node in graph.nodes
+    )
 
 
 SAID_OTHERWISE = {"kernel", "n", "bias", "padding", "ceil", "eps", "momentum"}  # or of no interest in a picture

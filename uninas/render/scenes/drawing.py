@@ -12,7 +12,7 @@ from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
 from uninas.graph.summary import NAMELESS, Run, named_blocks, runs
 from uninas.ops.op import Cost, Op, Shape
 from uninas.render.formats import style
-from uninas.render.scenes.captions import FEW, brief, caption, chained, spanned, tooltip
+from uninas.render.scenes.captions import FEW, brief, caption, chained, family_of, spanned, tooltip
 from uninas.render.scenes.letters import Letters
 from uninas.render.scenes.options import USUAL, Options
 from uninas.render.scenes.scene import Cluster, Edge, Item, Line, Panel, Word, line
@@ -183,7 +183,7 @@ class Drawing:
         else:
             ops = [node.op for node in nodes if isinstance(node.op, Op)]
             lines = (line(caption(ops, at.letters, self.shows("attributes"))),)
-        self.node(at, name, op, lines, costs, run)
+        self.node(at, name, op, lines, costs, run, family_of(graphs[0], nodes[0]))
         for end in incoming:
             self.edge(end, name)
         made = [graph.shapes(graph.nodes[position].name) for graph in graphs]
@@ -218,11 +218,11 @@ class Drawing:
         return (title, line(", ".join(inner), "small")) if inner else (title,)
 
     def node(
-        self, at: Place, name: str, op: Op | Block, lines: tuple[Line, ...], costs: Sequence[Cost], run: Run
-    ) -> None:
+        self, at: Place, name: str, op: Op | Block, lines: tuple[Line, ...], costs: Sequence[Cost], run: Run,
+        family: str,
+    ) -> None:  # fmt: skip
         """A box in the colour of the family, or a circle with a sign."""
         tip = tooltip(name, op, costs[0])
-        family = op.family if isinstance(op, Op) else ""
         if isinstance(op, Op) and op.name in style.SYMBOLS:
             self.item(at.into, Item(name, "merge", (line(style.SYMBOLS[op.name]),), family, tip))
             return

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
 from uninas.graph.summary import composition, describe, human, is_row, titled
 from uninas.ops.op import show_shape
-from uninas.render.scenes.captions import unit
+from uninas.render.scenes.captions import family_of, unit
 from uninas.render.scenes.drawing import Drawing, Place, port_name
 from uninas.render.scenes.letters import Letters
 from uninas.render.scenes.scene import Cluster, Edge, Item, Line, Word, line
@@ -132,7 +132,8 @@ def flops_by_family(graph: Graph, known: dict[int, dict[str, int]] | None = None
         total: dict[str, int] = {}
         for node in graph.nodes:
             if not isinstance(node.op, (Block, Each)):
-                total[node.op.family] = total.get(node.op.family, 0) + graph.costs[node.name].flops
+                family = family_of(graph, node)
+                total[family] = total.get(family, 0) + graph.costs[node.name].flops
             for inner, copies in graph.inside(node):
                 for family, flops in flops_by_family(inner, known).items():
                     total[family] = total.get(family, 0) + copies * flops
