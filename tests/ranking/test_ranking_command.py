@@ -10,12 +10,15 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from helpers.commands import succeed
 
 from uninas.cli.main import cli
 from uninas.ranking.scoring import Work
 from uninas.ranking.store import Store
 
-FILES = {"metrics.csv", "metrics.json", "ranking.sqlite", "scores.csv", "scores_easy.png", "scores_hard.png"}
+FILES = {
+    "metrics.csv", "metrics.json", "ranking.sqlite", "report.html", "scores.csv", "scores_easy.png", "scores_hard.png",
+}  # fmt: skip
 
 
 def run(*arguments, code=0):
@@ -44,6 +47,11 @@ def test_a_ranking_prints_tables_and_leaves_files(arguments, folder):
     assert "params failed 1 times (ranked last): expected an answer to b, but got 7; options: Small, Large" in lines
     assert {path.name for path in folder.iterdir()} == FILES
     assert (folder / "scores_easy.png").read_bytes().startswith(b"\x89PNG")
+    page = (folder / "report.html").read_text()
+    assert all(part in page for part in ("<h2>easy</h2>", "<td>trainable_layers</td>", "Kendall", "data:image/png"))
+    assert "<script" not in page and "default-src 'none'" in page
+    (folder / "report.html").unlink()
+    assert "report.html" in succeed("report", folder) and (folder / "report.html").read_text() == page
 
 
 def test_the_figures_agree_everywhere(arguments, folder):

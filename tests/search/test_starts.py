@@ -7,6 +7,10 @@ from click.testing import CliRunner
 
 import uninas
 from uninas.cli.main import cli
+from uninas.plugins import LIBRARIES
+from uninas.search.executor import Inline
+from uninas.search.plan import Settings, make_plan
+from uninas.search.run import Run
 from uninas.search.store import Store, origin
 
 CHOICES = ["search", "nasbench201", "--proxy", "params", "-j", "0", "--strategy", "evolution"]
@@ -69,3 +73,27 @@ def test_a_start_outside_the_space_is_told(tmp_path):
     assert "UNI042" in told and not (tmp_path / "run").exists()
     told = done(*CHOICES, "--start", tmp_path, "-o", tmp_path / "run", fails=True)
     assert "UNI0" in told and "Traceback" not in told
+
+
+def test_a_run_keeps_what_its_space_imports_from_the_library_of_a_plugin(tmp_path, score):
+    library = tmp_path / "library"
+    (library / "blocks").mkdir(parents=True)
+    (library / "blocks" / "theirs.uni").write_text("block Theirs { out = in + (in -> conv(C, 3) -> relu) }\n")
+    path = tmp_path / "mine.uni"
+    path.write_text(
+        "from blocks.theirs import Theirs\n\nnetwork small { input 3 x 8 x 8  stem conv(4, 3)  stage 4 x 2 { Theirs }"
+        "  head global_avg_pool -> linear(2) }\n\nspace Mine { start small  moves insert { relu, gelu }, remove }\n"
+    )
+    with LIBRARIES.restored():
+        LIBRARIES.add("theirs", library)
+        plan = make_plan(Settings(space=str(path), proxy="test", strategy="walk"))
+        with Run(tmp_path / "run", plan, Inline(score)) as run:
+            list(run.candidates(3))
+            texts = run.store.settings["texts"]
+    assert [name for name, _ in texts["space"]] == ["mine.uni", "blocks/theirs.uni"]
+    path.unlink()
+    shutil.rmtree(library)
+    shutil.move(tmp_path / "run", tmp_path / "moved")
+    again = make_plan(Settings(space=str(path), proxy="test", strategy="walk"), texts)
+    with Run(tmp_path / "moved", again, Inline(score)) as run:
+        assert len(list(run.candidates(5))) == 2

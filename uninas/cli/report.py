@@ -13,7 +13,7 @@ folder_argument = click.argument("run", type=click.Path(path_type=Path))
 @folder_argument
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: RUN/report.html]")
 def report(run: Path, output: Path | None) -> None:
-    """Write the page of RUN, a folder of uninas search or train.
+    """Write the page of RUN, a folder of uninas search, train or rank.
 
     It is one file that opens without a network: charts, the Pareto front, a table that sorts and filters, and every
     candidate with its text and what changed.
@@ -22,6 +22,11 @@ def report(run: Path, output: Path | None) -> None:
         from uninas.training.page import write_page as write_training
 
         click.echo(f"wrote {write_training(run, output)}")
+        return
+    if (run / "ranking.sqlite").is_file():
+        from uninas.ranking.page import write_page as write_ranking
+
+        click.echo(f"wrote {write_ranking(run, output)}")
         return
     from uninas.report.page import write_page
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from uninas.errors import error
 from uninas.ranking.metrics import METRICS, Floats, Interval, bootstrap, measured, spearman
+from uninas.ranking.page import write_page
 from uninas.ranking.run import Settings, aggregate
 from uninas.ranking.store import Network, Store
 from uninas.ranking.table import Sheet
@@ -296,7 +297,7 @@ def _shown(figure: Figure, digits: int) -> str:
 def write_files(
     folder: Path, found: Sequence[Result], scores: Mapping[str, Scores], settings: Settings
 ) -> Iterator[Path]:
-    """Write scores.csv, metrics.csv, metrics.json and a plot for each data set; yields their paths."""
+    """Write scores.csv, metrics.csv, metrics.json, a plot for each data set and the page; yields their paths."""
     yield written(folder / "scores.csv", lambda path: path.write_text(scores_csv(scores, settings), encoding="utf-8"))
     yield written(folder / "metrics.csv", lambda path: path.write_text(metrics_csv(found), encoding="utf-8"))
     page = json.dumps(as_dict(found, settings), indent=2, allow_nan=False)
@@ -307,6 +308,7 @@ def write_files(
                 folder / f"scores_{dataset}.png",
                 partial(plot, part, [result for result in found if result.dataset == dataset]),
             )
+    yield write_page(folder)
 
 
 def as_dict(found: Sequence[Result], settings: Settings) -> dict[str, Any]:

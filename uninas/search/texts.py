@@ -55,8 +55,9 @@ def kept(source: str, module: Module) -> Texts:
 
 
 def _root(path: Path, roots: Sequence[Path]) -> Path | None:
-    """The first of the folders in which a file lies; None for what is shipped."""
-    return next((root.resolve() for root in roots if path.is_relative_to(root.resolve())), None)
+    """The innermost of the folders in which a file lies, from which an import names it; None for what is shipped."""
+    found = [root.resolve() for root in roots if path.is_relative_to(root.resolve())]
+    return max(found, key=lambda root: len(root.parts), default=None)
 
 
 def found_again(source: str, texts: Any) -> tuple[Module, str]:
