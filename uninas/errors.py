@@ -181,6 +181,16 @@ class NoLegalEdit(UninasError):
         return cls(Diagnostic("UNI080", message, None, notes))
 
 
+class Unfit(UninasError):
+    """Answers to the open choices of a space that do not fit each other, by a condition of the space."""
+
+    @classmethod
+    def at(cls, span: Span) -> Unfit:
+        """The error of the condition at this place."""
+        hint = "the first options of all choices must fit each other"
+        return cls(Diagnostic("UNI042", "expected answers for which this holds", span, (hint,)))
+
+
 def error(code: str, message: str, span: Span | None = None, *notes: str) -> UninasError:
     """A `UninasError` with one diagnostic. Empty notes are dropped."""
     assert code in CODES, code

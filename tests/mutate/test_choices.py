@@ -263,3 +263,19 @@ def test_answers_that_do_not_fit_each_other_are_drawn_again():
         met.add(groups.encode(walk.member(graph).answers))
     assert met == fitting
     assert {groups.encode(walk.member(one.graph).answers) for one in walk.neighbours(groups.member((0, 1)))} == {(0, 0)}
+
+
+def test_conditions_say_which_answers_fit_each_other():
+    text = FITTING.replace("choose groups in {2, 3, 4}", "choose groups in {2, 3, 4} where width % groups == 0")
+    fitting = [(0, 0), (0, 1), (1, 0), (1, 2)]
+    groups = space(load_text(text), "groups")
+    assert groups.count() == 4 and list(groups.assignments()) == fitting
+    assert [groups.encode(member.answers) for member in groups.members()] == fitting
+    rng = random.Random(0)
+    assert {groups.encode(groups.draw(rng)) for _ in range(40)} == set(fitting)
+    with pytest.raises(UninasError, match="expected answers for which this holds"):
+        groups.member((0, 2))
+    with pytest.raises(UninasError, match="first options"):
+        space(load_text(text.replace("{2, 3, 4}", "{4, 2, 3}")), "groups")
+    with pytest.raises(UninasError, match="heights"):
+        space(load_text(text.replace("width %", "heights %")), "groups")

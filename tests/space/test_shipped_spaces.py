@@ -9,6 +9,7 @@ import torch
 from helpers.commands import succeed
 
 import uninas
+from uninas.errors import UninasError
 from uninas.language.elaborate import build
 from uninas.language.elaborate import space as read_space
 from uninas.language.library import find, load_file
@@ -126,26 +127,21 @@ def test_members_of_the_space_of_autoformer_build_and_run():
     assert model(x).shape == (2, 1000) and model(x).isfinite().all()
 
 
-@pytest.mark.parametrize(("modules", "count"), [(4, 210), (5, 750), (6, 2296)])
-def test_the_macro_space_of_transnas_bench_has_its_members(modules, count):
-    """With four to six modules 3,256 together: one to four of them halve the map, one to three double the channels."""
-    space = uninas.space(f"transnas_macro{modules}")
-    subsets = [sum(1 << place for place in some) for size in range(1, 5)
-               for some in itertools.combinations(range(modules), size)]  # fmt: skip
-    options = [[int(option) for option in choice.options] for choice in space.choices]
-    assert space.count() == count and sorted(subsets) == options[0]
-    assert sorted(mask for mask in subsets if mask.bit_count() < 4) == options[1]
-    down, wide = len(options[0]) // 2, len(options[1]) - 1
-    total, channels = 3 * 32 * 9 + 2 * 32 + 32 * 64 * 9 + 2 * 64, 64
-    for place in range(modules):
-        width = channels * (1 + (options[1][wide] >> place & 1))
-        shortcut = width != channels or options[0][down] >> place & 1
-        total += channels * width * 9 + 3 * width * width * 9 + 8 * width + shortcut * (channels * width + 2 * width)
-        channels = width
-    member = space.member([down, wide])
-    assert member.cost.params == total + channels * 63 + 63
-    sides = {shape[1] for name in ("m1", f"m{modules}") for shape in member.shapes(name)}
-    assert min(sides) == 64 >> options[0][down].bit_count()
+def test_the_macro_space_of_transnas_bench_has_its_members():
+    """Of its modules, four to six, one to four halve the map and one to three double the channels."""
+    space = uninas.space("transnas_macro")
+    assert space.count() == 210 + 750 + 2296 == 3256
+    answers = dict.fromkeys([choice.path for choice in space.choices], 0) | {"modules": 1, "w5": 1, "d3": 1}
+    member = space.member(answers)  # in d1 and w1 the first option is 1
+    pairs = [(64, 128, True), (128, 128, False), (128, 128, True), (128, 128, False), (128, 256, False)]
+    total = 3 * 32 * 9 + 2 * 32 + 32 * 64 * 9 + 2 * 64
+    for narrow, wide, halved in pairs:
+        shortcut = narrow != wide or halved
+        total += narrow * wide * 9 + 3 * wide * wide * 9 + 8 * wide + shortcut * (narrow * wide + 2 * wide)
+    assert member.cost.params == total + 256 * 63 + 63
+    assert member.shapes("m5") == ((256, 16, 16),)
+    with pytest.raises(UninasError, match="expected answers for which this holds"):
+        space.member({**answers, "modules": 0})
 
 
 def test_the_macro_space_of_nas_bench_has_its_members():

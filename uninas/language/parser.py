@@ -418,7 +418,7 @@ class _Builder:
         return Choose(span, self.all((name,)), self(domain))
 
     def choose(self, span: Span, *parts: Any) -> Choose:
-        return Choose(span, self.all(parts[:-1]), self(parts[-1]))
+        return Choose(span, self.all(parts[:-2]), self(parts[-2]), self.optional(parts[-1]))
 
     def start_from(self, span: Span, name: Token) -> Start:
         return Start(span, self(name))

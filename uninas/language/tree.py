@@ -243,10 +243,11 @@ class Stage(Syntax):
 
 @dataclass(frozen=True)
 class Choose(Syntax):
-    """`a, b in {...}`: an open choice for each of the names."""
+    """`a, b in {...} where a < b`: an open choice for each of the names, and a condition on the answers so far."""
 
     names: tuple[Word, ...]
     domain: Domain
+    where: Expression | None = None
 
 
 @dataclass(frozen=True)

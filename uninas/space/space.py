@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, NamedTuple
 
-from uninas.errors import UninasError, did_you_mean, error, shown
+from uninas.errors import Unfit, UninasError, did_you_mean, error, shown
 from uninas.fact import fact
 from uninas.graph import Graph
 from uninas.space.budget import PATIENCE, Budget
@@ -55,7 +55,9 @@ class Space:
     nested: bool
     """Further choices open up inside, depending on the answers to these."""
     counted: Callable[[], int] | None = field(default=None, repr=False)
-    """Counts the members of a nested space."""
+    """Counts the members of a nested or conditional space."""
+    conditional: bool = False
+    """Not all answers fit each other."""
     patience: int = PATIENCE
     """How many draws in a row may be refused before a step is given up."""
 
@@ -68,7 +70,7 @@ class Space:
 
     def count(self) -> int:
         """Number of assignments, exactly. Raises UNI030 where that would take too long to find out."""
-        if self.nested and self.counted:
+        if self.counted:
             return self.counted()
         return math.prod(len(choice.options) for choice in self.choices)
 
@@ -116,7 +118,7 @@ class Space:
 
     def draw(self, generator: random.Random) -> dict[str, int]:
         """Random answers, each option equally likely. Nothing is built, unless inner choices depend on outer ones."""
-        if self.nested:
+        if self.nested or self.conditional:
             return self.sample(generator)[1]
         if self.build is None:
             raise self._no_choices()
@@ -124,12 +126,24 @@ class Space:
         return {path: randrange(options) for path, options in self._sizes}
 
     def assignments(self) -> Iterator[tuple[int, ...]]:
-        """All answers, the last choice varying fastest."""
+        """All answers that fit each other, the last choice varying fastest."""
         self._flat("enumerate")
-        yield from itertools.product(*(range(len(choice.options)) for choice in self.choices))
+        every = itertools.product(*(range(len(choice.options)) for choice in self.choices))
+        yield from filter(self._fits, every) if self.conditional else every
+
+    def _fits(self, answers: tuple[int, ...]) -> bool:
+        """Whether a condition of the space allows these answers."""
+        try:
+            self.member(answers)
+        except Unfit:
+            return False
+        return True
 
     def members(self) -> Iterator[Member]:
         """Every member, built one after another, also where inner choices depend on outer ones."""
+        if self.conditional and not self.nested:
+            yield from (self.completed(self.decode(answers)) for answers in self.assignments())
+            return
         pending: list[dict[str, int]] = [{}]
         while pending:
             given = pending.pop()

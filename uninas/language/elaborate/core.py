@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import uninas.ops  # noqa: F401  # fills the registry
-from uninas.errors import Diagnostic, Span, UninasError, did_you_mean, error, shown
+from uninas.errors import Diagnostic, Span, Unfit, UninasError, did_you_mean, error, shown
 from uninas.graph import Block, Each, Graph
 from uninas.graph.builder import Builder, Wires
 from uninas.language import tree as ast
@@ -67,6 +67,8 @@ class Core:
         try:
             with deep_recursion():
                 result = make()
+        except Unfit:
+            raise
         except UninasError as problem:
             self.report(problem)
         except RecursionError:

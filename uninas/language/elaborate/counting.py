@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
-from uninas.errors import error
+from uninas.errors import Unfit, error
 from uninas.graph.builder import Builder
 from uninas.graph.network import stage_name
 from uninas.language import tree as ast
@@ -108,7 +109,8 @@ class Counting(Elaborator):
                 raise error("UNI030", f"expected at most {MAX_TRIED:,} answers to try one by one, to count a space",
                             None, "sample it instead")  # fmt: skip
             self.decide, self.steps = decide, 0
-            yield make()
+            with suppress(Unfit):
+                yield make()
             given = list(asked.values())
             while given and given[-1][0] + 1 == given[-1][1]:
                 given.pop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from uninas.errors import Span, UninasError, did_you_mean, error, shown
+from uninas.errors import Span, Unfit, UninasError, did_you_mean, error, shown
 from uninas.graph import Block, Graph
 from uninas.graph.builder import Builder, Wires
 from uninas.graph.network import block_name, stage_name
@@ -113,7 +113,7 @@ class Elaborator(Steps):
         try:
             make = self.block_graph if isinstance(definition, ast.Block) else self.network_graph
             graph = make(module, definition, values, inputs)  # type: ignore[arg-type]
-        except Exhausted:
+        except (Exhausted, Unfit):
             raise
         except (UninasError, Poisoned) as problem:
             if isinstance(problem, UninasError):
@@ -279,6 +279,8 @@ class Elaborator(Steps):
         """Bind every name of an open choice, in `inner`, to the option taken for it."""
         for name in choice.names:
             self.claim(name, self.chosen(name.text, choice.domain, scope), inner)
+        if choice.where is not None and not self.truth(choice.where, inner):
+            raise Unfit.at(choice.where.span)
 
     def dimension(self, name: str, value: ast.Expression | ast.Range, scope: Scope) -> int:
         if isinstance(value, ast.Range):

@@ -54,6 +54,7 @@ def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Spa
     if problems:
         raise UninasError(problems)
 
+    conditional = any(isinstance(member, ast.Choose) and member.where is not None for member in network.members)
     kept: list[Elaborator] = []
 
     def build(decide: Decide) -> Graph:
@@ -76,7 +77,8 @@ def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Spa
         build=build if sections else None,
         choices=choices,
         nested=nested,
-        counted=(lambda: _counted(module, network, shape)) if nested else None,
+        counted=(lambda: _counted(module, network, shape)) if nested or conditional else None,
+        conditional=conditional,
         patience=_draws(patience) if patience else PATIENCE,
     )
 

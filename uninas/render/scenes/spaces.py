@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from uninas.errors import Unfit
 from uninas.graph import Block, Graph, Node
 from uninas.graph.summary import human, is_network, is_row
 from uninas.ops.op import Shape
@@ -132,10 +133,16 @@ def choice_panels(space: Space, drawing: Drawing) -> list[Panel]:
 
 
 def member(space: Space, answer: int, answers: Mapping[str, int] | None = None) -> Graph:
-    """The member with every choice answered by its first (0) or last (-1) option, but for those in `answers`."""
+    """The member with every choice answered by its first (0) or last (-1) option, but for those in `answers`.
+
+    Where these do not fit each other, that of the first options, which do.
+    """
     assert space.build is not None
     given = answers or {}
-    return space.build(lambda choice: given.get(choice.path, answer) % len(choice.options))
+    try:
+        return space.build(lambda choice: given.get(choice.path, answer) % len(choice.options))
+    except Unfit:
+        return space.build(lambda choice: 0)
 
 
 def block_choices(space: Space, first: Graph) -> dict[str, dict[str, Graph]]:
