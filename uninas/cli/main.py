@@ -132,9 +132,10 @@ def main() -> None:
 @click.option("--depth", type=click.IntRange(1, 20), default=1, show_default=True, help="Levels of blocks to list.")
 @click.option("--img-size", type=click.IntRange(1), help="Height and width of the images, instead of the network's.")
 @click.option("--shapes", is_flag=True, help="Print the text, with the shape of what flows after every step.")
+@click.option("--memory", is_flag=True, help="Say what rows write, keep for training, and need at one time, not costs.")
 @format_option
 @json_option
-def summary(net: str, depth: int, img_size: int | None, shapes: bool, form: str, as_json: bool) -> None:
+def summary(net: str, depth: int, img_size: int | None, shapes: bool, memory: bool, form: str, as_json: bool) -> None:
     """Print shapes and costs of NET, section by section; of a space, its choices, its size and what members cost.
 
     Costs are for one sample; FLOPs are 2 x multiply-accumulates.
@@ -155,7 +156,7 @@ def summary(net: str, depth: int, img_size: int | None, shapes: bool, form: str,
         return
     found = summarize(load(net, img_size=img_size), depth)
     if form in ("text", "json"):
-        click.echo(json_text(found.as_dict()) if as_json else summary_text(found, terminal_width()))
+        click.echo(json_text(found.as_dict()) if as_json else summary_text(found, terminal_width(), memory=memory))
     else:
         click.echo(written(form, *summary_rows(found)))
 

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from uninas.graph.summary import BYTES, MIB, Summary, human
+from uninas.graph.summary import BYTES, MIB, Row, Summary, human
 from uninas.ops.op import show_shape, show_value
 from uninas.ops.reference import facts, sentence
 
@@ -81,15 +81,14 @@ def written(form: str, headers: Sequence[str], rows: Sequence[Sequence[Any]]) ->
 
 def summary_rows(found: Summary) -> tuple[list[str], list[list[Any]]]:
     """The rows of a summary with whole numbers, for tables of other programs."""
-    headers = ["name", "consists of", "output", "params", "flops", "share"]
+    headers = ["name", "consists of", "output", "params", "flops", "share", "activations", "kept", "peak"]
     rows = [
-        [row.path, row.what, show_shape(row.output), row.cost.params, row.cost.flops, round(row.share, 4)]
+        [row.path, row.what, show_shape(row.output), row.cost.params, row.cost.flops, round(row.share, 4),
+         row.memory.activations, row.memory.kept, row.memory.peak]
         for row in found.rows
-    ]
-    return headers, [
-        *rows,
-        ["total", "", ", ".join(map(show_shape, found.outputs)), found.cost.params, found.cost.flops, 1],
-    ]
+    ]  # fmt: skip
+    total = [found.cost.params, found.cost.flops, 1, found.activations, found.kept, found.peak]
+    return headers, [*rows, ["total", "", ", ".join(map(show_shape, found.outputs)), *total]]
 
 
 def score_rows(found: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
@@ -118,18 +117,10 @@ def pairs(lines: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"{name:<{longest}}  {value}" for name, value in known)
 
 
-def summary_text(found: Summary, width: int = 0) -> str:
-    """The rows and totals of an architecture."""
+def summary_text(found: Summary, width: int = 0, *, memory: bool = False) -> str:
+    """The rows and totals of an architecture; with `memory`, rows say how much of it they need."""
     rows = [
-        [
-            "  " * row.depth + row.name,
-            row.what,
-            show_shape(row.output),
-            human(row.cost.params),
-            human(row.cost.flops),
-            f"{row.share:.1%}",
-        ]
-        for row in found.rows
+        ["  " * row.depth + row.name, row.what, show_shape(row.output), *_figures(row, memory)] for row in found.rows
     ]
     shapes = " -> ".join(", ".join(map(show_shape, side)) for side in (found.inputs, found.outputs))
     totals = [
@@ -138,10 +129,20 @@ def summary_text(found: Summary, width: int = 0) -> str:
         ("FLOPs", f"{human(found.cost.flops)} (2 x {human(found.cost.macs)} MACs)"),
         ("element-wise", f"{human(found.cost.elementwise)} operations"),
         ("activations", f"{human(found.activations)} elements, {found.activations * BYTES / MIB:,.1f} MiB"),
+        ("training keeps", f"{human(found.kept)} elements, {found.kept * BYTES / MIB:,.1f} MiB for each sample"),
         ("at one time", f"{human(found.peak)} elements, {found.peak_mib:,.1f} MiB (float32, one sample)"),
     ]
-    headers = ["name", "consists of", "output", "params", "FLOPs", "share"]
+    figures = ["written", "kept", "at one time"] if memory else ["params", "FLOPs", "share"]
+    headers = ["name", "consists of", "output", *figures]
     return f"{columns(headers, rows, width, right=3, fold=1)}\n\n{pairs(totals)}"
+
+
+def _figures(row: Row, memory: bool) -> list[str]:
+    """The numbers of a row: its costs, or its memory in MiB of float32 for one sample."""
+    if not memory:
+        return [human(row.cost.params), human(row.cost.flops), f"{row.share:.1%}"]
+    return [f"{elements * BYTES / MIB:,.2f} MiB" for elements in
+            (row.memory.activations, row.memory.kept, row.memory.peak)]  # fmt: skip
 
 
 BARS = " ▁▂▃▄▅▆▇█"

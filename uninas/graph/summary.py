@@ -11,11 +11,12 @@ FLOPs are 2 x multiply-accumulates, for one sample. Memory counts the elements o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from uninas.graph.graph import INPUT, Block, Each, Graph, Node, Operator, Wire
+from uninas.graph.memory import Memory, memory
 from uninas.graph.network import HEAD, STEM, network_of
 from uninas.ops.op import Cost, Op, Shape
 
@@ -88,6 +89,7 @@ class Row:
     """Of all repeats together."""
     share: float
     """Of the whole architecture's FLOPs, from 0 to 1."""
+    memory: Memory
 
     @property
     def output(self) -> Shape:
@@ -109,6 +111,8 @@ class Summary:
     """Elements of all operations' outputs together."""
     peak: int
     """Largest number of elements alive at one time."""
+    kept: int
+    """Elements that training keeps for the backward pass."""
 
     @property
     def peak_mib(self) -> float:
@@ -124,6 +128,7 @@ class Summary:
             **_costs(self.cost),
             "operations": self.operations,
             "activations": self.activations,
+            "kept_activations": self.kept,
             "peak_activations": self.peak,
             "peak_activation_bytes": self.peak * BYTES,
             "rows": [
@@ -136,6 +141,9 @@ class Summary:
                     "outputs": [list(shape) for shape in row.outputs],
                     **_costs(row.cost),
                     "flops_share": row.share,
+                    "activations": row.memory.activations,
+                    "kept_activations": row.memory.kept,
+                    "peak_activations": row.memory.peak,
                 }
                 for row in self.rows
             ],
@@ -145,8 +153,11 @@ class Summary:
 def summarize(graph: Graph, depth: int = 1) -> Summary:
     """The table of a graph: its nodes, and down to `depth` levels what is inside them."""
     total = graph.cost.flops
+    known = memory(graph)
 
-    def rows(graph: Graph, prefix: str, level: int, times: int, weights: int) -> Iterator[Row]:
+    def rows(
+        graph: Graph, prefix: str, level: int, times: int, weights: int, real: tuple[str, ...] = ("",)
+    ) -> Iterator[Row]:  # `real`: the paths of all blocks that a row stands for
         for run in runs(graph):
             if isinstance(run.first.op, Block) and not run.first.op.graph.nodes:
                 continue  # it hands on what it gets
@@ -157,12 +168,14 @@ def summarize(graph: Graph, depth: int = 1) -> Summary:
             share = cost.flops / total if total else 0.0
             what = describe(op, title=run.first.name)
             path = prefix + run.name
-            yield Row(path, run.name, level, what, run.count, outputs, cost, share)
+            paths = tuple(f"{each}{node.name}" for each in real for node in run.nodes)
+            yield Row(path, run.name, level, what, run.count, outputs, cost, share, together(known, paths))
             if level + 1 < depth:
                 own = isinstance(op, Each) and not op.shared
                 for number, (inner, each) in enumerate(graph.inside(run.first)):
                     inside = sets * each if own else 0 if number else sets  # shared weights stand in the first rows
-                    yield from rows(inner, f"{path}.", level + 1, copies * each, inside)
+                    below = tuple(f"{one}." for one in paths)
+                    yield from rows(inner, f"{path}.", level + 1, copies * each, inside, below)
 
     return Summary(
         graph.name,
@@ -173,6 +186,17 @@ def summarize(graph: Graph, depth: int = 1) -> Summary:
         graph.operations,
         graph.activations,
         graph.peak,
+        known[""].kept if graph.nodes else 0,
+    )
+
+
+def together(known: Mapping[str, Memory], paths: Sequence[str]) -> Memory:
+    """The memory of several nodes, one after the other."""
+    parts = [known[path] for path in paths if path in known]
+    return Memory(
+        sum(part.activations for part in parts),
+        sum(part.kept for part in parts),
+        max((part.peak for part in parts), default=0),
     )
 
 

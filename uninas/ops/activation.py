@@ -17,7 +17,7 @@ class Pointwise:
         return size(x)
 
 
-class Relu(Pointwise, Op, name="relu", family="activation"):
+class Relu(Pointwise, Op, name="relu", family="activation", keeps="outputs"):
     """Rectified linear unit, max(x, 0) (Nair & Hinton 2010)."""
 
     def emit(self, nn: Any, x: Shape) -> Any:
@@ -73,7 +73,7 @@ class Mish(Pointwise, Op, name="mish", family="activation"):
         return nn.Mish()
 
 
-class Sigmoid(Pointwise, Op, name="sigmoid", family="activation"):
+class Sigmoid(Pointwise, Op, name="sigmoid", family="activation", keeps="outputs"):
     """1 / (1 + exp(-x))."""
 
     def degree(self, x: int) -> int:
@@ -100,7 +100,7 @@ class HardSwish(Pointwise, Op, name="hard_swish", family="activation"):
         return nn.Hardswish()
 
 
-class Tanh(Pointwise, Op, name="tanh", family="activation"):
+class Tanh(Pointwise, Op, name="tanh", family="activation", keeps="outputs"):
     """Hyperbolic tangent."""
 
     def degree(self, x: int) -> int:
@@ -155,7 +155,7 @@ class Root(Pointwise, Op, name="root", family="activation"):
         return nn.call(nn.root, self.inverse, float(self.eps))
 
 
-class Scale(Pointwise, Op, name="scale", family="activation"):
+class Scale(Pointwise, Op, name="scale", family="activation", keeps="nothing"):
     """factor * x + offset, with numbers that are not learned."""
 
     factor: float = attr("what x is multiplied by", default=1.0)
@@ -165,7 +165,7 @@ class Scale(Pointwise, Op, name="scale", family="activation"):
         return nn.call(nn.scale, float(self.factor), float(self.offset))
 
 
-class Softmax(Op, name="softmax", family="activation"):
+class Softmax(Op, name="softmax", family="activation", keeps="outputs"):
     """exp(x) divided by its sum along one axis."""
 
     axis: str = attr(

@@ -70,7 +70,7 @@ class Matmul2(Op, name="matmul2", family="attention", arity=(2, 2)):
         return nn.call(nn.matmul2, row_wise=self.row_wise, shape=self.shape(a, y))
 
 
-class RelPosBias(Op, name="rel_pos_bias", family="attention"):
+class RelPosBias(Op, name="rel_pos_bias", family="attention", keeps="nothing"):
     """Adds a learned number to every entry of a map, by the offset between its two positions (Liu et al. 2021, Swin).
 
     The positions lie on a grid of height x width. The table has one entry per offset and is shared by all rows of the
@@ -120,7 +120,7 @@ class RelPosBias(Op, name="rel_pos_bias", family="attention"):
         return not self.heads
 
 
-class Mask(Op, name="mask", family="attention"):
+class Mask(Op, name="mask", family="attention", keeps="nothing"):
     """Keeps a band around the diagonal of the last two axes, abs(row - column) <= width, and sets the rest to zero."""
 
     width: int = attr("largest distance from the diagonal that is kept", default=5, low=0)
@@ -135,7 +135,7 @@ class Mask(Op, name="mask", family="attention"):
         return nn.call(nn.band, min(self.width, max(x)))
 
 
-class WindowMask(Op, name="window_mask", family="attention"):
+class WindowMask(Op, name="window_mask", family="attention", keeps="nothing"):
     """Adds -100 to a map of shifted windows where two positions were no neighbours before the shift (Swin).
 
     Stands between row-wise matmul1 and softmax, after roll(-shift, -shift) -> window_partition(window).

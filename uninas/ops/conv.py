@@ -163,7 +163,7 @@ class DepthwiseConv(Op, name="depthwise_conv", family="conv"):
         return self.along(x[0]).emit(nn, x)
 
 
-class Blur(Op, name="blur", family="conv"):
+class Blur(Op, name="blur", family="conv", keeps="nothing"):
     """Every channel by a fixed binomial kernel, as (1, 2, 1) / 4 in both directions (Zhang 2019, BlurPool)."""
 
     kernel: int = attr("height and width of the kernel", default=3, low=1)

@@ -47,7 +47,7 @@ class Subtract(Op, name="subtract", family="merge", arity=(2, 2)):
         return nn.subtract
 
 
-class Divide(Op, name="divide", family="merge", arity=(2, 2)):
+class Divide(Op, name="divide", family="merge", arity=(2, 2), keeps="inputs"):
     """First input divided by the second, whose absolute value counts as eps where it is smaller."""
 
     eps: float = attr("smallest divisor", default=1e-12, low=0)
@@ -65,7 +65,7 @@ class Divide(Op, name="divide", family="merge", arity=(2, 2)):
         return nn.call(nn.divide, float(self.eps))
 
 
-class Multiply(Op, name="multiply", family="merge", arity=(1, MAX_PORTS), commutative=True):
+class Multiply(Op, name="multiply", family="merge", arity=(1, MAX_PORTS), commutative=True, keeps="inputs"):
     """Element-wise product of all inputs."""
 
     def shape(self, *x: Shape) -> Shape:
@@ -81,7 +81,7 @@ class Multiply(Op, name="multiply", family="merge", arity=(1, MAX_PORTS), commut
         return nn.multiply
 
 
-class Maximum(Op, name="maximum", family="merge", arity=(1, MAX_PORTS), commutative=True):
+class Maximum(Op, name="maximum", family="merge", arity=(1, MAX_PORTS), commutative=True, keeps="inputs"):
     """Element-wise largest of all inputs."""
 
     def shape(self, *x: Shape) -> Shape:

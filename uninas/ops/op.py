@@ -176,6 +176,10 @@ REGISTRY: Registry[type[Op]] = Registry("operation")
 FAMILIES = ("conv", "linear", "norm", "activation", "pool", "merge", "split", "attention", "shape", "regulariser")
 
 
+KEEPS = {"merge": "nothing", "split": "view", "shape": "nothing"}
+"""What derivatives of a family need, unless an operation says something else; the inputs in all others."""
+
+
 @dataclass_transform(frozen_default=True, field_specifiers=(attr,))
 class Op:
     """One operation with its attributes. Subclasses are frozen dataclasses and register themselves by name."""
@@ -186,15 +190,18 @@ class Op:
     """Smallest and largest number of inputs."""
     commutative: ClassVar[bool]
     """The order of the inputs does not matter."""
+    keeps: ClassVar[str]
+    """What its derivative needs: inputs, outputs, both or nothing; or it is a view of its first input."""
     attrs: ClassVar[tuple[Attr, ...]]
 
     def __init_subclass__(
-        cls, *, name: str, family: str, arity: tuple[int, int] = (1, 1), commutative: bool = False
+        cls, *, name: str, family: str, arity: tuple[int, int] = (1, 1), commutative: bool = False, keeps: str = ""
     ) -> None:
         if family not in FAMILIES:
             raise error("UNI140", f"expected a family of operations for {name}, but got {shown(family)}", None,
                         did_you_mean(family, FAMILIES) or f"there are {', '.join(FAMILIES)}")  # fmt: skip
         cls.name, cls.family, cls.arity, cls.commutative = name, family, arity, commutative
+        cls.keeps = keeps or KEEPS.get(family, "inputs")
         dataclass(frozen=True)(cls)
         cls.attrs = tuple(
             Attr(f.name, _kind_of(f), default=f.default, **f.metadata)

@@ -75,7 +75,7 @@ class AvgPool(Op, name="avg_pool", family="pool"):
         return nn.AvgPool2d(self.kernels, self.strides, pads[0], self.ceil, self.count_padding)
 
 
-class GlobalAvgPool(Op, name="global_avg_pool", family="pool"):
+class GlobalAvgPool(Op, name="global_avg_pool", family="pool", keeps="nothing"):
     """Mean of every channel over all positions (Lin et al. 2014): C x H x W -> C x 1 x 1."""
 
     def shape(self, x: Shape) -> Shape:
@@ -88,7 +88,7 @@ class GlobalAvgPool(Op, name="global_avg_pool", family="pool"):
         return nn.AdaptiveAvgPool2d(1)
 
 
-class GlobalMaxPool(Op, name="global_max_pool", family="pool"):
+class GlobalMaxPool(Op, name="global_max_pool", family="pool", keeps="both"):
     """Largest value of every channel over all positions: C x H x W -> C x 1 x 1."""
 
     def shape(self, x: Shape) -> Shape:
@@ -110,7 +110,7 @@ def _reduced(x: Shape, axis: str) -> Shape:
     return (c, h, w)
 
 
-class Mean(Op, name="mean", family="pool"):
+class Mean(Op, name="mean", family="pool", keeps="nothing"):
     """Mean along one axis, or over all positions; the axis stays, with size 1."""
 
     axis: str = attr("what the mean is taken over", default="positions", choices=tuple(AXES))
@@ -125,7 +125,7 @@ class Mean(Op, name="mean", family="pool"):
         return nn.call(nn.mean, AXES[self.axis], True)
 
 
-class Length(Op, name="length", family="pool"):
+class Length(Op, name="length", family="pool", keeps="both"):
     """Euclidean length along one axis, or over all positions (Woo et al. 2023, ConvNeXt V2); the axis stays."""
 
     axis: str = attr("what the length is taken of", default="positions", choices=tuple(AXES))
@@ -140,7 +140,7 @@ class Length(Op, name="length", family="pool"):
         return nn.call(nn.length, AXES[self.axis])
 
 
-class Upsample(Op, name="upsample", family="pool"):
+class Upsample(Op, name="upsample", family="pool", keeps="nothing"):
     """Resizes a map: every new position takes the value of the nearest old one, or a mixture of those around it."""
 
     height: int = attr("height of the result", low=1)

@@ -7,7 +7,7 @@ from typing import Any
 from uninas.ops.op import Op, Shape, attr, size
 
 
-class Dropout(Op, name="dropout", family="regulariser"):
+class Dropout(Op, name="dropout", family="regulariser", keeps="nothing"):
     """Sets elements to zero at random during training and scales the others by 1 / (1 - p) (Srivastava et al. 2014)."""
 
     p: float = attr("probability of a zero", default=0.5, low=0, high=1)
@@ -19,7 +19,7 @@ class Dropout(Op, name="dropout", family="regulariser"):
         return nn.Dropout(self.p)
 
 
-class DropPath(Op, name="drop_path", family="regulariser"):
+class DropPath(Op, name="drop_path", family="regulariser", keeps="nothing"):
     """Stochastic depth: sets whole samples to zero at random during training and scales the others by 1 / (1 - p).
 
     Huang et al. 2016.

@@ -57,7 +57,7 @@ class Lookup(Op, name="lookup", family="shape", arity=(2, 2)):
         return nn.lookup
 
 
-class CausalMask(Op, name="causal_mask", family="attention"):
+class CausalMask(Op, name="causal_mask", family="attention", keeps="nothing"):
     """Hides from every position of a map what comes after it: adds -1e9 where the column is larger than the row.
 
     Of a map with more columns than rows the last ones are those of the rows.

@@ -15,7 +15,7 @@ def tokens(x: Shape) -> Shape:
     return x
 
 
-class Reshape(Op, name="reshape", family="shape"):
+class Reshape(Op, name="reshape", family="shape", keeps="view"):
     """The same numbers, channel by channel and row by row, as a tensor of other sizes."""
 
     channels: int = attr("channels of the result", low=1)
@@ -33,7 +33,7 @@ class Reshape(Op, name="reshape", family="shape"):
         return nn.call(nn.reshape, self.shape(x))
 
 
-class Permute(Op, name="permute", family="shape"):
+class Permute(Op, name="permute", family="shape", keeps="view"):
     """Gives the axes other places: order hwc makes the height the channels, the width the height, and so on."""
 
     order: str = attr(
@@ -110,7 +110,7 @@ class Learned(Op, name="learned", family="shape"):
         return nn.LearnedTensor(self.shape(x), self.trainable)
 
 
-class Identity(Op, name="identity", family="shape"):
+class Identity(Op, name="identity", family="shape", keeps="view"):
     """The input itself."""
 
     def shape(self, x: Shape) -> Shape:
@@ -142,7 +142,7 @@ class Zero(Op, name="zero", family="shape"):
         return nn.call(nn.zero, min(self.stride, max(x)), *([self.out] if self.out not in (0, x[0]) else []))
 
 
-class Flatten(Op, name="flatten", family="shape"):
+class Flatten(Op, name="flatten", family="shape", keeps="view"):
     """C x H x W -> a vector of C * H * W."""
 
     def shape(self, x: Shape) -> Shape:
@@ -152,7 +152,7 @@ class Flatten(Op, name="flatten", family="shape"):
         return nn.Flatten()
 
 
-class Tokens(Op, name="tokens", family="shape"):
+class Tokens(Op, name="tokens", family="shape", keeps="view"):
     """Positions row by row in one line: C x H x W -> C x 1 x (H * W)."""
 
     def shape(self, x: Shape) -> Shape:
@@ -163,7 +163,7 @@ class Tokens(Op, name="tokens", family="shape"):
         return nn.call(nn.reshape, self.shape(x))
 
 
-class Untokens(Op, name="untokens", family="shape"):
+class Untokens(Op, name="untokens", family="shape", keeps="view"):
     """Tokens back into an image: C x 1 x (H * W) -> C x H x W."""
 
     height: int = attr("height of the image", low=1)
@@ -180,7 +180,7 @@ class Untokens(Op, name="untokens", family="shape"):
         return nn.call(nn.reshape, self.shape(x))
 
 
-class Transpose(Op, name="transpose", family="shape"):
+class Transpose(Op, name="transpose", family="shape", keeps="view"):
     """Swaps the channels and the positions of tokens: C x 1 x N -> N x 1 x C."""
 
     def shape(self, x: Shape) -> Shape:
@@ -191,7 +191,7 @@ class Transpose(Op, name="transpose", family="shape"):
         return nn.call(nn.transpose, 1, 3)
 
 
-class Token(Op, name="token", family="shape"):
+class Token(Op, name="token", family="shape", keeps="view"):
     """Picks the token at one position: C x 1 x N -> C x 1 x 1."""
 
     index: int = attr("position, counted from 0", default=0, low=0)
@@ -319,7 +319,7 @@ class Pad(Op, name="pad", family="shape"):
         return nn.call(nn.pad, sides, **value)
 
 
-class Crop(Op, name="crop", family="shape"):
+class Crop(Op, name="crop", family="shape", keeps="view"):
     """Cuts a rectangle out of a map."""
 
     height: int = attr("height of the rectangle", low=1)
