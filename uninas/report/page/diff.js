@@ -47,7 +47,7 @@ function namedAs(before, after) {
       free.set(said, some.filter((one) => one !== names.get(name)));
     }
   }
-  const taken = new Set([...names.values(), ...old.keys()]);
+  const taken = new Set(names.values()); // a block that has changed keeps its name, if no other has it now
   for (const name of now.keys()) {
     if (names.has(name)) continue;
     let fresh = name;
