@@ -1,11 +1,11 @@
 """Networks of timm and torchvision as text: do they come in, are they the same, and how long is the text?
 
-python benchmarks/sweep_import.py LOG [NAME ...]
+python benchmarks/sweep_import.py LOG [NAME ...] > docs/results/import.md
 
 One model of every file of timm (see `smallest`) and ten of torchvision, without pretrained weights.
 Each is imported; the text is read again and compiled, the weights are carried over, and parameters, FLOPs (against
 torch's FlopCounterMode on the meta device) and logits are compared. Results go to LOG, a line of JSON each; what stands
-there already is not done again. In the end the table of all is printed.
+there already is not done again. In the end the page with the table of all is printed.
 """
 
 from __future__ import annotations
@@ -28,14 +28,33 @@ from torch.utils.flop_counter import FlopCounterMode
 import uninas
 from uninas.backend.trace import carried, import_module
 from uninas.errors import UninasError
+from uninas.language.library import find
 
 TORCHVISION = [
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "maxvit_t", "mobilenet_v3_small",
     "shufflenet_v2_x0_5", "swin_t", "vit_b_16",
 ]  # fmt: skip
+PUBLISHED = [
+    "resnet18", "resnet50", "regnetx_032", "mobilenetv2_100", "efficientnet_b0", "convnext_tiny",
+    "vit_small_patch16_224", "mixer_s16_224", "ghostnet_100", "densenet121", "swin_tiny_patch4_window7_224",
+    "inception_v3", "coatnet_0_rw_224", "hrnet_w18",
+]  # fmt: skip
 MOST = 40_000_000_000  # multiply-accumulates of a forward pass that is still compared by its logits
 
 
+HEAD = """\
+# Which networks come in
+
+One model of every file of timm and ten of torchvision, without pretrained weights: imported as text, the text read
+again and compiled, the weights carried over. FLOPs are compared with torch's FlopCounterMode on the meta device, logits
+on one random image, relative to the largest; a dash stands for a network too large to be run here. As the smallest of a
+file counts the one with the fewest parameters among the 14 with the shortest names that look small. What has no
+operation here stands in the last column; `uninas import --partial` brings in the rest of it.
+
+```sh
+python benchmarks/sweep_import.py sweep.jsonl > docs/results/import.md
+```
+"""
 LARGE = re.compile("large|huge|giant|base|xl|_[lhg]_|gigantic|so400m|384|448|512|1024")
 TRIED = 14
 
@@ -104,6 +123,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     """The table of all rows, and sentences about them."""
     lines = ["| model | parameters | FLOPs | logits off by | same key | lines | |", "|---|---|---|---|---|---|---|"]
     fine = []
+    rows = {name: row for name, row in rows.items() if not name.startswith("written:")}
     for name, row in sorted(rows.items()):
         if "obstacle" in row:
             lines.append(f"| {name} | | | | | | {row['obstacle']} |")
@@ -124,43 +144,87 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     return "\n".join([summary + ".", "", *lines])
 
 
-def main() -> None:
-    """Go through all that is not in the log, and print the table."""
-    log = Path(sys.argv[1])
+def beside_ours(rows: dict[str, dict[str, Any]]) -> str:
+    """How long imported texts are beside those of spaces/networks, which people wrote."""
+    lines = ["## Beside texts that people wrote", "",
+             "Lines of the imported text, and of the shipped one with all blocks that it uses.", "",
+             "| network | imported | written |", "|---|---|---|"]  # fmt: skip
+    for name in PUBLISHED:
+        found = rows.get(f"written:{name}")
+        if found:
+            lines.append(f"| {name} | {found['lines']} | {found['written']} |")
+    near = sum(r["lines"] <= 4 / 3 * r["written"] for n, r in rows.items() if n.startswith("written:"))
+    return "\n".join([*lines, "", f"{near} of them are at most a third longer.", ""])
+
+
+def written_lines(name: str) -> dict[str, int]:
+    """Lines of an import of a network that is shipped, and of what was written for it."""
+    module, _ = find(name)
+    network, shape = made(f"timm:{name}")
+    text = import_module(network, shape, name).text
+    definitions = {}
+    waiting = [(module, module.definitions[name])]
+    while waiting:
+        home, definition = waiting.pop()
+        span = definition.span
+        body = span.source.text[span.start : span.end]
+        key = (span.source.name, definition.name.text)
+        if key not in definitions:
+            definitions[key] = counted(body)
+            waiting += [used for word in set(re.findall(r"\w+", body)) if (used := home.find(word)) is not None]
+    return {"lines": counted(text), "written": sum(definitions.values())}
+
+
+def counted(text: str) -> int:
+    """Lines that say something."""
+    return sum(bool(line.strip()) and not line.strip().startswith("#") for line in text.splitlines())
+
+
+def known(log: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str | None]]:
+    """What a log holds: rows by model, and the smallest model of every file of timm."""
     rows: dict[str, dict[str, Any]] = {}
     names: dict[str, str | None] = {}
-    if log.exists():
-        for line in log.read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            if "family" in record:
-                names[record["family"]] = record["name"]
-            else:
-                rows[record.pop("model")] = record
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        record = json.loads(line)
+        if "family" in record:
+            names[record["family"]] = record["name"]
+        else:
+            rows[record.pop("model")] = record
+    return rows, names
+
+
+def tried(name: str) -> dict[str, Any]:
+    """The row of a model, or what stands in its way."""
+    try:
+        return written_lines(name.partition(":")[2]) if name.startswith("written:") else measured(name)
+    except UninasError as problem:
+        return {"obstacle": problem.diagnostics[0].message}
+    except Exception as problem:
+        return {"obstacle": f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"}
+
+
+def main() -> None:
+    """Go through all that is not in the log, and print the page."""
+    log, asked = Path(sys.argv[1]), sys.argv[2:]
+    rows, names = known(log)
     with log.open("a", encoding="utf-8") as file:
 
         def note(record: dict[str, Any]) -> None:
             file.write(json.dumps(record) + "\n")
             file.flush()
 
-        asked = sys.argv[2:]
         for family in [] if asked else timm.list_modules():
             if family not in names:
                 names[family] = smallest(family)
                 note({"family": family, "name": names[family]})
-        every = asked or [f"timm:{name}" for name in names.values() if name] + [f"torchvision:{n}" for n in TORCHVISION]
+        every = asked or [f"timm:{name}" for name in names.values() if name]
+        every += [] if asked else [f"torchvision:{n}" for n in TORCHVISION] + [f"written:{n}" for n in PUBLISHED]
         for name in dict.fromkeys(every):
-            if name in rows and not asked:
-                continue
-            try:
-                row = measured(name)
-            except UninasError as problem:
-                row = {"obstacle": problem.diagnostics[0].message}
-            except Exception as problem:
-                row = {"obstacle": f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"}
-            rows[name] = row
-            note({"model": name, **row})
-            print(name, row, file=sys.stderr, flush=True)
-    print(table(rows))
+            if name not in rows or asked:
+                rows[name] = tried(name)
+                note({"model": name, **rows[name]})
+                print(name, rows[name], file=sys.stderr, flush=True)
+    print(f"{HEAD}\n{table(rows)}\n\n{beside_ours(rows)}", end="")
 
 
 if __name__ == "__main__":
