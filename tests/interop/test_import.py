@@ -479,6 +479,19 @@ class AgainAndAgain(nn.Module):
         return self.last(self.layer(self.layer(x)).relu())
 
 
+class Logging(nn.Module):
+    """Looks at its numbers on the way, which tensors without numbers do not have."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.seen = nn.Conv2d(4, 4, 1), None
+
+    def forward(self, x):
+        x = self.conv(x)
+        self.seen = x.detach().numpy().mean()
+        return x.relu()
+
+
 MODULES = {
     "bias by a table": (Biased, (8, 1, 5), "lookup"),
     "a gate used twice": (Gated, (4, 8, 8), "learned"),
@@ -490,6 +503,7 @@ MODULES = {
     "one head for all levels": (OnEveryLevel, (4, 16, 16), "shared each part { out = part -> Branch }"),
     "one block again": (AgainAndAgain, (4, 8, 8), "shared repeat 3 { Branch }"),
     "one layer again": (AgainAndAgain, (4, 8, 8), "shared repeat 2 { conv(4, 1) }"),
+    "one that torch.export refuses": (Logging, (4, 8, 8), "relu"),
     "blur": (Softened, (4, 8, 8), "blur"),
     "transposed convolution": (
         lambda: nn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1),

@@ -154,7 +154,7 @@ def traced(module: nn.Module, example_input: Tensor | tuple[int, ...], name: str
     try:
         with torch.no_grad():
             x = torch.zeros(BATCH, *shape, dtype=kind, device=device)
-            program = torch.export.export(module, (x,), strict=False)
+            program = _exported(module, x)
             if _writes_into_what_is_read(program.graph):
                 program = program.run_decompositions({})  # without writes in place
     except Exception as problem:  # whatever the module of somebody else raises is theirs
@@ -166,6 +166,23 @@ def traced(module: nn.Module, example_input: Tensor | tuple[int, ...], name: str
         for each, mode in training.items():
             each.training = mode
     return _Reader(program, type(module).__name__).trace(name or type(module).__name__)
+
+
+def _exported(module: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
+    """A module as torch.export has it; where that fails, what torch.fx makes of the module, without its dead code.
+
+    So modules come in that also look at numbers, to log them say, which tensors without numbers do not have.
+    """
+    try:
+        return torch.export.export(module, (x,), strict=False)
+    except Exception as problem:  # anything that the module of somebody else raises
+        try:
+            plain = fx.symbolic_trace(module)
+            plain.graph.eliminate_dead_code()
+            plain.recompile()
+            return torch.export.export(plain, (x,), strict=False)
+        except Exception:
+            raise problem from None
 
 
 class _Reader:
