@@ -78,6 +78,9 @@ class OpenedRun:
     def answers(self) -> dict[int, dict[str, str]]:
         """For a run in a space of choices: the value of every choice, by the candidate's number; else nothing."""
         found: dict[int, dict[str, str]] = {}
+        other = "edit NOT NULL AND edit NOT LIKE ? LIMIT 1"
+        if any(True for _ in self.store.raw(other, '%"move": "choose"%')):
+            return {}  # a space of moves
         for candidate in self.candidates():
             before = found.get(candidate.parent if candidate.parent is not None else -1, {})
             edit = candidate.edit
