@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from helpers.commands import run
 
 import uninas
@@ -87,6 +88,28 @@ def test_syntax_errors_hide_no_others(tmp_path):
         ("UNI002", 4),
         ("UNI010", 5),
     ]
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ("conv(C, 3, padding=same)", "padding=-2 is TensorFlow's same"),
+        ("max_pool(3, 2, padding=valid)", "padding=0"),
+        ("grid_partition(4)", "window_partition(H / g) -> permute"),
+    ],
+)
+def test_words_of_others_are_answered(step, words):
+    with pytest.raises(UninasError) as caught:
+        check(load_text(f"block A {{ out = in -> {step} }}"))
+    assert words in str(caught.value)
+
+
+def test_a_grid_is_windows_with_their_axes_swapped():
+    """MaxViT's second attention (Tu et al. 2022): positions as far apart as possible attend to each other."""
+    grid = uninas.compile(load("block A { input 8 x 8 x 8  out = in -> window_partition(H / 4) -> permute }"))
+    x = torch.arange(8 * 8 * 8.0).reshape(1, 8, 8, 8)
+    found = x.view(1, 8, 4, 2, 4, 2).permute(0, 1, 3, 5, 2, 4).reshape(1, 8, 4, 16)
+    assert torch.equal(grid(x), found)
 
 
 def test_an_unknown_name_is_answered_by_those_that_there_are():

@@ -1,7 +1,7 @@
 """Torch modules -> traces that `uninas.interop` turns into graphs.
 
-A module is run once by `torch.export` on fake tensors, with a batch of two, in evaluation mode. What does not depend on
-the input stays lazy: it is computed only where its numbers matter.
+A module is run once by `torch.export` on fake tensors, in evaluation mode, with a batch of a size that axes seldom
+have. What does not depend on the input stays lazy: it is computed only where its numbers matter.
 """
 
 from __future__ import annotations

@@ -31,7 +31,11 @@ SYNONYMS = {
 ABSENT = dict.fromkeys(
     ("lstm", "gru", "rnn", "lstmcell", "grucell"),
     "recurrent networks are not in the language; embedding, conv(C, 1, width=3) and attention are",
-)
+) | {
+    "same": "without padding=, sizes stay for odd kernels; padding=-2 is TensorFlow's same, also for strides",
+    "valid": "no zeros around the map: padding=0",
+    "grid_partition": "a grid of g x g positions is window_partition(H / g) -> permute",
+}
 """What there is no word for, and what to say about it."""
 
 
