@@ -16,7 +16,7 @@ from uninas.proxies.types import ProxyError
 
 PULLED_BY_TORCH = {
     "permute", "transpose", "t", "expand", "unsqueeze", "slice", "split", "select", "index_select", "roll", "tril",
-    "triu", "pixel_unshuffle", "mean", "max_pool2d_with_indices",
+    "triu", "pixel_unshuffle", "mean", "max_pool2d_with_indices", "upsample_nearest2d",
 }  # fmt: skip
 """Operations that torch's own derivative takes backwards as fast as a rule would: they move or select numbers."""
 
