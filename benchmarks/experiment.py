@@ -118,13 +118,14 @@ def page(plan: dict[str, Any], texts: dict[str, str], runs: dict[str, list[Train
     heads = ["network", *(f"seed {seed}" for seed in seeds), "mean", "sd", "parameters", "FLOPs", "images/s"]
     lines = [_OPENING.format(plan=plan["name"]), row(heads), "|---" * len(heads) + "|"]
     for name, some in runs.items():
-        values, result = list(tops[name].values()), some[0].result
+        values, cost = list(tops[name].values()), load(texts[name]).cost
         ended = {int(run.settings["seed"]) for run in some}
         cells = [f"{tops[name][seed]:.2f}" if seed in tops[name] else "diverged" if seed in ended else "not yet"
                  for seed in seeds]  # fmt: skip
         cells += [f"{mean(values):.2f}" if values else "", f"{stdev(values):.2f}" if len(values) > 1 else ""]
-        cells += [f"{result['params'] / 1e6:.2f} M", f"{result['flops'] / 1e6:.1f} M"]
-        cells.append(f"{mean(float(run.result.get('images_per_second', 0)) for run in some):.0f}")
+        cells += [f"{cost.params / 1e6:.2f} M", f"{cost.flops / 1e6:.1f} M"]
+        speeds = [float(run.result.get("images_per_second", 0)) for run in some]
+        cells.append(f"{mean(speeds):.0f}" if speeds else "")
         lines.append(row([name, *cells]))
     lines += same(texts)
     for chosen, (search, what) in chosen_by(plan).items():
@@ -153,7 +154,7 @@ def row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-_OPENING = """# Found against known, trained alike
+_OPENING = """# Found against known, trained alike: {plan}
 
 Written by `python benchmarks/experiment.py --plan benchmarks/{plan}`; the plan says what was asked, and why.
 Accuracy on the test images, in percent.
