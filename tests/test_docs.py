@@ -124,3 +124,17 @@ def test_the_texts_for_language_models_are_short_enough_and_right(tmp_path: Path
 def test_a_snippet_that_is_wrong_is_noticed() -> None:
     with pytest.raises(UninasError):
         check(load_text("block A { out = in -> nope }"))
+
+
+def test_pages_use_the_public_face_and_extensions_their_doors() -> None:
+    def modules(page: Path) -> set[str]:
+        text = page.read_text(encoding="utf-8")
+        return set(re.findall(r"^\s*(?:from|import) (uninas(?:\.\w+)*)", text, re.MULTILINE)) - {"uninas"}
+
+    docs = ROOT / "docs"
+    extending = {*(docs / "extending").glob("*.md"), docs / "extending.md", docs / "adding-an-op.md"}
+    pages = {*PAGES, *(docs / "results").glob("*.md"), ROOT / "README.md"} - extending
+    assert {page.name: found for page in pages if (found := modules(page))} == {}
+    table = (docs / "extending.md").read_text(encoding="utf-8").partition("imports from these modules alone")[2]
+    doors = set(re.findall(r"`(uninas(?:\.\w+)+)`", table.partition("contract")[0]))
+    assert set().union(*map(modules, extending)) == doors

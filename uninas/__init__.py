@@ -34,28 +34,32 @@ if TYPE_CHECKING:
     from uninas.backend.optimize import optimize
     from uninas.backend.timm_models import register_timm
     from uninas.backend.trace import from_module
+    from uninas.language.grammars import grammar
     from uninas.proxies import Score, proxy
     from uninas.ranking.report import Result
     from uninas.render import render
     from uninas.search.asktell import Search
     from uninas.search.opened import open_run
     from uninas.training.benchmark import benchmark
+    from uninas.training.recipe import Recipe
     from uninas.training.run import evaluate, train
 
 __all__ = [
-    "Block", "Cost", "Each", "Graph", "Node", "Op", "Search", "Space", "UninasError", "Wire", "__version__",
-    "benchmark", "compile", "create_model", "dumps", "evaluate", "from_module", "list_models", "load", "open_run",
-    "operations", "optimize", "proxies", "proxy", "pyramid", "rank", "register_timm", "render", "score", "space",
-    "train",
+    "Block", "Cost", "Each", "Graph", "Node", "Op", "Recipe", "Search", "Space", "UninasError", "Wire", "__version__",
+    "benchmark", "compile", "create_model", "dumps", "evaluate", "from_module", "grammar", "list_models", "load",
+    "open_run", "operations", "optimize", "proxies", "proxy", "pyramid", "rank", "register_timm", "render", "score",
+    "space", "train",
 ]  # fmt: skip
 
 _LATE = {
+    "Recipe": "uninas.training.recipe:Recipe",
     "Search": "uninas.search.asktell:Search",
     "compile": "uninas.backend.emit:compile",
     "create_model": "uninas.backend.create:create_model",
     "benchmark": "uninas.training.benchmark:benchmark",
     "evaluate": "uninas.training.run:evaluate",
     "from_module": "uninas.backend.trace:from_module",
+    "grammar": "uninas.language.grammars:grammar",
     "open_run": "uninas.search.opened:open_run",
     "optimize": "uninas.backend.optimize:optimize",
     "pyramid": "uninas.backend.backbone:pyramid",
