@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from uninas.cli.options import count, merged, options_of_proxies
+from uninas.cli.options import budget, merged, tuning_option
 from uninas.errors import error, shown
 
 MOST_JSON = 16 * 2**20  # characters of edits
@@ -42,20 +42,9 @@ def enqueue(run: Path, files: Sequence[str], trust: bool) -> None:
 @_run
 @_output
 @click.option("--strategy", help="Another strategy.")
-@click.option(
-    "--strategy-option",
-    "--tune",
-    "tuning",
-    multiple=True,
-    callback=options_of_proxies,
-    metavar="NAME=VALUE",
-    help="Its options.",
-)
+@tuning_option
 @click.option("--seed", type=click.IntRange(0), help="Another seed.")
-@click.option("--params-min", type=count, help="Fewest parameters.")
-@click.option("--params-max", type=count, help="Most parameters (30M).")
-@click.option("--flops-min", type=count, help="Fewest FLOPs (2 x MACs) for one sample.")
-@click.option("--flops-max", type=count, help="Most FLOPs (10G).")
+@budget
 @_trust
 def fork(run: Path, output: Path, trust: bool, **changes: Any) -> None:
     """Begin a run with the scored candidates of RUN that keep another budget; uninas resume goes on with it.

@@ -134,6 +134,18 @@ threads_option = click.option(
 )
 
 
+tuning_option = click.option(
+    "--strategy-option", "--tune", "tuning", multiple=True, callback=options_of_proxies, metavar="NAME=VALUE",
+    help="Option of the strategy.",
+)  # fmt: skip
+budget = together(
+    click.option("--params-min", type=count, help="Fewest parameters, instead of what the space or the run says."),
+    click.option("--params-max", type=count, help="Most parameters (30M)."),
+    click.option("--flops-min", type=count, help="Fewest FLOPs (2 x MACs) for one sample."),
+    click.option("--flops-max", type=count, help="Most FLOPs (10G)."),
+)
+
+
 def scoring(batch_size: int, init: str) -> Decorator:
     """How networks are scored, wherever they are: images, initial weights, options of the proxies, the device."""
     return together(

@@ -15,17 +15,17 @@ import click
 
 from uninas.cli.config import read_config, write_config
 from uninas.cli.options import (
+    budget,
     check_functions,
-    count,
     events_option,
     limits,
     merged,
     modules_of,
-    options_of_proxies,
     scoring,
     seed_option,
     threads_option,
     together,
+    tuning_option,
     watching,
 )
 from uninas.runs.process import terminable
@@ -77,15 +77,7 @@ _SETTINGS = together(
     ),
     click.option("--cheap", multiple=True, metavar="NAME", help="For halving: a cheaper measure to sort out by first."),
     click.option("--strategy", default="climb", show_default=True, help=f"{STRATEGIES}."),
-    click.option(
-        "--strategy-option",
-        "--tune",
-        "tuning",
-        multiple=True,
-        callback=options_of_proxies,
-        metavar="NAME=VALUE",
-        help="Option of the strategy.",
-    ),
+    tuning_option,
     click.option(
         "--sample-moves",
         "--even",
@@ -96,10 +88,7 @@ _SETTINGS = together(
         help="Odds within a kind of moves: equal for all sites, or for all moves, so that a site with many has more.",
     ),
     seed_option,
-    click.option("--params-min", type=count, help="Fewest parameters, instead of what the space says."),
-    click.option("--params-max", type=count, help="Most parameters (30M)."),
-    click.option("--flops-min", type=count, help="Fewest FLOPs (2 x MACs) for one sample."),
-    click.option("--flops-max", type=count, help="Most FLOPs (10G)."),
+    budget,
     click.option(
         "--fits",
         multiple=True,

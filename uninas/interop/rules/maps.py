@@ -167,15 +167,16 @@ def fold(low: Lowering, x: View, size: Any, kernel: Any, dilation: Any, padding:
 
 @rule("pixel_shuffle")
 def pixel_shuffle(low: Lowering, x: View, factor: int) -> View:
-    view = on_map(low, x)
-    (wire,) = low.emit(PixelShuffle(factor), view)
-    own = tuple(map(made, PixelShuffle(factor).outputs(shape_of(view.own))[0]))
-    return View(wire, own, (view.axes[0], *own))
+    return _shuffled(low, x, PixelShuffle(factor))
 
 
 @rule("pixel_unshuffle")
 def pixel_unshuffle(low: Lowering, x: View, factor: int) -> View:
+    return _shuffled(low, x, PixelUnshuffle(factor))
+
+
+def _shuffled(low: Lowering, x: View, op: PixelShuffle | PixelUnshuffle) -> View:
     view = on_map(low, x)
-    (wire,) = low.emit(PixelUnshuffle(factor), view)
-    own = tuple(map(made, PixelUnshuffle(factor).outputs(shape_of(view.own))[0]))
+    (wire,) = low.emit(op, view)
+    own = tuple(map(made, op.outputs(shape_of(view.own))[0]))
     return View(wire, own, (view.axes[0], *own))
