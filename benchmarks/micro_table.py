@@ -31,7 +31,8 @@ from uninas.language.library import find
 from uninas.mutate.walk import walk_of
 from uninas.runs.process import keep_memory, written
 from uninas.space import Budget, Limit
-from uninas.training.score import Diverged, TrainedScore
+from uninas.training.loop import Diverged
+from uninas.training.score import TrainedScore
 from uninas.training.seeds import seed_of
 
 STARTS = ("micro_coatnet", "micro_resnet", "micro_efficientnet", "micro_transformer")

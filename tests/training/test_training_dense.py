@@ -286,6 +286,28 @@ def test_bad_boxes_can_be_left_out(objects):
     assert found.classes == ("square", "disc") and found.ids == (7, 14)
 
 
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        ("annotations", {"segmentation": None}, "1 masks that are neither polygons nor run lengths"),
+        ("annotations", {"segmentation": [[1, 2]]}, "1 masks that are neither"),
+        ("annotations", {"segmentation": [["x"] * 6]}, "1 masks that are neither"),
+        ("annotations", {"segmentation": {"size": [9, 9], "counts": [81]}}, "1 masks that are neither"),
+        ("annotations", {"segmentation": {"size": [96, 96], "counts": [-5, 5]}}, "1 masks that are neither"),
+        ("annotations", {"image_id": []}, "1 objects of a picture that is not listed"),
+        ("annotations", {"category_id": {}}, "1 objects of an unknown class"),
+        ("annotations", {"id": "one"}, "expected a list annotations, each with a number as its id"),
+        ("images", {"height": None}, "1 pictures without a height and a width"),
+        ("images", {"width": -3}, "1 pictures without a height and a width"),
+        ("categories", {"id": [1]}, "expected a list categories"),
+    ],
+)
+def test_objects_with_odd_values_are_refused(objects, kind, values, message):
+    changed(objects, "train", lambda raw: raw[kind][0].update(values))
+    with pytest.raises(UninasError, match=message):
+        read_objects(objects, "train")
+
+
 def test_polygons_and_run_lengths_are_masks():
     polygon = mask_array([[2.0, 2, 8, 2, 8, 6, 2, 6]], 10, 12)
     assert polygon.shape == (10, 12) and polygon.sum() == 24
@@ -307,6 +329,10 @@ def test_classes_beyond_the_list_are_refused(objects):
     (objects / "classes.json").write_text('["ground", "square"]')
     with pytest.raises(UninasError, match=r"masks with classes beyond the 2 of classes\.json"):
         MaskFolder(objects, Recipe("segmentation", **DENSE))
+    for text, message in (("{", "cannot read"), ("[" * 100_000, "cannot read"), ("3", "expected a list of names")):
+        (objects / "classes.json").write_text(text)
+        with pytest.raises(UninasError, match=message):
+            MaskFolder(objects, Recipe("segmentation", **DENSE))
 
 
 def test_masks_of_ade20k_count_from_one(objects):

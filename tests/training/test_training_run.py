@@ -28,6 +28,7 @@ from uninas.training.loop import Step, Trainer
 from uninas.training.recipe import Recipe
 from uninas.training.run import METRICS, RESULT, SETTINGS, TrainingRun, evaluate, resume, train
 
+PLAIN = "network plain { input 3 x 16 x 16 stem conv(8, 3, stride=2) -> gelu head global_avg_pool -> linear(4) }"
 RECIPE = Recipe("classification", epochs=3, batch=32, lr=4e-3, warmup_epochs=0.5, pad=1, evaluate_every=1)
 
 
@@ -99,6 +100,55 @@ def test_a_folder_of_something_else_is_left_alone(archive, tmp_path):
         TrainingRun.open(tmp_path / "a")
 
 
+CHANGES = {
+    SETTINGS: [
+        ("network", 1), ("network", {"name": "x", "key": "x", "text": []}), ("network", {"name": "x", "key": "x"}),
+        ("task", "chess"), ("recipe", []), ("recipe", {"epochs": "many"}), ("seed", "0"), ("seed", True), ("parts", 0),
+        ("data", None), ("precision", 3), ("classes", 7), ("weights", "no/such"), ("network/text", "/etc/passwd"),
+        ("network/text", "timm:resnet18"),
+    ],
+    RESULT: [("outcome", 3), ("figures", [1]), ("figures", {"top1": "high"})],
+}  # fmt: skip
+
+
+def test_a_training_that_a_stranger_changed_ends_in_a_message(archive, tmp_path):
+    """Every command on it, whatever the files say."""
+    run = train(PLAIN, data=archive, recipe=RECIPE.but(epochs=1, height=16, width=16), out=tmp_path / "a")
+    for name, changes in CHANGES.items():
+        before = (run.folder / name).read_text()
+        for field, value in changes:
+            found = json.loads(before)
+            *above, last = field.split("/")
+            inner = found[above[0]] if above else found
+            inner[last] = value
+            (run.folder / name).write_text(json.dumps(found))
+            for words in (["resume"], ["evaluate"], ["report"], ["compare"]):
+                result = command_run(*words, str(run.folder))
+                assert isinstance(result.exception, SystemExit | None), (words, field, value, result.exception)
+        (run.folder / name).write_text(before)
+    for name in (SETTINGS, RESULT, METRICS):
+        before = (run.folder / name).read_bytes()
+        for content in (b"[" * 100_000, b"\xff\xfe", b"a,b\n1,x\n", b"[]"):
+            (run.folder / name).write_bytes(content)
+            assert isinstance(command_run("compare", str(run.folder)).exception, SystemExit | None), (name, content)
+        (run.folder / name).write_bytes(before)
+
+
+def test_weights_and_checkpoints_of_another_network_are_refused(archive, tmp_path):
+    one = train(PLAIN, data=archive, recipe=RECIPE.but(epochs=1), out=tmp_path / "a").folder
+    other = train(NET, data=archive, recipe=RECIPE.but(epochs=1), out=tmp_path / "b").folder
+    (one / FILE).write_bytes((other / FILE).read_bytes())
+    with pytest.raises(UninasError, match="the weights do not fit"):
+        evaluate(one)
+    (one / RESULT).unlink()
+    (one / "last.pt").write_bytes((other / "last.pt").read_bytes())
+    with pytest.raises(UninasError, match="the weights do not fit"):
+        resume(one)
+    torch.save({"format": 1, "update": "x"}, one / "last.pt")
+    with pytest.raises(UninasError, match="is of another training"):
+        resume(one)
+
+
 def test_what_diverges_is_a_result(archive, tmp_path):
     run = train(NET, data=archive, recipe=RECIPE.but(lr=1e30, clip=0.0, warmup_epochs=0.0), out=tmp_path / "a")
     assert run.outcome == "diverged" and run.result["update"] > 0 and len(run.result["images"]) == 32
@@ -167,8 +217,6 @@ def test_a_killed_training_ends_with_the_same_bits(archive, tmp_path):
 
 # ---- commands and processes ----------------------------------------------------------------------------------------
 
-PLAIN = "network plain { input 3 x 16 x 16 stem conv(8, 3, stride=2) -> gelu head global_avg_pool -> linear(4) }"
-
 
 def command(archive, out, *further):
     return ["-m", "uninas", "train", PLAIN, "--data", str(archive), "--set", "epochs=2", "--set", "batch=32",
@@ -199,6 +247,18 @@ def test_a_process_of_many_without_a_master_is_told_so(archive, tmp_path, monkey
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UninasError, match=r"(?s)expected RANK in the environment.*torchrun"):
         train(NET, data=archive, recipe=RECIPE, out=tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "given", [{"WORLD_SIZE": "many"}, {"WORLD_SIZE": "2", "RANK": "two"}, {"WORLD_SIZE": "2", "RANK": "2"},
+              {"WORLD_SIZE": "2", "RANK": "0", "MASTER_PORT": "x"}],
+)  # fmt: skip
+def test_an_environment_of_processes_that_is_none_is_told_so(archive, tmp_path, monkeypatch, given):
+    for name, value in {"MASTER_ADDR": "localhost", "MASTER_PORT": "1", **given}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UninasError) as raised:
+        train(NET, data=archive, recipe=RECIPE, out=tmp_path / "a")
+    assert raised.value.code == "UNI130"
 
 
 def test_commands_train_evaluate_resume_and_compare(archive, tmp_path):

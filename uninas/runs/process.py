@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import signal
 import tempfile
@@ -10,8 +11,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from uninas.errors import error, shown
+
+MOST_JSON = 64 * 2**20  # bytes of a file
 
 
 @contextmanager
@@ -125,6 +129,19 @@ def written(path: Path, write: Callable[[Path], object]) -> Path:
 def write_text(path: Path, text: str) -> Path:
     """The same for a text."""
     return written(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path, code: str, most: int = MOST_JSON) -> Any:
+    """The value in a JSON file, which may be a stranger's. Raises an error of this code for what cannot be read."""
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError("expected a file")
+        if path.stat().st_size > most:
+            raise ValueError(f"expected at most {most:,} bytes")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as problem:
+        why = getattr(problem, "strerror", None) or problem
+        raise error(code, f"cannot read {shown(path, 200)}: {shown(why, 100)}") from None
 
 
 def _mask() -> int:

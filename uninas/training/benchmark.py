@@ -25,6 +25,7 @@ from uninas.graph import Graph
 from uninas.language.elaborate import sized
 from uninas.language.library import find
 from uninas.proxies import usable_device
+from uninas.training.recipe import TASKS
 
 MODES = ("plain", "fold", "fuse", "optimize", "compile")
 """How a network is run: heads one by one; equal heads as one; attention as one kernel; after all passes of
@@ -69,7 +70,7 @@ class Speed:
 
 @dataclass
 class _Subject:
-    name: str
+    graph: Graph
     mode: str
     what: str
     batch: int
@@ -104,17 +105,18 @@ def benchmark(
 
     Raises UninasError for what is unknown, and for networks that do not exist at the size.
     """
-    for words, known in ((what, WHATS), (modes, MODES), ((dtype,), tuple(DTYPES))):
-        for word in words:
+    for words, known in ((what, WHATS), (modes, MODES), ((dtype,), tuple(DTYPES)), ((task,), TASKS)):
+        for word in words or ("nothing",):
             if word not in known:
                 raise error("UNI130", f"expected {' or '.join(known)}, but got {shown(word)}")
+    if not batch or any(count != "best" and (type(count) is not int or count < 1) for count in batch):
+        raise error("UNI130", f"expected numbers of images, or best, but got {shown(list(batch))}")
     place = usable_device(device)
     subjects: list[_Subject] = []
-    graphs = {}
     for network in networks:
         graph = network if isinstance(network, Graph) else sized(*find(network), None)
         chosen = size or SIZES.get(task) or (graph.inputs[0][1], graph.inputs[0][2])
-        graphs[graph.name] = graph = resized(graph, chosen)
+        graph = resized(graph, chosen)
         for part in what:
             for mode in modes:
                 with _unchanged_randomness():
@@ -122,7 +124,7 @@ def benchmark(
                 for count in batch:
                     subjects += _subjects(module, graph, part, mode, count, place, dtype, task)
     _measure(subjects, place, seconds, passes, warm)
-    return [_row(each, graphs[each.name], task, place, dtype) for each in subjects]
+    return [_row(each, task, place, dtype) for each in subjects]
 
 
 def _module(graph: Graph, task: str, what: str, mode: str) -> nn.Module:
@@ -164,7 +166,7 @@ def _subjects(
     module: nn.Module, graph: Graph, what: str, mode: str, count: int | str, place: torch.device, dtype: str, task: str
 ) -> list[_Subject]:
     def subject(number: int) -> _Subject:
-        return _Subject(graph.name, mode, what, number, _pass(module, graph, what, number, place, dtype, task), [])
+        return _Subject(graph, mode, what, number, _pass(module, graph, what, number, place, dtype, task), [])
 
     if count != "best":
         return [subject(int(count))]
@@ -228,7 +230,7 @@ def _measure(subjects: list[_Subject], place: torch.device, seconds: float, pass
         waiting = [each for each in waiting if len(each.times) < passes or sum(each.times) < seconds]
 
 
-def _row(subject: _Subject, graph: Graph, task: str, place: torch.device, dtype: str) -> Speed:
+def _row(subject: _Subject, task: str, place: torch.device, dtype: str) -> Speed:
     times = sorted(subject.times)
     cuts = quantiles(times, n=20) if len(times) > 1 else [times[0]] * 19
     middle = times[len(times) // 2]
@@ -237,10 +239,10 @@ def _row(subject: _Subject, graph: Graph, task: str, place: torch.device, dtype:
         torch.cuda.reset_peak_memory_stats(place)
         subject.run()
         memory = float(torch.cuda.max_memory_allocated(place))
-    _, height, width = graph.inputs[0]
+    _, height, width = subject.graph.inputs[0]
     name = torch.cuda.get_device_name(place) if place.type == "cuda" else _processor()
     return Speed(
-        subject.name, task, subject.what, subject.mode, dtype, subject.batch, height, width, 1e3 * middle,
+        subject.graph.name, task, subject.what, subject.mode, dtype, subject.batch, height, width, 1e3 * middle,
         1e3 * cuts[0], 1e3 * cuts[-1], subject.batch / middle, len(times), memory, name, str(torch.__version__),
     )  # fmt: skip
 

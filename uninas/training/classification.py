@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import IterableDataset
 
 from uninas.backend.emit import compile
-from uninas.backend.weights import plain, stacked_again
 from uninas.errors import error, shown
 from uninas.graph.graph import Graph
 from uninas.graph.variants import with_classes, with_drop_path
@@ -51,12 +52,6 @@ class Classification(Task):
     def module(self, graph: Graph, seed: int) -> nn.Module:
         return compile(graph, generator=generator(seed, "weights"), fold=self.fold)
 
-    def weights(self, module: nn.Module) -> dict[str, Tensor]:
-        return plain(module)
-
-    def load(self, module: nn.Module, weights: dict[str, Tensor]) -> None:
-        module.load_state_dict(stacked_again(module, weights))
-
     def __len__(self) -> int:
         return len(self.images.train)
 
@@ -87,8 +82,7 @@ class Classification(Task):
         for start in range(world.rank * TEST_BATCH, len(data), world.size * TEST_BATCH):
             part = data[start : start + TEST_BATCH]
             metric.add(module(as_input(part.images, self.size)), part.labels)
-        metric.counts = sum(world.gathered(metric.counts), torch.zeros_like(metric.counts))
-        return metric.result()
+        return metric.together(world)
 
 
 def no_recomputing(recipe: Recipe) -> None:
@@ -101,17 +95,14 @@ def no_recomputing(recipe: Recipe) -> None:
 def _beta(alpha: float, source: torch.Generator) -> float:
     """A number between 0 and 1 with the distribution Beta(alpha, alpha)."""
     seed = int(torch.randint(0, 2**62, (), generator=source))
-    import numpy as np
-
     return float(np.random.default_rng(seed).beta(alpha, alpha))
 
 
 class FileClassification(Classification):
-    """Images read while the training goes on, by timm: folders of classes, tar files, data sets of others.
+    """Images read while the training goes on, by timm: folders of classes, and data sets of others.
 
-    `data` is a folder with `train` and `val`, or a name as timm has them: `hfds/NAME`, `wds/NAME`, `tfds/NAME`,
-    `torch/NAME`. Training images are cropped, mirrored and augmented by timm's transforms, test images are resized and
-    cropped in the middle.
+    `data` is a folder with `train` and `val`, or a name as timm has them: `hfds/NAME` or `torch/NAME`. Training images
+    are cropped, mirrored and augmented by timm's transforms, test images are resized and cropped in the middle.
     """
 
     def __init__(self, recipe: Recipe, data: str, *, workers: int = 0, fold: bool = True):
@@ -133,8 +124,12 @@ class FileClassification(Classification):
         no_recomputing(recipe)
         self.recipe, self.fold, self.workers = recipe, fold, workers
         self.read, self.tested = made
-        names: dict[str, int] = getattr(getattr(self.read, "reader", None), "class_to_idx", {})
-        self.classes = tuple(sorted(names, key=names.__getitem__)) or ("?",)
+        names: dict[str, int] = getattr(getattr(self.read, "reader", self.read), "class_to_idx", {})
+        if not names or isinstance(self.read, IterableDataset):
+            lack = "can only be read in its own order" if names else "does not say its classes"
+            raise error("UNI130", f"expected images of known classes, in any order, but {shown(data)} {lack}", None,
+                        "name a folder, hfds/NAME or torch/NAME")  # fmt: skip
+        self.classes = tuple(sorted(names, key=names.__getitem__))
         self.fingerprint = data if named else digest(data)[:16]
         self.size = (0, 0)
         self._made: dict[bool, Any] = {}
@@ -195,8 +190,7 @@ class FileClassification(Classification):
             part = [self.sample(number, False) for number in mine[start : start + TEST_BATCH]]
             x = torch.stack([image for image, _ in part]).to(world.device)
             metric.add(module(x), torch.tensor([label for _, label in part], device=world.device))
-        metric.counts = sum(world.gathered(metric.counts), torch.zeros_like(metric.counts))
-        return metric.result()
+        return metric.together(world)
 
 
 SPLITS = ("train", "validation")

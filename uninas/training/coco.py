@@ -7,7 +7,6 @@ as a crowd is not learnt, and nobody is blamed for what is found there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from uninas.errors import error, shown
+from uninas.runs.process import read_json
 from uninas.training.files import Report
 from uninas.training.loop import missing
 
@@ -71,7 +71,7 @@ class Objects:
 def read_objects(root: Path, split: str, skip_bad: bool = False) -> Objects:
     """The pictures of a split. Raises one UninasError with everything that is wrong with them.
 
-    With `skip_bad`, boxes without an area or outside of their picture are left out instead.
+    With `skip_bad`, objects whose box has no area in their picture, or without a mask, are left out instead.
     """
     path = next((root / name.format(split) for name in FILES if (root / name.format(split)).is_file()), None)
     if path is None:
@@ -79,10 +79,14 @@ def read_objects(root: Path, split: str, skip_bad: bool = False) -> Objects:
                     "as COCO writes it, beside images/train and images/val")  # fmt: skip
     raw = _read(path)
     report = Report(str(path))
-    categories = sorted(_listed(raw, "categories", path), key=lambda each: int(each["id"]))
-    numbers = {int(each["id"]): number for number, each in enumerate(categories)}
+    categories = sorted(_listed(raw, "categories", path), key=lambda each: each["id"])
+    numbers = {each["id"]: number for number, each in enumerate(categories)}
     folder = next((root / name.format(split) for name in FOLDERS if (root / name.format(split)).is_dir()), root)
-    images = {int(each["id"]): each for each in _listed(raw, "images", path)}
+    images = {each["id"]: each for each in _listed(raw, "images", path)}
+    for number, image in images.items():
+        if not all(_is_side(image.get(side)) for side in ("height", "width")):
+            report.add("pictures without a height and a width", number)
+    report.check()
     things: dict[int, list[Thing]] = {number: [] for number in images}
     left_out = 0
     for each in _listed(raw, "annotations", path):
@@ -90,27 +94,23 @@ def read_objects(root: Path, split: str, skip_bad: bool = False) -> Objects:
         if thing is None:
             left_out += 1
         else:
-            things[int(each["image_id"])].append(thing)
+            things[each["image_id"]].append(thing)
     photos = []
     for number, image in images.items():
         file = folder / str(image.get("file_name", ""))
         if not file.is_file():
             report.add("pictures that are missing", file)
-        photos.append(Photo(number, file, int(image["height"]), int(image["width"]), tuple(things[number])))
+        photos.append(Photo(number, file, image["height"], image["width"], tuple(things[number])))
     if not photos or not any(not thing.crowd for photo in photos for thing in photo.things):
         report.add("files without pictures or objects", path)
-    report.check(lambda: "leave out bad boxes: --skip-bad" if any("boxes" in kind for kind in report.kinds) else "")
+    report.check(lambda: "leave out bad objects: --skip-bad" if any(
+        kind.startswith(("boxes", "masks")) for kind in report.kinds) else "")  # fmt: skip
     return Objects(tuple(photos), tuple(str(each.get("name", each["id"])) for each in categories),
-                   tuple(int(each["id"]) for each in categories), raw, left_out)  # fmt: skip
+                   tuple(each["id"] for each in categories), raw, left_out)  # fmt: skip
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise error("UNI130", f"expected at most {MOST_BYTES >> 30} GiB in {shown(path)}")
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise error("UNI130", f"cannot read {shown(path)}: {shown(problem, 100)}") from None
+    found = read_json(path, "UNI130", MOST_BYTES)
     if not isinstance(found, dict):
         raise error("UNI130", f"expected an object with images, annotations and categories in {shown(path)}")
     return found
@@ -118,8 +118,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _listed(raw: Mapping[str, Any], name: str, path: Path) -> list[dict[str, Any]]:
     found = raw.get(name)
-    if not isinstance(found, list) or not all(isinstance(each, dict) and "id" in each for each in found):
-        raise error("UNI130", f"expected a list {name}, each with an id, in {shown(path)}")
+    if not isinstance(found, list) or not all(isinstance(each, dict) and type(each.get("id")) is int for each in found):
+        raise error("UNI130", f"expected a list {name}, each with a number as its id, in {shown(path)}")
     return found
 
 
@@ -127,7 +127,8 @@ def _thing(
     each: Mapping[str, Any], images: Mapping[int, Any], numbers: Mapping[int, int], report: Report, skip_bad: bool
 ) -> Thing | None:
     place = f"annotation {each['id']}"
-    image, number = images.get(each.get("image_id", -1)), numbers.get(each.get("category_id", -1))
+    ids = [one if type(one := each.get(name)) is int else -1 for name in ("image_id", "category_id")]
+    image, number = images.get(ids[0]), numbers.get(ids[1])
     if image is None or number is None:
         report.add("objects of a picture that is not listed" if image is None else "objects of an unknown class", place)
         return None
@@ -142,7 +143,30 @@ def _thing(
         if not skip_bad:
             report.add("boxes without an area inside their picture", place)
         return None
-    return Thing((left, top, right, below), number, each.get("segmentation"), bool(each.get("iscrowd", 0)))
+    mask, crowd = each.get("segmentation"), bool(each.get("iscrowd", 0))
+    if not crowd and not _is_mask(mask, image["height"], image["width"]):
+        if not skip_bad:
+            report.add("masks that are neither polygons nor run lengths", place)
+        return None
+    return Thing((left, top, right, below), number, mask, crowd)
+
+
+def _is_side(value: object) -> bool:
+    """Whether this is a height or width in pixels."""
+    return type(value) is int and 0 < value < 2**16
+
+
+def _is_mask(mask: Any, height: int, width: int) -> bool:
+    """Whether a mask is written as COCO writes them: polygons of at least three points, or run lengths of its size."""
+    if isinstance(mask, list):
+        return bool(mask) and all(
+            isinstance(line, list) and len(line) >= 6 and len(line) % 2 == 0
+            and all(type(one) in (int, float) and abs(one) < 2**20 for one in line) for line in mask
+        )  # fmt: skip
+    counts = mask.get("counts") if isinstance(mask, dict) and mask.get("size") == [height, width] else None
+    if isinstance(counts, list):
+        return all(type(one) is int and one >= 0 for one in counts) and sum(counts) == height * width
+    return isinstance(counts, str) and counts.isascii()
 
 
 def mask_array(mask: Any, height: int, width: int) -> np.ndarray[Any, Any]:

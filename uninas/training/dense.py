@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from uninas.backend.backbone import Backbone
-from uninas.backend.weights import plain, stacked_again
 from uninas.graph import Graph
 from uninas.training.distributed import World
 from uninas.training.recipe import Recipe
@@ -36,12 +35,6 @@ class DenseTask(Task):
             graph, drop_path=recipe.drop_path, recompute=recipe.recompute == "stages",
             fuse=self.place.device.type == "cuda", generator=generator(seed, "weights"),
         )  # fmt: skip
-
-    def weights(self, module: nn.Module) -> dict[str, Tensor]:
-        return plain(module)
-
-    def load(self, module: nn.Module, weights: dict[str, Tensor]) -> None:
-        module.load_state_dict(stacked_again(module, weights))
 
 
 def seeded(make: Callable[[], M], seed: int) -> M:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from uninas.backend.backbone import Backbone, Pyramid
 from uninas.graph import Graph
 from uninas.proxies.inputs import DEVIATION, MEAN
-from uninas.training.coco import Objects, Photo, average_precision, encoded_mask, mask_array, read_objects
+from uninas.training.coco import Photo, average_precision, encoded_mask, mask_array, read_objects
 from uninas.training.dense import DenseTask, seeded
 from uninas.training.distributed import World
 from uninas.training.files import parts_of, picture
@@ -190,6 +190,3 @@ def _moved(target: dict[str, Tensor], factor: float, size: tuple[int, int]) -> d
     boxes = target["boxes"] * factor
     kept = (boxes[:, 2:] - boxes[:, :2]).min(1).values >= 1 if len(boxes) else torch.zeros(0, dtype=torch.bool)
     return {"boxes": boxes[kept], "labels": target["labels"][kept], "masks": masks[kept]}
-
-
-__all__ = ["Detection", "Detector", "Objects"]

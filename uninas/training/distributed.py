@@ -12,7 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from uninas.errors import error
+from uninas.errors import error, shown
+from uninas.proxies.guard import usable_device
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ def world(device: str) -> Iterator[World]:
     On GPUs they speak NCCL and each takes the GPU of its LOCAL_RANK, elsewhere gloo. Raises UninasError when the
     environment is incomplete, or there is no such device.
     """
-    place = _device(device)
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    place = usable_device(device)
+    size = _number("WORLD_SIZE", 1)
+    if size <= 1:
         yield World(device=place)
         return
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
@@ -74,18 +75,25 @@ def world(device: str) -> Iterator[World]:
                 None,
                 "start the processes with torchrun: torchrun --nproc_per_node 2 -m uninas train ...",
             )
-    rank = int(os.environ["RANK"])
+    rank = _number("RANK", 0)
+    if rank >= size:
+        raise error("UNI130", f"expected RANK in the environment below WORLD_SIZE, {size}, but got {rank}")
     if place.type == "cuda":
-        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank % torch.cuda.device_count())))
+        place = usable_device(f"cuda:{_number('LOCAL_RANK', rank % torch.cuda.device_count())}")
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", rank=rank, world_size=size)
+    try:
+        dist.init_process_group("nccl" if place.type == "cuda" else "gloo", rank=rank, world_size=size)
+    except (RuntimeError, ValueError) as problem:  # torch says so of addresses that do not exist, and of strangers
+        raise error("UNI130", f"the {size} processes cannot be connected: {shown(problem, 200)}") from None
     try:
         yield World(rank, size, place)
     finally:
         dist.destroy_process_group()
 
 
-def _device(name: str) -> torch.device:
-    from uninas.proxies.guard import usable_device
-
-    return usable_device(name)
+def _number(name: str, default: int) -> int:
+    """A number of the environment. Raises UninasError for what is none."""
+    text = os.environ.get(name, "") or str(default)
+    if not (text.isdecimal() and len(text) < 8):
+        raise error("UNI130", f"expected {name} in the environment to be a number, but got {shown(text)}")
+    return int(text)

@@ -11,10 +11,8 @@ def begun(session: Session, done: int = 0) -> Begun:
     """Everything is read and checked; `done` updates are there already."""
     word = "resuming" if done else "training"
     greeting = "\n".join([f"{word} {session.graph.name} in {session.folder}", *session.plan()])
-    group = min(session.asked.recipe.batch, len(session.task))
-    total = session.asked.recipe.epochs * (len(session.task) // group)
     settings = {name: value for name, value in session.settings.items() if name != "network"}
-    return Begun("train", greeting, session.folder, total, done, settings, {"plan": session.plan()})
+    return Begun("train", greeting, session.folder, session.updates, done, settings, {"plan": session.plan()})
 
 
 def ended(run: TrainingRun | None, stopped: str) -> Ended:

@@ -6,11 +6,30 @@ wrongly.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
+from uninas.training.distributed import World
 
-class TopK:
+
+class Counts(ABC):
+    """Counts from which figures come, with those of other processes where there are some."""
+
+    counts: Tensor
+
+    @abstractmethod
+    def result(self) -> dict[str, float]:
+        """The figures by name."""
+
+    def together(self, world: World) -> dict[str, float]:
+        """The figures of what all processes have counted."""
+        self.counts = sum(world.gathered(self.counts), torch.zeros_like(self.counts))
+        return self.result()
+
+
+class TopK(Counts):
     """How many labels are among the k most likely classes, in percent."""
 
     def __init__(self, ks: tuple[int, ...] = (1, 5)):
@@ -29,7 +48,7 @@ class TopK:
         return {f"top{k}": 100 * count / max(total, 1) for k, count in zip(self.ks, right, strict=True)}
 
 
-class Overlap:
+class Overlap(Counts):
     """Mean intersection over union of classes, and the part of right pixels, from one confusion matrix, in percent.
 
     Classes that neither stand in a label nor are predicted do not count in the mean.

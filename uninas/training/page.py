@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from uninas.backend.weights import FILE
 from uninas.runs.process import write_text
-from uninas.training.classification import Classification, FileClassification
+from uninas.training.classification import TEST_BATCH, Classification, FileClassification
+from uninas.training.coco import mask_array
 from uninas.training.detection import Detection
 from uninas.training.distributed import World
 from uninas.training.files import picture
@@ -100,8 +101,8 @@ def confusion(task: Task, module: nn.Module, place: World) -> Tensor | None:
     metric = Overlap(len(task.classes), NONE)
     if isinstance(task, Classification) and not isinstance(task, FileClassification):
         data = task.images.test
-        for start in range(0, len(data), 250):
-            part = data[start : start + 250]
+        for start in range(0, len(data), TEST_BATCH):
+            part = data[start : start + TEST_BATCH]
             metric.add(module(as_input(part.images, task.size)).argmax(1), part.labels)
         return metric.counts
     if isinstance(task, Segmentation):
@@ -146,8 +147,6 @@ def _coloured(image: Tensor, labels: Tensor) -> Picture:
 
 def _detected(task: Detection, module: nn.Module, number: int, place: World) -> tuple[Picture, str]:
     """A picture with the boxes and masks that the detector is sure of."""
-    from uninas.training.coco import mask_array
-
     photo = task.test.photos[number]
     pixels = picture(photo.file).movedim(0, -1).numpy().copy()
     shades, words = _shades(len(task.classes)), []

@@ -24,6 +24,9 @@ import yaml
 from uninas.errors import Diagnostic, UninasError, did_you_mean, error, shown
 from uninas.language.resources import recipes_root
 
+SETTINGS = "training.json"
+"""The file that makes a folder one of a training."""
+
 TASKS = ("classification", "detection", "segmentation")
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "task": TASKS,

@@ -28,18 +28,19 @@ from uninas.errors import UninasError, error, shown
 from uninas.graph import Graph
 from uninas.graph.simplify import redundant, simplified
 from uninas.graph.summary import human
+from uninas.language.alone import architecture
 from uninas.language.elaborate import sized
 from uninas.language.library import find
 from uninas.language.printer import dumps
-from uninas.runs.process import write_text, written
+from uninas.runs.process import read_json, write_text, written
 from uninas.training import checkpoint
 from uninas.training.distributed import World, world
 from uninas.training.loop import Diverged, Row, Trainer, Watch
-from uninas.training.recipe import Recipe
+from uninas.training.recipe import SETTINGS, TASKS, Recipe
 from uninas.training.task import Task
 from uninas.version import __version__
 
-SETTINGS, METRICS, RESULT = "training.json", "metrics.csv", "result.json"
+METRICS, RESULT = "metrics.csv", "result.json"
 PRECISIONS = ("fp32", "bf16")
 BYTES = 4
 
@@ -88,6 +89,7 @@ class TrainingRun:
         if not settings:
             raise error("UNI070", f"there is no training in {shown(place)}", None,
                         "begin one: uninas train NET --data ... -o FOLDER")  # fmt: skip
+        _check_settings(settings, place)
         return cls(place, settings, tuple(_metrics(place / METRICS)), _json(place / RESULT))
 
     @property
@@ -98,8 +100,25 @@ class TrainingRun:
     @property
     def figures(self) -> dict[str, float]:
         """The last figures on the test images."""
-        found: dict[str, float] = dict(self.result.get("figures", {}))
-        return found
+        found = self.result.get("figures")
+        known = found.items() if isinstance(found, dict) else ()
+        return {name: float(value) for name, value in known if type(value) in (int, float)}
+
+
+def _check_settings(settings: Mapping[str, Any], folder: Path) -> None:
+    """Raise UNI070 for settings that are none of ours, as anybody can change a file."""
+    network = settings.get("network")
+    right = {
+        "network": isinstance(network, dict) and all(isinstance(network.get(n), str) for n in ("name", "key", "text")),
+        "task": settings.get("task") in TASKS,
+        "recipe": isinstance(settings.get("recipe"), dict),
+        "seed": type(settings.get("seed")) is int,
+        "parts": type(settings.get("parts", 1)) is int and settings.get("parts", 1) > 0,
+    }
+    for name, fine in right.items():
+        if not fine:
+            raise error("UNI070", f"the training in {shown(folder)} has an odd {name}: {shown(settings.get(name))}",
+                        None, f"somebody has changed its {SETTINGS}; begin a new one in another folder")  # fmt: skip
 
 
 def is_training(folder: Path) -> bool:
@@ -154,10 +173,11 @@ def asked_again(folder: str | Path, **options: Any) -> Asked:
     try:
         given = {"device": stored["device"], **options}
         return Asked(
-            stored["network"]["text"], stored["task"], stored["data"]["path"], Recipe.read(stored["recipe"]),
-            seed=int(stored["seed"]), precision=stored["precision"], weights=stored["weights"], **given,
+            architecture(stored["network"]["text"]), stored["task"], str(stored["data"]["path"]),
+            Recipe.read(stored["recipe"]), seed=stored["seed"], precision=str(stored["precision"]),
+            weights=str(stored["weights"]), **given,
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as problem:
+    except (KeyError, TypeError) as problem:
         raise error("UNI070", f"the training in {shown(folder)} has an odd {SETTINGS}: {shown(problem)}") from None
 
 
@@ -170,9 +190,10 @@ class Session:
         if self.precision not in PRECISIONS:
             raise error("UNI130", f"expected a precision of {' or '.join(PRECISIONS)}, but got {shown(self.precision)}")
         self.task = make_task(asked, place)
-        whole = _network(asked)
-        self.graph = self.task.network(simplified(whole))
-        self.left_out = redundant(whole)
+        self.whole = _network(asked)
+        self.graph = self.task.network(simplified(self.whole))
+        self.left_out = redundant(self.whole)
+        self.group = min(asked.recipe.batch, len(self.task))  # images behind an update
         self.parts = self._parts()
         self._check_memory()
 
@@ -181,8 +202,7 @@ class Session:
         stored = _json(self.folder / SETTINGS).get("parts")
         if stored is not None and self.asked.per_step is None:
             return int(stored)
-        group = min(self.asked.recipe.batch, len(self.task))
-        steps = math.ceil(group / (self.world.size * (self.asked.per_step or group)))
+        steps = math.ceil(self.group / (self.world.size * (self.asked.per_step or self.group)))
         return self.world.size * max(1, steps)
 
     def _check_memory(self) -> None:
@@ -197,7 +217,12 @@ class Session:
     @property
     def per_step(self) -> int:
         """Images of one forward pass."""
-        return math.ceil(min(self.asked.recipe.batch, len(self.task)) / self.parts)
+        return math.ceil(self.group / self.parts)
+
+    @property
+    def updates(self) -> int:
+        """Updates of the whole training."""
+        return self.asked.recipe.epochs * (len(self.task) // self.group)
 
     @property
     def memory(self) -> float:
@@ -211,7 +236,7 @@ class Session:
         return {
             "version": __version__,
             "torch": str(torch.__version__),
-            "network": {"name": self.graph.name, "key": self.graph.key, "text": dumps(_network(asked))},
+            "network": {"name": self.graph.name, "key": self.graph.key, "text": dumps(self.whole)},
             "task": asked.task,
             "recipe": asked.recipe.as_dict(),
             "data": {"path": asked.data, "fingerprint": self.task.fingerprint},
@@ -226,13 +251,12 @@ class Session:
     def plan(self) -> list[str]:
         """What will be done, in sentences for people."""
         recipe, graph = self.asked.recipe, self.graph
-        group = min(recipe.batch, len(self.task))
         path, elements = largest_map(graph)
         lines = [
             f"{graph.name}: {human(graph.cost.params)} parameters, {human(graph.cost.flops)} FLOPs an image of "
             f"{graph.inputs[0][1]} x {graph.inputs[0][2]}; the largest map has {human(elements)} elements ({path})",
             f"{len(self.task):,} images, {len(self.task.classes)} classes; {recipe.epochs} epochs of "
-            f"{len(self.task) // group:,} updates; {group} images behind an update, in {self.parts} "
+            f"{self.updates // recipe.epochs:,} updates; {self.group} images behind an update, in {self.parts} "
             f"part{'s' * (self.parts > 1)} of {self.per_step} on {self.world.size} process"
             f"{'es' * (self.world.size > 1)} ({self.world.device.type}, {self.precision})",
             f"learning rate {recipe.lr:g}, {recipe.schedule}, to {recipe.min_lr:g}; weight decay "
@@ -246,7 +270,8 @@ class Session:
     def done(self) -> int:
         """Updates that are there already."""
         state = checkpoint.load(self.folder) if is_training(self.folder) else None
-        return int(state["update"]) if state else 0
+        update = state.get("update") if state else 0
+        return update if isinstance(update, int) else 0
 
     def run(self, watch: Watch | None = None) -> TrainingRun:
         """Train to the end, from where the folder says."""
@@ -260,7 +285,11 @@ class Session:
                           parts=self.parts, precision=self.precision)  # fmt: skip
         state = checkpoint.load(self.folder)
         if state:
-            trainer.restore(state)
+            try:
+                trainer.restore(state)
+            except (KeyError, TypeError, ValueError, AttributeError) as problem:
+                raise error("UNI070", f"the checkpoint in {shown(self.folder)} is of another training: "
+                            f"{shown(problem, 100)}") from None  # fmt: skip
         try:
             trainer.run(watch if self.world.first else None, lambda: self._save(trainer))
         except Diverged as problem:
@@ -336,13 +365,13 @@ def make_task(asked: Asked, place: World) -> Task:
 
 def _network(asked: Asked) -> Graph:
     """The network at the size of the recipe."""
-    graph = asked.network if isinstance(asked.network, Graph) else sized(*find(asked.network), None)
+    found = None if isinstance(asked.network, Graph) else find(asked.network)
+    graph = sized(*found, None) if found else asked.network
+    assert isinstance(graph, Graph)
     recipe = asked.recipe
     height, width = recipe.height or graph.inputs[0][1], recipe.width or graph.inputs[0][2]
-    if isinstance(asked.network, Graph):
-        return resized(graph, (height, width))
     try:
-        return sized(*find(asked.network), (height, width))
+        return sized(*found, (height, width)) if found else resized(graph, (height, width))
     except UninasError as problem:
         raise UninasError(
             dataclasses.replace(each, notes=(*each.notes, f"the task asks for images of {height} x {width}"))
@@ -380,7 +409,8 @@ def begin_from(task: Task, module: torch.nn.Module, source: Path) -> None:
              for name, tensor in own.items()}  # fmt: skip
     others = [name for name, tensor in own.items() if name in found and found[name].shape != tensor.shape]
     if [name for name in others if not name.startswith("head")]:
-        raise error("UNI070", f"expected {others[0]} of another shape than {tuple(found[others[0]].shape)}")
+        raise error("UNI070", f"expected {others[0]} of {tuple(own[others[0]].shape)} in {shown(path)}, "
+                    f"but it is of {tuple(found[others[0]].shape)}")  # fmt: skip
     task.load(module, taken)
 
 
@@ -416,12 +446,9 @@ def _claim(folder: Path) -> None:
 
 def _json(path: Path) -> dict[str, Any]:
     """The object in a file; nothing where there is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, ValueError) as problem:
-        raise error("UNI070", f"cannot read {shown(path)}: {shown(problem, 100)}") from None
+    found = read_json(path, "UNI070")
     if not isinstance(found, dict):
         raise error("UNI070", f"expected an object in {shown(path)}")
     return found
@@ -443,8 +470,11 @@ def write_metrics(path: Path, rows: Sequence[Row]) -> None:
 def _metrics(path: Path) -> list[Row]:
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, csv.Error) as problem:
+        raise error("UNI070", f"cannot read {shown(path)}: {shown(problem, 100)}") from None
 
 
 # ---- afterwards ----------------------------------------------------------------------------------------------------
@@ -460,9 +490,9 @@ def loaded(run: TrainingRun, place: World | None = None, data: str | None = None
     asked = asked_again(run.folder, device=str(place.device))
     asked = dataclasses.replace(asked, data=data or asked.data)
     task = make_task(asked, place)
-    if list(task.classes) != settings["classes"]:
-        raise error("UNI130", f"expected the {len(settings['classes'])} classes of the training, "
-                    f"but the data have {len(task.classes)} other ones")  # fmt: skip
+    if list(task.classes) != settings.get("classes"):
+        raise error("UNI130", "expected the classes of the training, but the data have "
+                    f"{len(task.classes)} other ones")  # fmt: skip
     module = task.module(task.network(simplified(_network(asked))), asked.seed)
     task.load(module, load_weights(path)[0])
     return task, module

@@ -16,7 +16,7 @@ from uninas.graph.simplify import simplified
 from uninas.training.classification import Classification
 from uninas.training.distributed import World
 from uninas.training.images import ImageSet, read_images
-from uninas.training.loop import Diverged, Trainer
+from uninas.training.loop import Trainer
 from uninas.training.recipe import Recipe
 
 FIT, VALIDATION = 12_000, 4_000
@@ -50,6 +50,3 @@ class TrainedScore:
         trainer.run()
         last = trainer.rows[-1]
         return {name: last[name] for name in ("top1", "top5", "loss")}
-
-
-__all__ = ["Diverged", "TrainedScore"]

@@ -7,7 +7,6 @@ for no class and whose classes begin at 1. 255 is no class. A file `classes.json
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from uninas.errors import error, shown
 from uninas.graph import Graph
 from uninas.proxies.inputs import listed
+from uninas.runs.process import read_json
 from uninas.training.dense import DenseTask, seeded
 from uninas.training.distributed import World
 from uninas.training.files import Report, mask_of, parts_of, picture
@@ -95,8 +95,10 @@ class MaskFolder:
                 found.setdefault(top, mask)
         if listed_names is None:
             return tuple(map(str, range(highest + 1)))
-        names = json.loads(listed_names.read_text(encoding="utf-8"))
-        names = names.values() if isinstance(names, dict) else names
+        names = read_json(listed_names, "UNI130")
+        names = list(names.values()) if isinstance(names, dict) else names
+        if not isinstance(names, list):
+            raise error("UNI130", f"expected a list of names of classes in {shown(listed_names)}")
         classes = tuple(str(each.get("name", each)) if isinstance(each, dict) else str(each) for each in names)
         for top, mask in found.items():
             if top >= len(classes):
@@ -232,8 +234,7 @@ class Segmentation(DenseTask):
         for file, mask in self.folder.test[world.rank :: world.size]:
             labels = self.folder.labels(mask)
             metric.add(self.predict(module, picture(file).to(world.device)).cpu(), labels)
-        metric.counts = sum(world.gathered(metric.counts), torch.zeros_like(metric.counts))
-        return metric.result()
+        return metric.together(world)
 
     def predict(self, module: nn.Module, image: Tensor) -> Tensor:
         """The class of every pixel of a picture of any size."""

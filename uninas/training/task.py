@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from uninas.backend.weights import plain, stacked_again
+from uninas.errors import error, shown
 from uninas.graph.graph import Graph
 from uninas.training.distributed import World
 from uninas.training.recipe import Recipe
@@ -36,13 +38,16 @@ class Task(ABC):
     def module(self, graph: Graph, seed: int) -> nn.Module:
         """The whole model with fresh weights, the network that `network` gave as a part of it."""
 
-    @abstractmethod
     def weights(self, module: nn.Module) -> dict[str, Tensor]:
         """All weights and buffers of the model by the names of the text."""
+        return plain(module)
 
-    @abstractmethod
     def load(self, module: nn.Module, weights: dict[str, Tensor]) -> None:
-        """The way back from `weights`, strict."""
+        """The way back from `weights`, strict. Raises UNI055 for those of another model."""
+        try:
+            module.load_state_dict(stacked_again(module, weights))
+        except RuntimeError as problem:
+            raise error("UNI055", f"the weights do not fit: {shown(problem, 200)}") from None
 
     @abstractmethod
     def __len__(self) -> int:
