@@ -87,11 +87,13 @@ def _figure(candidate: Candidate, what: str) -> float:
 def trained(
     plan: dict[str, Any], texts: dict[str, str], data: str, folder: Path, device: str
 ) -> dict[str, list[TrainingRun]]:
-    """Train every network with every seed, seeds in the outer loop."""
+    """Train every network with every seed, seeds in the outer loop; members drawn at random perhaps with fewer."""
     recipe = Recipe.load(plan["recipe"], "classification").but(**plan.get("changes", {}))
     runs: dict[str, list[TrainingRun]] = {name: [] for name in texts}
     for seed in plan["seeds"]:
         for name, text in texts.items():
+            if name.startswith("random_") and seed not in plan.get("random_seeds", plan["seeds"]):
+                continue
             done = train(text, data=data, recipe=recipe, out=folder / f"{name}_{seed}", seed=seed, device=device)
             runs[name].append(done)
             top = done.figures.get("top1", float("nan"))

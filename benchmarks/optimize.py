@@ -3,8 +3,11 @@
     python benchmarks/optimize.py [NETWORK ...] [--goal inference|training] [--seconds 2] [--without PASS ...]
 
 One thread, a batch of 2, random images, weights of no training, on the processor by default. All modules of a network
-are built and warmed up, then timed in turn, a moment each, so that a clock that drifts drifts for all. Ratios are
-medians divided by the median of timm's module as it comes; below 1 is faster.
+are built and warmed up, then timed in turn, a moment each, so that a clock that drifts drifts for all; on a processor
+it is the clock of this process, which other work beside it hardly moves. Ratios are medians divided by the median of
+timm's module as it comes; below 1 is faster. The floor is the time that the products of a forward pass (its FLOPs; of
+a training step three times as many) would take at the speed of one large matrix product, measured in the same turn:
+what does the same arithmetic can hardly be below it.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ PUBLISHED = (
 )  # fmt: skip
 OURS = ("transformer", "coatnet")
 BLOCK = 0.2
+SIDE = 1024
 
 
 def modules_of(network: str, goal: str, passes: dict[str, bool]) -> dict[str, nn.Module]:
@@ -41,6 +45,16 @@ def modules_of(network: str, goal: str, passes: dict[str, bool]) -> dict[str, nn
     found["folded"] = uninas.create_model(network, fold=True)
     found["optimized"] = optimize(model, goal, passes=passes or None)
     return {name: module.train(goal == "training") for name, module in found.items()}
+
+
+def product(device: str, dtype: torch.dtype) -> Callable[[], None]:
+    """A large matrix product, for the speed of arithmetic alone."""
+    one = torch.randn(SIDE, SIDE, device=device, dtype=dtype)
+
+    def run() -> None:
+        one @ one
+
+    return run
 
 
 def run_of(module: nn.Module, x: torch.Tensor, goal: str, dtype: torch.dtype) -> Callable[[], None]:
@@ -63,19 +77,20 @@ def times_of(runs: dict[str, Callable[[], None]], seconds: float, device: str) -
     """The median time of each in milliseconds, measured in turn."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    clock = time.perf_counter if device == "cuda" else time.process_time
     for run in runs.values():
         run()
         run()
     while min(sum(found) for found in times.values()) < seconds or min(map(len, times.values())) < 3:
         for name, run in runs.items():
-            until = time.perf_counter() + BLOCK
+            until = clock() + BLOCK
             while True:
                 wait()
-                began = time.perf_counter()
+                began = clock()
                 run()
                 wait()
-                times[name].append(time.perf_counter() - began)
-                if time.perf_counter() > until:
+                times[name].append(clock() - began)
+                if clock() > until:
                     break
     return {name: 1e3 * median(found) for name, found in times.items()}
 
@@ -96,21 +111,25 @@ def main() -> None:
     dtype = torch.bfloat16 if options.bf16 else torch.float32
     columns = ("timm", "timm, channels last", "plain", "folded", "optimized")
     print(f"{options.goal}, batch {options.batch}, {dtype}, {options.device}, torch {torch.__version__}\n")
-    print("| network | timm, ms | " + " | ".join(f"{name}, x" for name in columns[1:]) + " |")
-    print("|---|" + "---|" * len(columns))
+    print("| network | timm, ms | " + " | ".join(f"{name}, x" for name in (*columns[1:], "floor")) + " |")
+    print("|---|---|" + "---|" * len(columns))
     for network in options.networks:
         modules = modules_of(network, options.goal, dict.fromkeys(options.without, False))
-        size = uninas.load(network).inputs[0]
-        x = torch.randn(options.batch, *size, generator=torch.Generator().manual_seed(0)).to(options.device)
+        graph = uninas.load(network)
+        x = torch.randn(options.batch, *graph.inputs[0], generator=torch.Generator().manual_seed(0)).to(options.device)
         runs = {}
         for name, module in modules.items():
             module.to(options.device)
             if options.compile:
                 module.compile()
             runs[name] = run_of(module, x, options.goal, dtype)
+        runs["product"] = product(options.device, dtype)
         found = times_of(runs, options.seconds, options.device)
+        passes = 3 if options.goal == "training" else 1
+        floor = found["product"] * passes * options.batch * graph.cost.flops / (2 * SIDE**3)
         base = found.get("timm", found["plain"])
         cells = [f"{found[name] / base:.2f}" if name in found else "" for name in columns[1:]]
+        cells.append(f"{floor / base:.2f}")
         first = f"{base:.1f}" if "timm" in found else f"({base:.1f} plain)"
         print(f"| {network} | {first} | {' | '.join(cells)} |", flush=True)
 

@@ -1,6 +1,9 @@
 """Detection and segmentation: heads equal to a peer's, figures equal to others' figures, data that is refused whole."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from uninas import create_model, load
+from uninas.backend.weights import FILE, load_weights
 from uninas.errors import UninasError
 from uninas.training.coco import average_precision, encoded_mask, mask_array, read_objects
 from uninas.training.detection import Detection
@@ -199,6 +203,25 @@ def test_mask_rcnn_learns_four_pictures(objects, tmp_path):
     again = Recipe("segmentation", **{**DENSE, "epochs": 1})
     other = train(NET, "segmentation", data=objects, recipe=again, out=tmp_path / "other", weights=str(run.folder))
     assert other.outcome == "finished"
+
+
+def test_a_detector_trains_on_two_processes(objects, tmp_path):
+    """Each sees half of the pictures. Before the first norm nothing differs, so its mean is that of all four."""
+    recipe = Recipe("detection", **{**DENSE, "epochs": 1})
+    whole = train(NET, "detection", data=objects, recipe=recipe, out=tmp_path / "whole")
+    (tmp_path / "net.uni").write_text(NET)
+    asked = [f"--set={name}={value}" for name, value in {**DENSE, "epochs": 1}.items()]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29873",
+         "-m", "uninas", "train", str(tmp_path / "net.uni"), "--task", "detection", "--data", str(objects), *asked,
+         "-o", str(tmp_path / "halves")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    one, two = (load_weights(folder / FILE)[0] for folder in (whole.folder, tmp_path / "halves"))
+    mean = "rcnn.backbone.backbone.body.stem.batch_norm.running_mean"
+    torch.testing.assert_close(one[mean], two[mean])
 
 
 def test_upernet_learns_four_pictures(objects, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from uninas.errors import error, shown
 from uninas.proxies.guard import usable_device
@@ -44,10 +46,13 @@ class World:
         return found
 
     def same_buffers(self, module: nn.Module) -> None:
-        """Let all processes evaluate with the running statistics of the first."""
+        """Let all processes evaluate with the mean of their running statistics: each has seen other images."""
         if self.size > 1:
             for buffer in module.buffers():
-                dist.broadcast(buffer, 0)
+                if buffer.is_floating_point():
+                    buffer.copy_(self.total(buffer.clone()) / self.size)
+                else:
+                    dist.broadcast(buffer, 0)
 
     def wait(self) -> None:
         """Until all have come here."""
@@ -85,10 +90,20 @@ def world(device: str) -> Iterator[World]:
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo", rank=rank, world_size=size)
     except (RuntimeError, ValueError) as problem:  # torch says so of addresses that do not exist, and of strangers
         raise error("UNI130", f"the {size} processes cannot be connected: {shown(problem, 200)}") from None
+    # Said of every 1 x 1 kernel, whose layouts are the same in memory.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
     try:
         yield World(rank, size, place)
     finally:
         dist.destroy_process_group()
+
+
+def parallel(module: nn.Module) -> nn.Module:
+    """The module in every process, with the mean of their gradients."""
+    with warnings.catch_warnings():
+        # Renamed in torch 2.14; the new name is unknown to older ones.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(module, broadcast_buffers=False)
 
 
 def _number(name: str, default: int) -> int:
