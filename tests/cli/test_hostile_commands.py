@@ -1,9 +1,12 @@
 """Every option and argument of every command with values that nobody means: a message, never a traceback."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -33,8 +36,9 @@ def commands():
         "report": ["{none}"], "resume": ["{none}"], "sample": ["{net}:open", "--count", "1"],
         "score": ["{net}:tiny", "--proxy", "params", "--batch-size", "1"],
         "search": ["{net}:moving", "-o", "{out}", "--iterations", "1", "--proxy", "params"],
-        "status": ["{none}"], "summary": ["{net}:tiny"], "top": ["{none}"], "train": ["{net}:tiny", "--data", "{none}"],
-        "view": ["{none}"],
+        "enqueue": ["{run}", "{net}:tiny"], "fork": ["{run}", "-o", "{out}"], "merge": ["{run}", "-o", "{out}"],
+        "status": ["{run}"], "summary": ["{net}:tiny"], "sweep": ["{sweep}", "--dry", "-o", "{out}"],
+        "top": ["{run}"], "train": ["{net}:tiny", "--data", "{npz}", "-o", "{out}"], "view": ["{none}"],
     }  # fmt: skip
 
 
@@ -45,6 +49,12 @@ def places(tmp_path):
     files["net"].write_text(TINY)
     files["json"].write_text("{}")
     files["csv"].write_text("name,accuracy\n")
+    files["sweep"] = tmp_path / "x.yaml"
+    files["sweep"].write_text("space: x.uni:moving\nsweep: {seed: [0, 1]}\n")
+    files["run"] = tmp_path / "run"
+    files["npz"] = tmp_path / "x.npz"
+    np.savez(files["npz"], image=np.zeros((10, 3, 8, 8), np.uint8), label=np.arange(10) % 3)
+    run(["search", f"{files['net']}:moving", "-o", str(files["run"]), "--iterations", "2", "--proxy", "params"])
     return {name: str(path) for name, path in files.items()}
 
 
@@ -77,6 +87,52 @@ def test_hostile_values_of_every_option_end_in_a_message(name, places, tmp_path,
                 rest = [part for n, part in enumerate(usual) if n != place]
                 arguments = [name, *rest, "--", value]
             run(arguments)
+            shutil.rmtree(places["out"], ignore_errors=True)
+
+
+SOME = {
+    ("train", "--set"): ("lr=[", "lr", "=", "=1", "epochs=1e99", "lr=nan", "batch=-1", "x=1", "lr=&a [*a]", "\udcff=1"),
+    ("train", "--recipe"): ("", "x", "x.yaml", "/dev/null", "/dev/zero", ".", "a" * 300, "loop.yaml"),
+    ("train", "--data"): ("", ".", "/dev/null", "no/such", "a" * 300, "hfds/", "torch/x", "x.uni", "wds/x"),
+    ("train", "--weights"): ("no/such", ".", "x.uni", "/dev/null"),
+    ("train", "--memory-limit"): ("-1", "x", "9" * 400),
+    ("train", "--output"): ("/dev/null", "a" * 300, "x.uni", "."),
+    ("evaluate", "--data"): ("", "no/such"),
+    ("benchmark", "--img-size"): ("", "\N{SUPERSCRIPT TWO}", "0", "5x", "x5", "9" * 5000, "1x2x3"),
+    ("benchmark", "--batch"): ("", ",", "\N{SUPERSCRIPT TWO}", "9" * 5000, "0", "-1"),
+    ("benchmark", "--what"): ("", ",", "head"), ("benchmark", "--mode"): ("", "x,plain"),
+    ("import", "--input"): ("3x\N{SUPERSCRIPT TWO}x3", "9" * 5000),
+    ("rank", "--fit"): ("\N{SUPERSCRIPT TWO}", "9" * 5000),
+    ("render", "--candidate"): ("9" * 5000,), ("render", None): ("{run}:" + "9" * 5000, "{run}:\N{SUPERSCRIPT TWO}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "option"), SOME)
+def test_some_hostile_values_of_the_slow_commands_end_in_a_message(name, option, places, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop.yaml").write_text("a: &a [x, x]\nb: &b [*a, *a]\nclassification: [*b, *b]\n")
+    usual = [part.format(**places) for part in commands()[name]]
+    for value in SOME[name, option]:
+        run([name, *(usual if option else usual[1:]), *([option] if option else []), value.format(**places)])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("space: x\nsweep: {../../up: [1, 2]}", "..-..-up=1"),
+        ("sweep: {iterations: [many]}", "iterations=many: to do"),
+        ("sweep: {seed: []}", "expected lists of values"), ("sweep: 3", "expected lists of values"), ("[1]", "by name"),
+        ("sweep: &a {seed: [*a]}", "no alias"), ("sweep: {start: [a/b, a-b]}", "start=a-b-1: to do"),
+        (f"sweep: {{start: [{'x' * 500}, {'y' * 500}]}}", "x: to do"),
+        ("sweep: {" + ", ".join(f"{'k' * n}: [1, 2]" for n in range(1, 14)) + "}", "to do"),
+    ],
+)  # fmt: skip
+def test_a_sweep_of_a_stranger_stays_in_its_folder(text, message, tmp_path):
+    (tmp_path / "s.yaml").write_text(text)
+    result = CliRunner().invoke(cli, ["sweep", str(tmp_path / "s.yaml"), "-o", str(tmp_path / "all"), "--dry"])
+    assert message in result.output and isinstance(result.exception, SystemExit | None)
+    folders = [line.split(": ")[0] for line in result.stdout.splitlines() if line.endswith("to do")]
+    assert len(set(folders)) == len(folders) and all(Path(one).parent == tmp_path / "all" for one in folders)
 
 
 SEARCH = {

@@ -111,8 +111,13 @@ def test_edits_are_handed_in_by_their_parents(folder, tmp_path):
     with Store(folder, read_only=True) as store:
         assert store[13].parent == 3 or any("cannot" in reason for reason in store.refusals())
         assert any("there is no candidate 99" in reason for reason in store.refusals())
-    path.write_text('{"edit": 3}')
-    assert "expected an edit and its parent" in fail("enqueue", folder, path)
+    for text, message in (
+        ('{"edit": 3}', "expected the record of an edit"), ('{"edit": {}}', "expected an edit and its parent"),
+        ("[" * 10_000, "cannot read"), ("{", "cannot read"),
+    ):  # fmt: skip
+        path.write_text(text)
+        assert message in fail("enqueue", folder, path)
+    assert "there is no run in" in fail("enqueue", tmp_path, path)
 
 
 def test_what_breaks_the_budget_is_said_when_it_is_handed_in(folder, tmp_path, space_file):

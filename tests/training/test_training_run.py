@@ -107,7 +107,7 @@ CHANGES = {
         ("data", None), ("precision", 3), ("classes", 7), ("weights", "no/such"), ("network/text", "/etc/passwd"),
         ("network/text", "timm:resnet18"),
     ],
-    RESULT: [("outcome", 3), ("figures", [1]), ("figures", {"top1": "high"})],
+    RESULT: [("outcome", 3), ("outcome", "diverged"), ("figures", [1]), ("figures", {"top1": "high"})],
 }  # fmt: skip
 
 
@@ -262,9 +262,9 @@ def test_an_environment_of_processes_that_is_none_is_told_so(archive, tmp_path, 
 
 
 def test_commands_train_evaluate_resume_and_compare(archive, tmp_path):
-    for seed in ("0", "1"):
+    for seed, *further in (("0", "--tensorboard"), ("1",)):
         text = succeed("train", PLAIN, "--data", str(archive), "--set", "epochs=1", "--set", "batch=32",
-                       "--seed", seed, "-o", str(tmp_path / seed))  # fmt: skip
+                       "--seed", seed, "-o", str(tmp_path / seed), *further)  # fmt: skip
         assert "160 images, 4 classes; 1 epochs of 5 updates; 32 images behind an update, in 1 part of 32" in text
         assert "finished in" in text and "top1" in text
     assert "finished in" in succeed("resume", str(tmp_path / "0"))
@@ -278,7 +278,7 @@ def test_commands_train_evaluate_resume_and_compare(archive, tmp_path):
     assert together["differences"] == [], "one network has nobody to differ from"
     pasted = [succeed("compare", str(tmp_path / "0"), "--to", form) for form in ("markdown", "csv", "latex")]
     assert pasted[0].startswith("| network | task |") and pasted[1].startswith("network,task,seeds")
-    assert r"\begin{tabular}{lr" in pasted[2] and r"images/s \\" in pasted[2]
+    assert r"\begin{tabular}{llr" in pasted[2] and r"images/s \\" in pasted[2]
     tops = [TrainingRun.open(tmp_path / seed).figures["top1"] for seed in ("0", "1")]
     assert row["top1"] == pytest.approx(sum(tops) / 2) and row["seeds"] == 2 and row["network"] == "plain"
     assert "a recipe has no epoch" in fail("train", PLAIN, "--data", str(archive), "--set", "epoch=1", "-o",

@@ -110,13 +110,14 @@ def formats(word: str) -> Iterator[str]:
 def runs(word: str) -> Iterator[str]:
     """Folders of runs and trainings below the one that is being typed, and in runs/."""
     from uninas.search.store import FILE
+    from uninas.training.recipe import SETTINGS
 
     typed = Path(word).parent if word and not word.endswith(os.sep) else Path(word or ".")
     for root in dict.fromkeys((typed, Path("runs"))):
         if not root.is_dir():
             continue
         for folder in sorted(root.iterdir())[:MOST]:
-            if folder.is_dir() and any((folder / name).is_file() for name in (FILE, "training.json")):
+            if folder.is_dir() and any((folder / name).is_file() for name in (FILE, SETTINGS)):
                 yield str(folder)
             elif folder.is_dir() and root is typed and not folder.name.startswith("."):
                 yield f"{folder}{os.sep}"

@@ -22,9 +22,9 @@ from typing import Any
 import yaml
 
 from uninas.errors import did_you_mean, error, shown
+from uninas.runs.plain_yaml import read_yaml
 from uninas.runs.process import write_text
 
-MAX_BYTES = 1 << 20
 _SPOKEN = {"further": "objectives", "images": "input", "tuning": "tune", "asynchronous": "async"}
 _OTHER = {"option": "options", "objective": "further", "objectives": "further", "input": "images", "tune": "tuning",
           "async": "asynchronous"}  # fmt: skip
@@ -36,7 +36,7 @@ def read_config(path: Path, known: Mapping[str, bool]) -> dict[str, Any]:
     `known` are the names of options, and whether there may be several values. Raises UNI001 and UNI071.
     """
     options: dict[str, Any] = {}
-    for key, value in plain_yaml(path).items():
+    for key, value in read_yaml(path, "UNI071", "space: UniNAS").items():
         name = str(key).replace("-", "_")
         name = _OTHER.get(name, name)
         if name not in known:
@@ -45,36 +45,6 @@ def read_config(path: Path, known: Mapping[str, bool]) -> dict[str, Any]:
         if value is not None:  # as if it did not stand there
             options[name] = _for_click(str(key), value, known[name])
     return options
-
-
-def plain_yaml(path: Path) -> Mapping[str, Any]:
-    """What stands in a file of options, by name. Raises UNI001 and UNI071."""
-    try:
-        if path.stat().st_size > MAX_BYTES or path.is_fifo():
-            raise error("UNI071", f"expected at most {MAX_BYTES:,} bytes, and a file, but got {shown(path, 200)}")
-        found = yaml.load(path.read_text(encoding="utf-8"), _Plain)  # noqa: S506  # a safe loader, and less
-    except (OSError, UnicodeDecodeError, ValueError) as problem:
-        raise error("UNI001", f"cannot read {shown(path, 200)}: {shown(problem)}") from None
-    except (yaml.YAMLError, RecursionError) as problem:
-        raise error("UNI071", f"{shown(path, 200)} is not YAML: {shown(problem, 200)}") from None
-    if not isinstance(found, Mapping):
-        raise error("UNI071", f"expected options by name in {shown(path, 200)}", None, "space: UniNAS")
-    return found
-
-
-class _Plain(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    """YAML without what options never need: parts that stand for others (which could unfold without end), dates, and
-    bytes, which are words here.
-    """
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise error("UNI071", "expected no alias (*name) in a file of options", None, "write it out")
-        return super().compose_node(parent, index)
-
-
-for _tag in ("timestamp", "binary"):
-    _Plain.add_constructor(f"tag:yaml.org,2002:{_tag}", yaml.SafeLoader.construct_yaml_str)
 
 
 def _for_click(key: str, value: Any, several: bool) -> Any:

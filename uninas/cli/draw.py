@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from uninas.cli.options import whole, words
 from uninas.errors import error
 
 if TYPE_CHECKING:
@@ -25,11 +26,6 @@ def _length(context: click.Context, parameter: click.Parameter, given: str | Non
     if not found:
         raise click.BadParameter(f"expected a length like 88mm, 8.8cm or 3.5in, but got {given!r}")
     return float(found[1]) * {"mm": 1.0, "cm": 10.0, "in": 25.4}[found[2] or "mm"]
-
-
-def _words(context: click.Context, parameter: click.Parameter, given: str) -> tuple[str, ...]:
-    """'shape,flops' -> ('shape', 'flops')"""
-    return tuple(word.strip() for word in given.split(",") if word.strip())
 
 
 PICTURE = (
@@ -63,7 +59,7 @@ def picture_options(command: Any) -> Any:
     "--expand", multiple=True, metavar="NAME", help="A block (or the path of a node) to open; may be repeated."
 )
 @click.option(
-    "--show", default="", callback=_words, help="What nodes say: name,attributes,shape,params,flops,share (heat)."
+    "--show", default="", callback=words, help="What nodes say: name,attributes,shape,params,flops,share (heat)."
 )
 @click.option("--candidate", type=click.IntRange(0), help="Number of a candidate, where NET is the folder of a run.")
 @click.option("--lineage", is_flag=True, help="Draw how a candidate came about, edit by edit.")
@@ -122,13 +118,14 @@ def _run_of(net: str, candidate: int | None) -> tuple[Path | None, int | None]:
     from uninas.search.store import FILE
 
     path, colon, number = net.rpartition(":")
-    if colon and number.isdigit() and candidate is None and Path(path).is_dir():
-        return Path(path), int(number)
+    named = whole(number, 0, 10**9) if colon and candidate is None else None
+    if named is not None and Path(path).is_dir():
+        return Path(path), named
     if candidate is not None:
         return Path(net), candidate
     # A folder may well be called as a network is.
-    named = net.isidentifier() and not (Path(net) / FILE).exists()
-    if named or "{" in net or not Path(net).is_dir():
+    word = net.isidentifier() and not (Path(net) / FILE).exists()
+    if word or "{" in net or not Path(net).is_dir():
         return None, None
     return Path(net), None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import click
 from uninas.cli.options import budget, merged, tuning_option
 from uninas.errors import error, shown
 
-MOST_JSON = 16 * 2**20  # characters of edits
+MOST_JSON = 16 * 2**20  # bytes of edits
 
 _run = click.argument("run", type=click.Path(path_type=Path))
 _trust = click.option("--trust", is_flag=True, help="Accept paths of images that stand in the run.")
@@ -32,7 +31,7 @@ def enqueue(run: Path, files: Sequence[str], trust: bool) -> None:
     """
     from uninas.search import kept
 
-    handed = [one for file in files for one in _handed(run, file, trust)]
+    handed = list(_handed(run, files, trust))
     for path in kept.enqueue(run, handed):
         click.echo(f"queued {path}")
     click.echo(f"{len(handed)} candidates wait in {run}; where it does not go on: uninas resume {run} --iterations N")
@@ -101,8 +100,8 @@ def settings_of(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
     return merged(Settings, {}, changes, {**known, **changes})
 
 
-def _handed(run: Path, file: str, trust: bool) -> Iterator[dict[str, Any]]:
-    """What a file hands in. What is wrong with it as a candidate of this run is said at once."""
+def _handed(run: Path, files: Sequence[str], trust: bool) -> Iterator[dict[str, Any]]:
+    """What files hand in. What is wrong with them as candidates of this run is said at once."""
     from uninas.language.elaborate import sized
     from uninas.language.library import load_text
     from uninas.language.printer import dumps
@@ -110,31 +109,31 @@ def _handed(run: Path, file: str, trust: bool) -> Iterator[dict[str, Any]]:
     from uninas.search.starts import as_start, read_starts
     from uninas.search.store import Store
 
-    if file.endswith(".json"):
-        yield from _edits(Path(file))
-        return
     with Store(run, read_only=True) as store:
         stored = store.settings
+    for file in files:
+        if file.endswith(".json"):
+            yield from _edits(Path(file))
+    nets = [file for file in files if not file.endswith(".json")]
+    if not nets:
+        return
     settings = settings_of(stored, {})
     if not trust:
         _safe(stored)
     texts = stored.get("texts")
     plan = make_plan(settings, texts if isinstance(texts, dict) else {})
-    for home, name in read_starts([file], load_text("")):
+    for home, name in read_starts(nets, load_text("")):
         graph = as_start(sized(home, name, settings.img_size), plan.walk, plan.start)
         yield {"parent": None, "text": dumps(graph, explicit=True)}
 
 
 def _edits(path: Path) -> Iterator[dict[str, Any]]:
+    from uninas.cli.walk import edit_records
     from uninas.mutate import read_edit, record
+    from uninas.runs.process import read_json
 
-    try:
-        text = path.read_text(encoding="utf-8")
-        found = json.loads(text) if len(text) <= MOST_JSON else None
-    except (OSError, ValueError, RecursionError) as problem:
-        raise error("UNI080", f"cannot read edits from {shown(path, 200)}: {shown(problem)}") from None
-    for one in found if isinstance(found, list) else [found]:
-        if not isinstance(one, dict) or not isinstance(one.get("edit"), dict) or not isinstance(one.get("parent"), int):
+    for one in edit_records(read_json(path, "UNI080", MOST_JSON)):
+        if "edit" not in one or type(one.get("parent")) is not int:
             raise error("UNI080", f"expected an edit and its parent, but got {shown(one)}", None,
                         '{"parent": 3, "edit": {...}}, as uninas moves --json writes edits')  # fmt: skip
         yield {"parent": one["parent"], "edit": record(read_edit(one["edit"]))}

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -24,13 +24,11 @@ from uninas.cli.options import (
     scoring,
     seed_option,
     threads_option,
+    whole,
 )
 from uninas.errors import UninasError, error, missing, shown
 from uninas.runs.process import keep_memory
 from uninas.version import __version__
-
-if TYPE_CHECKING:
-    pass
 
 LAZY = {
     "mutate": "uninas.cli.walk",
@@ -294,9 +292,10 @@ def import_(source: str, shape: str | None, weights: Path | None, partial: bool,
 def _sizes(text: str) -> tuple[int, ...]:
     """3x224x224 -> (3, 224, 224)"""
     parts = text.replace(" ", "").split("x")
-    if not all(part.isdigit() and 0 < int(part) < 2**20 for part in parts) or len(parts) not in (1, 2, 3):
+    sizes = tuple(size for part in parts if (size := whole(part)))
+    if len(sizes) != len(parts) or len(parts) > 3:
         raise click.BadParameter(f"expected C x H x W, but got {text!r}", param_hint="--input")
-    return tuple(map(int, parts))
+    return sizes
 
 
 def _space(source: str) -> dict[str, Any] | None:

@@ -32,6 +32,20 @@ output_option = click.option(
 )
 
 
+INTERRUPTED = 130  # what a shell reports after Ctrl-C
+
+
+def words(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
+    """a,b -> ('a', 'b'), each once"""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def whole(text: str, least: int = 1, most: int = 2**20) -> int | None:
+    """A whole number within bounds; None for any other text."""
+    number = int(text) if text.isdecimal() and len(text) < 10 else -1
+    return number if least <= number <= most else None
+
+
 def options_of_proxies(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
     """[PROXY.]NAME=VALUE, wherever proxies have options."""
     try:
@@ -42,7 +56,7 @@ def options_of_proxies(context: click.Context, parameter: click.Parameter, given
 
 def reasons(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
     """memory,time -> ('memory', 'time')"""
-    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    found = words(context, parameter, text)
     for one in found:
         if one not in REASONS:
             raise click.BadParameter(f"expected some of {', '.join(REASONS)}, but got {one!r}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uninas.cli.config import read_config
-from uninas.cli.options import check_functions, events_option, limits, merged, scoring
+from uninas.cli.options import INTERRUPTED, check_functions, events_option, limits, merged, scoring, whole, words
 from uninas.errors import error, shown, visible
 from uninas.runs.process import terminable
 
@@ -25,20 +25,14 @@ PROTOCOL = ("space", "where", "proxies", "datasets", "limit", "sample_seed", "se
 REPORTED = {"proxies", "datasets", "limit", "seeds"}  # what a report may take a part of
 KINDS = ("forest", "process")  # of scores.learned, which needs numpy
 EVERY = 30.0  # seconds between lines
-INTERRUPTED = 130  # what a shell reports after Ctrl-C
-
-
-def _listed(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
-    """a,b -> ('a', 'b')"""
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
     """16,64 -> (16, 64)"""
-    words = _listed(context, parameter, text)
-    if not all(word.isdigit() and 2 <= int(word) <= 10**6 for word in words):
+    numbers = [whole(word, 2, 10**6) for word in words(context, parameter, text)]
+    if None in numbers:
         raise click.BadParameter(f"expected numbers of labels from 2 on, but got {text!r}")
-    return tuple(map(int, words))
+    return tuple(number for number in numbers if number)
 
 
 def _followed(context: click.Context, parameter: click.Parameter, name: str) -> str:
@@ -81,14 +75,14 @@ def _changed(context: click.Context) -> str:
     "--proxy",
     "proxies",
     default="vkdnw_single",
-    callback=_listed,
+    callback=words,
     show_default=True,
     help="Proxies, with commas between. An aggregate is named (vkdnw_agg) or written a+b+c.",
 )
 @click.option(
     "--datasets",
     default="c10",
-    callback=_listed,
+    callback=words,
     show_default=True,
     help="Data sets, with commas between: c10, c100, in16, or others like mine:3x64x64:5.",
 )

@@ -18,7 +18,9 @@ def report(run: Path, output: Path | None) -> None:
     It is one file that opens without a network: charts, the Pareto front, a table that sorts and filters, and every
     candidate with its text and what changed.
     """
-    if (run / "training.json").is_file():
+    from uninas.cli.train import only_trainings
+
+    if only_trainings([run]):
         from uninas.training.page import write_page as write_training
 
         click.echo(f"wrote {write_training(run, output)}")

@@ -15,6 +15,7 @@ import click
 
 from uninas.cli.config import read_config, write_config
 from uninas.cli.options import (
+    INTERRUPTED,
     budget,
     check_functions,
     events_option,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 ITERATIONS = 50
 BEGAN_IN = "began_in"  # the folder in which a run was begun
 TOLD = "score"  # stands for a measure where scores are told, see Search.over
-INTERRUPTED = 130  # what a shell reports after Ctrl-C
 # Named here to start quickly.
 STRATEGIES = "walk, random, climb, anneal, evolution, rank, nsga2, halving, surrogate, illuminate or outside"
 
@@ -152,10 +152,13 @@ def search(output: Path, resume: bool, **options: Any) -> None:
 @_EXECUTION
 def resume(folder: Path, **options: Any) -> None:
     """Go on with the run in FOLDER, a search or a training, as it was begun."""
-    if (folder / "training.json").is_file():
-        from uninas.cli.train import resume_training
+    from uninas.cli.train import only_trainings, resume_training
 
-        resume_training(folder, **{name: options[name] for name in ("tensorboard", "wandb", "as_json")})
+    if only_trainings([folder]):
+        watched = {name: options[name] for name in ("tensorboard", "wandb", "as_json")}
+        if other := _given(options).keys() - watched.keys():
+            raise click.UsageError(f"a training goes on as it was begun, without --{min(other).replace('_', '-')}")
+        resume_training(folder, **watched)
         return
     with _where_it_began(folder, options["trust"]) as there:
         _search(there, True, options)
@@ -375,16 +378,11 @@ def _write_configuration(run: Run, asked: Asked, options: Mapping[str, Any]) -> 
 
 
 def _watcher(run: Run, options: Mapping[str, Any]) -> Watcher:
-    from uninas.runs import progress
+    from uninas.runs.progress import loggers, watcher_for
 
-    watchers = [progress.watcher_for(options["as_json"])]
-    if options["tensorboard"]:
-        watchers.append(progress.TensorBoard(run.folder))
-    if options["wandb"]:
-        session = run.store.settings.get("wandb", "")
-        keep = lambda session: run.store.put({"wandb": session})  # noqa: E731
-        watchers.append(progress.WeightsAndBiases(options["wandb"], session if isinstance(session, str) else "", keep))
-    return progress.Several(watchers)
+    further = loggers(run.folder, options["tensorboard"], options["wandb"], run.store.settings.get("wandb"),
+                      lambda session: run.store.put({"wandb": session}))  # fmt: skip
+    return watcher_for(options["as_json"], further=further)
 
 
 def _report(run: Run, as_json: bool) -> None:

@@ -9,10 +9,13 @@ from typing import Any
 
 import click
 
-from uninas.cli.config import plain_yaml, write_config
+from uninas.cli.config import write_config
 from uninas.errors import error, shown
+from uninas.runs.plain_yaml import read_yaml
 
 MOST = 10_000  # searches of one sweep
+MOST_LETTERS = 200  # of a folder's name
+EXAMPLE = "sweep: {seed: [0, 1, 2], strategy: [climb, evolution]}"
 
 
 @click.command()
@@ -27,10 +30,11 @@ def sweep(file: Path, output: Path, dry: bool) -> None:
     """
     from uninas.cli.search import ITERATIONS, search
 
-    options = plain_yaml(file)
+    options = read_yaml(file, "UNI071", EXAMPLE)
     for name, settings in combinations(options, file):
         folder = output / name
-        if dry or _done(folder, int(settings.get("iterations", ITERATIONS))):
+        iterations = settings.get("iterations", ITERATIONS)
+        if dry or (isinstance(iterations, int) and _done(folder, iterations)):
             click.echo(f"{folder}: {'to do' if dry else 'done'}")
             continue
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,17 +48,21 @@ def combinations(options: Mapping[str, Any], file: Path) -> Iterator[tuple[str, 
     lists = options.get("sweep")
     if not isinstance(lists, Mapping) or not all(isinstance(one, list) and one for one in lists.values()):
         raise error("UNI071", f"expected lists of values under sweep in {shown(file, 200)}", None,
-                    "sweep: {seed: [0, 1, 2], strategy: [climb, evolution]}")  # fmt: skip
+                    EXAMPLE)  # fmt: skip
     count = 1
     for one in lists.values():
         count *= len(one)
     if count > MOST:
         raise error("UNI071", f"expected at most {MOST:,} searches, but {shown(file, 200)} describes {count:,}")
     common = {str(name): value for name, value in options.items() if name != "sweep"}
-    names = [str(name) for name in lists]
+    taken: set[str] = set()
     for values in product(*lists.values()):
-        chosen = dict(zip(names, values, strict=True))
-        yield ",".join(f"{name}={_plain(value)}" for name, value in chosen.items()), {**common, **chosen}
+        chosen = dict(zip(map(str, lists), values, strict=True))
+        folder = ",".join(f"{_plain(name)}={_plain(value)}" for name, value in chosen.items())[:MOST_LETTERS]
+        if folder in taken:  # values that differ in what a folder cannot be called, or behind so many letters
+            folder += f"-{len(taken)}"
+        taken.add(folder)
+        yield folder, {**common, **chosen}
 
 
 def _plain(value: Any) -> str:

@@ -45,9 +45,6 @@ def columns(
     return "\n".join(lines)
 
 
-FORMATS = ("text", "csv", "markdown", "latex", "json")
-
-
 def written(form: str, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     r"""A table for other programs: csv, markdown or latex (a tabular of booktabs).
 
@@ -72,11 +69,16 @@ def written(form: str, headers: Sequence[str], rows: Sequence[Sequence[Any]]) ->
         cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (headers, *rows)]
         lines = [f"| {' | '.join(row)} |" for row in cells]
         return "\n".join([lines[0], "|" + "---|" * len(headers), *lines[1:]])
-    numeric = [all(isinstance(row[n], int | float) for row in rows) and bool(rows) for n in range(len(headers))]
+    numeric = [bool(rows) and all(_is_number(row[n]) for row in rows) for n in range(len(headers))]
     cells = [[re.sub(r"([#$%&_{}])", r"\\\1", str(cell)) for cell in row] for row in (headers, *rows)]
     lines = [" & ".join(row) + r" \\" for row in cells]
     head = r"\begin{tabular}{" + "".join("r" if is_number else "l" for is_number in numeric) + "}"
     return "\n".join([head, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"])
+
+
+def _is_number(cell: object) -> bool:
+    """Whether a cell holds a number, perhaps in words, or nothing."""
+    return isinstance(cell, int | float) or (isinstance(cell, str) and re.fullmatch(r"-?[\d,.]*", cell) is not None)
 
 
 def summary_rows(found: Summary) -> tuple[list[str], list[list[Any]]]:

@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from uninas.cli.options import count, device_option, json_option, seed_option, watching
-from uninas.cli.tables import json_text, table, terminal_width
+from uninas.cli.options import INTERRUPTED, count, device_option, json_option, seed_option, watching, whole, words
+from uninas.cli.tables import json_text, table, terminal_width, written
 from uninas.errors import error
-from uninas.runs.progress import Bar, JsonEvents, Lines, Several, TensorBoard, Watcher, WeightsAndBiases, say, watched
+from uninas.runs.progress import loggers, say, watched, watcher_for
 
 if TYPE_CHECKING:
     from uninas.training.run import Asked, TrainingRun
 
-INTERRUPTED = 130  # what a shell reports after Ctrl-C
 DIVERGED = 3
 TASKS = click.Choice(["classification", "detection", "segmentation"])
 EVERY = 10.0  # seconds between lines where there is no terminal
 
 
 def _settings(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
-    """lr=1e-4 -> {'lr': 0.0001}; the values are YAML's, and numbers like 1e-4 are numbers."""
-    import yaml
+    """lr=1e-4 -> {'lr': 0.0001}; the values are YAML's."""
+    from uninas.runs.plain_yaml import yaml_value
 
     found: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
             raise click.BadParameter(f"expected NAME=VALUE, but got {text!r}")
-        read = yaml.safe_load(value)
-        if isinstance(read, str):
-            with suppress(ValueError):
-                read = float(read)
-        found[name] = read
+        found[name] = yaml_value(value, "UNI130", text)
     return found
 
 
@@ -88,24 +79,27 @@ def resume_training(folder: Path, **watching: Any) -> None:
     """Go on with a training as it was begun, on the device where it was."""
     from uninas.training.run import asked_again
 
-    _train(asked_again(folder), folder, {"tensorboard": False, "wandb": None, "as_json": False, **watching})
+    _train(asked_again(folder), folder, watching)
 
 
 def _train(asked: Asked, folder: Path, watching: dict[str, Any]) -> None:
     from uninas.training import events
     from uninas.training.distributed import world
-    from uninas.training.run import Session, TrainingRun, is_training
+    from uninas.training.run import Session
 
     run: TrainingRun | None = None
     with world(asked.device) as place:
         session = Session(asked, folder, place)
-        if is_training(folder) and TrainingRun.open(folder).outcome != "open":
-            run = session.run()
+        stored = session.begin()
+        if stored.outcome != "open":
+            run = stored
             say("\n".join(events.said(run)))
         elif not place.first:
             session.run()
         else:
-            watcher = _watcher(folder, watching)
+            watcher = watcher_for(
+                watching["as_json"], EVERY, loggers(folder, watching["tensorboard"], watching["wandb"])
+            )
             try:
                 with watched(watcher, events.begun(session, session.done), lambda stopped: events.ended(run, stopped)):
                     run = session.run(events.Told(watcher))
@@ -113,17 +107,6 @@ def _train(asked: Asked, folder: Path, watching: dict[str, Any]) -> None:
                 sys.exit(INTERRUPTED)
     if run is not None and run.outcome == "diverged":
         sys.exit(DIVERGED)
-
-
-def _watcher(folder: Path, watching: dict[str, Any]) -> Watcher:
-    first: Watcher = JsonEvents() if watching["as_json"] else Bar() if sys.stdout.isatty() else Lines(EVERY)
-    watchers = [first]
-    if watching["tensorboard"]:
-        folder.mkdir(parents=True, exist_ok=True)
-        watchers.append(TensorBoard(folder))
-    if watching["wandb"]:
-        watchers.append(WeightsAndBiases(watching["wandb"]))
-    return Several(watchers)
 
 
 @click.command()
@@ -152,24 +135,9 @@ def compare_trainings(folders: Sequence[Path], as_json: bool, form: str | None) 
         heads = list(dict.fromkeys(name for row in some for name in row))
         cells = [[_cell(row.get(head)) for head in heads] for row in some]
         if some:
-            say(_written(heads, cells, form) if form else table(heads, cells, terminal_width()))
+            say(written(form, heads, cells) if form else table(heads, cells, terminal_width()))
     if found and not form:
         say("low and high: 95 % interval of the differences over shared seeds (Student), for one comparison")
-
-
-def _written(heads: Sequence[str], rows: Sequence[Sequence[str]], form: str) -> str:
-    """A table as Markdown, CSV or LaTeX."""
-    if form == "csv":
-        written = io.StringIO()
-        csv.writer(written, lineterminator="\n").writerows([heads, *rows])
-        return written.getvalue().rstrip("\n")
-    if form == "markdown":
-        return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows])
-    escaped = [[re.sub(r"([&%$#_{}])", r"\\\1", cell) for cell in row] for row in [heads, *rows]]
-    lines = [" & ".join(row) + r" \\" for row in escaped]
-    return "\n".join(
-        [rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}", lines[0], r"\hline", *lines[1:], r"\end{tabular}"]
-    )
 
 
 def _cell(value: object) -> str:
@@ -178,7 +146,9 @@ def _cell(value: object) -> str:
 
 def only_trainings(folders: Sequence[Path]) -> bool:
     """Whether all folders hold trainings. Raises UNI070 where only some of them do."""
-    found = [folder for folder in folders if (folder / "training.json").is_file()]
+    from uninas.training.recipe import SETTINGS
+
+    found = [folder for folder in folders if (folder / SETTINGS).is_file()]
     if found and len(found) != len(folders):
         other = next(folder for folder in folders if folder not in found)
         raise error(
@@ -187,17 +157,13 @@ def only_trainings(folders: Sequence[Path]) -> bool:
     return bool(found)
 
 
-def _words(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
 @click.command()
 @click.argument("nets", nargs=-1, required=True)
 @click.option("--task", type=TASKS, default="classification", show_default=True, help="Decides the size and the heads.")
-@click.option("--what", default="backbone", show_default=True, callback=_words, help="backbone, model (with heads).")
-@click.option("--batch", default="1", show_default=True, callback=_words, help="Images of a pass: 1,32,best.")
+@click.option("--what", default="backbone", show_default=True, callback=words, help="backbone, model (with heads).")
+@click.option("--batch", default="1", show_default=True, callback=words, help="Images of a pass: 1,32,best.")
 @click.option(
-    "--mode", "modes", default="fold", show_default=True, callback=_words, help="plain,fold,fuse,optimize,compile."
+    "--mode", "modes", default="fold", show_default=True, callback=words, help="plain,fold,fuse,optimize,compile."
 )
 @click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of products.")
 @click.option("--img-size", metavar="H[xW]", help="Height and width, instead of those of the task or the network.")
@@ -215,15 +181,17 @@ def benchmark(
 
     counts: list[int | str] = []
     for word in batch:
-        if word != "best" and not (word.isdigit() and int(word) > 0):
+        number = word if word == "best" else whole(word)
+        if number is None:
             raise click.BadParameter(f"expected numbers or best, but got {word!r}", param_hint="--batch")
-        counts.append(word if word == "best" else int(word))
+        counts.append(number)
     size = None
     if img_size:
-        sides = img_size.split("x")
-        if not all(side.isdigit() for side in sides) or len(sides) > 2:
+        height, by, width = img_size.partition("x")
+        sides = whole(height), whole(width if by else height)
+        if not sides[0] or not sides[1]:
             raise click.BadParameter(f"expected 224 or 800x1280, but got {img_size!r}", param_hint="--img-size")
-        size = (int(sides[0]), int(sides[-1]))
+        size = sides[0], sides[1]
     rows = measured(nets, task=task, what=what, batch=counts, modes=modes, dtype=dtype, device=device, size=size,
                     seconds=seconds, warm=min(2.0, seconds))  # fmt: skip
     if as_json:

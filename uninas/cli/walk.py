@@ -78,8 +78,7 @@ def mutate(net: str | None, name: str, moves: int, even: str, output: Path | Non
         proposal = walk.propose(graph, rng, seen)
         graph = proposal.graph
         seen.add(graph.key)
-        shown = {**costs(graph), "edit": record(proposal.edit) if as_json else str(proposal.edit)}
-        click.echo(_line(shown, as_json))
+        click.echo(_line(_move(proposal, as_json), as_json))
     if output:
         _write(output.parent, output.name, dumps(graph))
 
@@ -93,16 +92,16 @@ def mutate(net: str | None, name: str, moves: int, even: str, output: Path | Non
 def moves(net: str, name: str, place: str, number: int, as_json: bool) -> None:
     """List the legal moves from NET in a space, each with what it costs; `uninas apply` makes one of them."""
     for proposal in legal_moves(net, name, place, number):
-        edit = record(proposal.edit) if as_json else str(proposal.edit)
-        click.echo(_line({**costs(proposal.graph), "edit": edit}, as_json))
+        click.echo(_line(_move(proposal, as_json), as_json))
 
 
 def legal_moves(net: str, name: str, place: str, number: int) -> Iterator[Proposal]:
     """At most so many moves from a network in a space, at or inside a place."""
-    walk = walk_of(space(*find(name)), build(*find(net)))
+    graph = build(*find(net))
+    walk = walk_of(space(*find(name)), graph)
     if isinstance(walk, ChoiceWalk) and place:
         raise error("UNI042", f"{name} is a space of choices, whose moves have no place", None, "leave out --at")
-    return islice((one for one in walk.neighbours(build(*find(net))) if _lies(one.edit, place)), number)
+    return islice((one for one in walk.neighbours(graph) if _lies(one.edit, place)), number)
 
 
 def _lies(edit: Edit, place: str) -> bool:
@@ -131,28 +130,30 @@ def edited(net: str, name: str, edits: str) -> str:
     """The text of the network that edits, as JSON, make of another one in a space."""
     graph = build(*find(net))
     walk = walk_of(space(*find(name)), graph)
-    for values in _records(edits):
-        made = read_edit(values)
+    for one in edit_records(_parsed(edits)):
+        made = read_edit(one.get("edit", one))
         graph = walk.apply(graph, made)
         if broken := walk.budget.violations(graph):
             raise error("UNI040", f"{shown(made)} breaks the budget: {broken[0]}")
     return dumps(graph)
 
 
-def _records(text: str) -> list[dict[str, Any]]:
-    """The edits of a JSON text: records, or lines of `moves --json`, which have one each."""
+def _parsed(text: str) -> object:
     if len(text) > MOST_JSON:
         raise error("UNI080", f"expected at most {MOST_JSON:,} characters of JSON")
     try:
-        read = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as problem:
         raise error("UNI080", f"expected an edit as JSON: {shown(problem)}", None, "uninas moves NET --json") from None
-    found = [
-        one.get("edit", one) if isinstance(one, dict) else one for one in (read if isinstance(read, list) else [read])
-    ]
-    for one in found:
-        if not isinstance(one, dict):
+
+
+def edit_records(read: object) -> list[dict[str, Any]]:
+    """The records of edits in a value of JSON, one or a list, or lines of `moves --json`, which have one each."""
+    found: list[dict[str, Any]] = []
+    for one in read if isinstance(read, list) else [read]:
+        if not isinstance(one, dict) or not isinstance(one.get("edit", one), dict):
             raise error("UNI080", f"expected the record of an edit, but got {shown(one)}", None, "uninas moves --json")
+        found.append(one)
     return found
 
 
@@ -170,6 +171,10 @@ def _drawn(walk: ChoiceWalk, rng: random.Random, seen: set[str], number: int) ->
 def costs(graph: Graph) -> dict[str, Any]:
     """Key, parameters and FLOPs of a network."""
     return {"key": graph.key[:16], "params": graph.cost.params, "flops": graph.cost.flops}
+
+
+def _move(proposal: Proposal, as_json: bool) -> dict[str, Any]:
+    return {**costs(proposal.graph), "edit": record(proposal.edit) if as_json else str(proposal.edit)}
 
 
 def _line(values: dict[str, Any], as_json: bool) -> str:

@@ -208,11 +208,22 @@ class WeightsAndBiases:
         self.run.finish(exit_code=int(event.stopped == "failed"))
 
 
-def watcher_for(as_json: bool, every: float = 0.0) -> Watcher:
-    """The one for where standard output goes."""
-    if as_json:
-        return JsonEvents()
-    return Bar() if sys.stdout is not None and sys.stdout.isatty() else Lines(every)
+def watcher_for(as_json: bool, every: float = 0.0, further: Sequence[Watcher] = ()) -> Watcher:
+    """The one for where standard output goes, with further ones beside it."""
+    on_screen = sys.stdout is not None and sys.stdout.isatty()
+    first: Watcher = JsonEvents() if as_json else Bar() if on_screen else Lines(every)
+    return Several([first, *further])
+
+
+def loggers(
+    folder: Path, tensorboard: bool, project: str | None, session: object = "",
+    keep: Callable[[str], None] = lambda session: None,
+) -> list[Watcher]:  # fmt: skip
+    """The watchers that write curves for other programs, see `WeightsAndBiases`."""
+    found: list[Watcher] = [TensorBoard(folder)] if tensorboard else []
+    if project:
+        found.append(WeightsAndBiases(project, session if isinstance(session, str) else "", keep))
+    return found
 
 
 @contextmanager

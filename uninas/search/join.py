@@ -17,7 +17,7 @@ from uninas.search import kept
 from uninas.search.candidate import Candidate
 from uninas.search.plan import Plan, Settings, make_plan
 from uninas.search.starts import MOST
-from uninas.search.store import FILE, Store
+from uninas.search.store import CHANGED, FILE, Store
 
 SAME = ("protocol", "keys", "objectives", "text of the space", "moves", "proxy", "batch_size", "images", "fold",
         "options", "init", "img_size", "classes")  # fmt: skip
@@ -50,6 +50,8 @@ def join(folders: Sequence[Path], output: Path, settings: Settings) -> Joined:
         by_key = {candidate.key: (candidate, text) for candidate, text in found}
         rows = []
         for number, graph in enumerate((plan.start, *plan.others)):
+            if graph.key not in by_key:  # the text of a candidate is not that of its key
+                raise error("UNI070", f"a candidate of {shown(folders[0], 200)} cannot be read", None, CHANGED)
             candidate, text = by_key[graph.key]
             alone = replace(candidate, number=number, parent=None, mate=None, edit=None, refused={})
             rows.append((alone, text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from uninas.errors import shown
 from uninas.runs.progress import Begun, Ended, Step, Watcher
 from uninas.training import loop
 from uninas.training.run import Session, TrainingRun
@@ -27,8 +28,8 @@ def said(run: TrainingRun) -> list[str]:
     result = run.result
     if run.outcome == "diverged":
         return [
-            f"diverged: the loss of update {result['update']:,} (learning rate {result['rate']:.3g}) is not finite",
-            f"its images began with {', '.join(map(str, result['images'][:8]))}",
+            f"diverged: the loss of update {result.get('update')} (learning rate {result.get('rate')}) is not finite",
+            f"its images are {shown(result.get('images'))}",
             f"the last good checkpoint is {run.folder / 'last.pt'}; try a smaller lr, or a longer warm-up",
         ]
     figures = "  ".join(f"{name} {value:.2f}" for name, value in run.figures.items())

@@ -19,10 +19,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
-import yaml
-
 from uninas.errors import Diagnostic, UninasError, did_you_mean, error, shown
 from uninas.language.resources import recipes_root
+from uninas.runs.plain_yaml import read_yaml
 
 SETTINGS = "training.json"
 """The file that makes a folder one of a training."""
@@ -125,12 +124,9 @@ class Recipe:
             raise error("UNI130", f"there is no task {shown(task)}", None, did_you_mean(task, TASKS),
                         f"tasks are {', '.join(TASKS)}")  # fmt: skip
         path = _path(source)
-        try:
-            read = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-            raise error("UNI130", f"cannot read the recipe {shown(path)}: {shown(problem, 200)}") from None
-        if not isinstance(read, dict) or not isinstance(read.get(task), dict):
-            held = ", ".join(map(str, read)) if isinstance(read, dict) else "none"
+        read = read_yaml(path, "UNI130", f"{task}: {{epochs: 8, batch: 128, lr: 2e-3}}")
+        if not isinstance(read.get(task), Mapping):
+            held = ", ".join(map(str, read))
             raise error("UNI130", f"expected a section {task} in the recipe {path.name}, but it has {shown(held)}")
         return cls.read({"task": task, **read[task]})
 

@@ -275,7 +275,7 @@ class Session:
 
     def run(self, watch: Watch | None = None) -> TrainingRun:
         """Train to the end, from where the folder says."""
-        stored = self._begin()
+        stored = self.begin()
         if stored.outcome != "open":
             return stored
         module = self.task.module(self.graph, self.asked.seed)
@@ -297,8 +297,8 @@ class Session:
                               "images": problem.images, "figures": {}})  # fmt: skip
         return self._finish(trainer)
 
-    def _begin(self) -> TrainingRun:
-        """The folder with its settings, which are written, or compared with those that are there."""
+    def begin(self) -> TrainingRun:
+        """The folder with its settings, which are written, or compared with those that are there. May be repeated."""
         if self.world.first:
             known = _json(self.folder / SETTINGS)
             if known:
