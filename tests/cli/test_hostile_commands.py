@@ -139,7 +139,7 @@ SEARCH = {
     "--iterations": ("-1", "x"), "--proxy": ("x", "params:x"), "--seed": ("x", "-1"), "--batch-size": ("0", "x"),
     "--output": ("a" * 300, "/dev/null"), "--strategy": ("x", ""), "--option": ("x", "=", "x=y"),
     "--start": ("x", "a" * 300),
-    "--config": ("/dev/null", "no/such", "a" * 300, "/"),
+    "--config": ("/dev/null", "/dev/zero", "no/such", "a" * 300, "/"),
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from uninas.errors import error, shown
+from uninas.runs.process import text_of
 
 MAX_BYTES = 1 << 20
 
@@ -17,14 +18,12 @@ MAX_BYTES = 1 << 20
 def read_yaml(path: Path, code: str, example: str) -> Mapping[str, Any]:
     """The values in a file by name. Raises UNI001 where it cannot be read, `code` where it has something else."""
     try:
-        if path.stat().st_size > MAX_BYTES or path.is_fifo():
-            raise error(code, f"expected at most {MAX_BYTES:,} bytes, and a file, but got {shown(path, 200)}")
-        text = path.read_text(encoding="utf-8")
+        text = text_of(path, MAX_BYTES)
     except (OSError, ValueError) as problem:
         raise error("UNI001", f"cannot read {shown(path, 200)}: {shown(problem)}") from None
     found = yaml_value(text, code, str(path))
     if not isinstance(found, Mapping):
-        raise error(code, f"expected values by name in {shown(path, 200)}", None, example)
+        raise error(code, f"expected options by name in {shown(path, 200)}", None, example)
     return found
 
 

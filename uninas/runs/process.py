@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import signal
+import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -131,14 +132,20 @@ def write_text(path: Path, text: str) -> Path:
     return written(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
+def text_of(path: Path, most: int) -> str:
+    """The text in a file. Raises ValueError for what may never end, as devices and pipes, and for too many bytes."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("expected a file, but it is a folder or a device")
+    if found.st_size > most:
+        raise ValueError(f"expected at most {most:,} bytes, but it has {found.st_size:,}")
+    return path.read_text(encoding="utf-8")
+
+
 def read_json(path: Path, code: str, most: int = MOST_JSON) -> Any:
     """The value in a JSON file, which may be a stranger's. Raises an error of this code for what cannot be read."""
     try:
-        if path.exists() and not path.is_file():
-            raise ValueError("expected a file")
-        if path.stat().st_size > most:
-            raise ValueError(f"expected at most {most:,} bytes")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text_of(path, most))
     except (OSError, ValueError, RecursionError) as problem:
         why = getattr(problem, "strerror", None) or problem
         raise error(code, f"cannot read {shown(path, 200)}: {shown(why, 100)}") from None
