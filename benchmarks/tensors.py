@@ -62,11 +62,12 @@ class Member:
     accuracies: Mapping[str, float]
 
 
-def members(title: str, data: Path, count: int) -> Iterator[Member]:
-    """Some networks of a space, drawn at random."""
+def members(title: str, data: Path, count: int, side: int | None = None) -> Iterator[Member]:
+    """Some networks of a space, drawn at random, for images of this side."""
     name, rows, _ = rank_spaces.SPACES[title]
     every = list(rows(data))
-    space = read_space(*find(name), input=(3, IMAGES[title][0], IMAGES[title][0]))
+    side = side or IMAGES[title][0]
+    space = read_space(*find(name), input=(3, side, side))
     random.Random(7).shuffle(every)
     for row in every[:count]:
         yield Member(row.key, space.member(row.answers), row.accuracies)

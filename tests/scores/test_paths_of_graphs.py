@@ -10,7 +10,7 @@ import uninas
 from uninas.proxies import ProxyError, score
 from uninas.proxies.paths import regions
 from uninas.runs.scorer import Scorer
-from uninas.scores.paths import MEASURES, regions_of_graph
+from uninas.scores.paths import MEASURES, WIRING, regions_of_graph
 
 # Without attention: its heads, written one by one, are one path together in a graph and several in a foreign module.
 SHIPPED = ("resnet18", "mobilenetv2_100", "efficientnet_b0", "convnext_tiny", "ghostnet_100", "mixer_s16_224")
@@ -77,6 +77,48 @@ def test_widths_and_counts_of_paths_are_those_by_hand():
     assert MEASURES["path_width"](found)[0] == pytest.approx(width)
     assert MEASURES["path_count"](found)[0] == pytest.approx(math.log(2))
     assert MEASURES["path_width"](recorded(graph))[0] == pytest.approx(width)
+
+
+def number(text):
+    graph = uninas.load(text)
+    with Scorer(["graph_score"], 1).network(graph, 0) as network:
+        found = network.score("graph_score", 0)
+        assert "model" not in vars(network)
+    again = score("graph_score", uninas.compile(graph).eval(), torch.zeros(1, *graph.inputs[0]))
+    assert again.value == pytest.approx(found.value) and dict(again.components) == pytest.approx(dict(found.components))
+    assert found.value == pytest.approx(sum(found.components.values()))
+    return found
+
+
+def test_the_score_of_a_graph_adds_size_width_and_wiring():
+    """Of a convolution: 576 weights, 72 values added up; beside it a shortcut, nothing, two of these, or a pooling."""
+    head = "block A { input 8 x 4 x 4"
+    conv = "(in -> conv(C, 3, bias=false))"
+    shortcut = number(f"{head} out = in + {conv} }}")
+    assert shortcut.components == pytest.approx(
+        {"size": math.log(576), "width": math.log1p(math.log(72) / 2), "wiring": 1}
+    )
+    alone = number(f"{head} out = in -> conv(C, 3, bias=false) }}")
+    assert alone.components == pytest.approx({"size": math.log(576), "width": math.log1p(math.log(72)), "wiring": -2})
+    twice = number(f"{head} out = (in -> relu) + (in -> gelu) + {conv} }}")
+    assert twice.components["wiring"] == WIRING["surplus"] and twice.components["width"] < shortcut.components["width"]
+    pooled = number(f"{head} out = (in -> max_pool(3)) + {conv} }}")
+    assert pooled.components["wiring"] == pytest.approx(WIRING["pooled_paths"] / 2)
+
+
+def test_the_wiring_of_a_graph_is_a_mean_over_its_regions():
+    """So more of the same blocks change its size, and the path, and not that."""
+    block = "block Part { input 8 x 4 x 4\n out = in + (in -> conv(C, 3)) }\n"
+    network = "network a { input 8 x 4 x 4\n stage 8 x 1 { Part } }"
+    one, three = number(block + network), number(block + network.replace("x 1", "x 3"))
+    assert one.components["wiring"] == three.components["wiring"] == 1
+    assert three.components["size"] == pytest.approx(one.components["size"] + math.log(3))
+
+
+def test_a_graph_that_nothing_passes_has_the_lowest_score():
+    graph = uninas.space("nasbench201").member([3, 3, 3, 0, 0, 0])
+    with Scorer(["graph_score"], 1).network(graph, 0) as network:
+        assert network.score("graph_score", 0).value == 0.0
 
 
 def test_a_path_that_zero_interrupts_is_none():

@@ -127,6 +127,28 @@ def test_members_of_the_space_of_autoformer_build_and_run():
     assert model(x).shape == (2, 1000) and model(x).isfinite().all()
 
 
+def test_the_space_of_pit_has_its_members():
+    """Of the heads of three stages none are fewer than before: 10 triples of 27."""
+    space = uninas.space("pit")
+    assert space.count() == 4 * 4 * 10 * 3**3 == 4320
+    published = {"head_dim": 2, "ratio": 1, "h1": 0, "h2": 1, "h3": 2, "stages.0.count": 1, "stages.1.count": 1}
+    graph = space.member({**published, "stages.2.count": 1})
+    timm = pytest.importorskip("timm")
+    theirs = timm.create_model("pit_ti_224")
+    assert graph.cost.params == sum(parameter.numel() for parameter in theirs.parameters()) == 4_847_272
+    assert graph.shapes("pool1") == ((128, 1, 197),) and graph.shapes("pool2") == ((256, 1, 50),)
+    with pytest.raises(UninasError, match="expected answers for which this holds"):
+        space.member({**published, "stages.2.count": 1, "h3": 0})
+
+
+@pytest.mark.parametrize("side", [32, 48, 72])
+def test_members_of_the_space_of_pit_build_and_run(side):
+    graph, _ = small("pit", side).sample(random.Random(side))
+    model = uninas.compile(graph).eval()
+    x = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    assert model(x).shape == (2, 1000) and model(x).isfinite().all()
+
+
 def test_the_macro_space_of_transnas_bench_has_its_members():
     """Of its modules, four to six, one to four halve the map and one to three double the channels."""
     space = uninas.space("transnas_macro")

@@ -11,13 +11,17 @@ parameters) it passes, and whether it passes a pooling:
     pooled_paths  = sum over regions of the share of paths that pass a pooling;
     shortcuts     = R - S - W,  R the regions with a shortcut: weighted operations, and beside them one path that passes
                     neither these nor a pooling; S the further paths without weights, in all regions; W the weighted
-                    operations in regions of a single path, which have nothing beside them.
+                    operations in regions of a single path, which have nothing beside them;
+    graph_score   = ln(parameters) + ln(1 + path_width) + (R - S - 2 W - pooled_paths) / number of regions.
 
 Gradients through weights without a shortcut are shattered (Balduzzi et al., ICML 2017), and a sum of several shortcuts
 drowns what the weights beside them compute (each adds the same, and they add as random signs): one is best. A pooling
 at each position takes details away; one over all positions, which ends most networks, is not counted.
 
-This is this toolkit's own; how well it ranks is told in docs/results/scores.md.
+`graph_score` adds magnitudes, not ranks. So what hardly differs among the networks that are compared hardly decides,
+and it is a number of one network, whatever it is compared with.
+
+This is this toolkit's own; how well it ranks is told in docs/results/scores.md and docs/results/spaces.md.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ from uninas.proxies.engine.convolutions import CONVOLUTIONS, plain_arguments
 from uninas.proxies.engine.torch_private import adaptive_avg_pool2d, adaptive_avg_pool3d, pytree
 from uninas.proxies.guard import of_structure
 from uninas.proxies.types import Inputs, Measured, ProxyError
+from uninas.scores import paths
 from uninas.scores.paths import MEASURES, Region, Step, between, regions_of_graph
 
 aten = torch.ops.aten
@@ -197,3 +202,15 @@ def shortcuts(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> 
     `in_a_row`, and the number of `regions`. Raises ProxyError for a network that cannot be recorded.
     """
     return MEASURES["shortcuts"](regions(module, inputs))
+
+
+@proxy("graph_score")
+def graph_score(module: nn.Module, inputs: Inputs, generator: torch.Generator) -> Measured:
+    """Parameters, the fan-ins on the mean path, and how regions are wired, as one number (this toolkit's own).
+
+    It is ln(parameters) + ln(1 + `path_width`) plus, per region, those with a shortcut less further shortcuts, less
+    twice the weights in a row (see `shortcuts`), less the share of pooled paths. The weights of its terms were chosen
+    with the accuracies of four spaces; in use it needs neither labels nor images. The network is recorded, not run.
+    Components: `size`, `width` and `wiring`, its terms. Raises ProxyError for a network that cannot be recorded.
+    """
+    return paths.graph_score(regions(module, inputs), sum(parameter.numel() for parameter in module.parameters()))

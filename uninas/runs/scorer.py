@@ -41,7 +41,7 @@ from uninas.language.library import find
 from uninas.scores.aggregate import AGGREGATES
 from uninas.scores.input_sources import NORMAL, sources
 from uninas.scores.objectives import LATENCY
-from uninas.scores.paths import MEASURES, Region, regions_of_graph
+from uninas.scores.paths import GRAPH_SCORE, MEASURES, Region, graph_score, regions_of_graph
 from uninas.space import COSTS
 
 KEPT = 16  # batches kept ready: rankings meet the same ones again and again
@@ -130,9 +130,10 @@ class Network:
         """The score by one of the names of the scorer. Raises whatever goes wrong."""
         if name in COSTS:
             return proxies.Score(name, float(COSTS[name](self.graph)), "higher", {}, 0.0)
-        if name in MEASURES and (found := self._regions) is not None:
+        if name in (*MEASURES, GRAPH_SCORE) and (found := self._regions) is not None:
             began = time.perf_counter()
-            value, components = MEASURES[name](found)
+            by_name = name in MEASURES
+            value, components = MEASURES[name](found) if by_name else graph_score(found, self.graph.cost.params)
             seconds = time.perf_counter() - began
             return proxies.Score(name, float(value), self.scorer.directions[name], components, seconds)
         self._initialise(seed)

@@ -268,3 +268,26 @@ MEASURES: dict[str, Callable[[Sequence[Region]], tuple[float, dict[str, float]]]
     "shortcuts": shortcuts,
 }
 """The scores that follow from the regions alone, by the names of their proxies."""
+
+
+GRAPH_SCORE = "graph_score"
+"""The score that follows from the regions and the number of parameters."""
+WIRING = {"with_shortcut": 1, "surplus": -1, "in_a_row": -2, "pooled_paths": -1}
+"""Its weights of what is counted in regions, chosen with the accuracies of four spaces."""
+
+
+def graph_score(found: Sequence[Region], params: int) -> tuple[float, dict[str, float]]:
+    """ln(parameters) + ln(1 + path_width) + what `WIRING` weighs, per region; these three terms.
+
+    As the last is a mean over regions, a deeper network is not taken for one that is wired better. The score is 0 where
+    no path leads through.
+    """
+    if not found:
+        return 0.0, {}
+    counts = {**shortcuts(found)[1], "pooled_paths": pooled_paths(found)[0]}
+    parts = {
+        "size": math.log(max(params, 1)),
+        "width": math.log1p(path_width(found)[0]),
+        "wiring": sum(weight * counts[name] for name, weight in WIRING.items()) / len(found),
+    }
+    return sum(parts.values()), parts
