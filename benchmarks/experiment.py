@@ -23,10 +23,10 @@ import torch
 import yaml
 
 from uninas import dumps, load
+from uninas.runs.paired import paired
 from uninas.runs.process import keep_memory, write_text
 from uninas.search.candidate import Candidate
 from uninas.search.store import Store
-from uninas.training.compare import paired
 from uninas.training.recipe import Recipe
 from uninas.training.run import RESULT, TrainingRun, train
 

@@ -146,6 +146,14 @@ def test_imports_point_in_the_directions_of_the_house():
     assert not trespasses(SOURCES, HOUSE)
 
 
+def test_every_arrow_of_the_table_is_used():
+    used: dict[str, set[str]] = {name: set() for name in HOUSE}
+    for module, names in imports_within(SOURCES).items():
+        used[room(module)] |= {room(name) for name in names}
+    ground = set(list(HOUSE)[:4])
+    assert not {name: idle for name, allowed in HOUSE.items() if (idle := allowed - used[name] - ground)}
+
+
 def test_no_module_takes_part_in_an_import_cycle():
     try:
         TopologicalSorter(imports_within(SOURCES)).prepare()

@@ -1,6 +1,7 @@
 """The strategy `outside`: a scripted proposer is asked for candidates, its mistakes are counted and told to it."""
 
 import json
+import shlex
 import sys
 
 import pytest
@@ -43,6 +44,29 @@ def told(search, count, score=lambda graph: float(graph.cost.params)):
         search.tell(candidate, score(candidate.graph))
         if candidate.number >= count:
             return
+
+
+HANGS = {
+    "never reads": ("import time; time.sleep(60)", "gave no answer in 1 seconds"),
+    "closes its output": ("import os, time; os.close(1); time.sleep(60)", "gave no answer"),
+    "writes what is no text": ("import sys\nsys.stdin.readline(); sys.stdout.buffer.write(b'\\xff\\n'); "
+                               "sys.stdout.flush(); sys.stdin.readline()", None),
+    "answers at length": ("for line in iter(input, ''): print('x' * 3_000_000, flush=True)", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HANGS)
+def test_a_command_that_does_not_answer_holds_nobody_up(kind, monkeypatch):
+    program, message = HANGS[kind]
+    monkeypatch.setattr("uninas.search.outside.GRACE", 1.0)
+    with Command(shlex.join([sys.executable, "-c", program]), patience=1.0 if message else 30.0) as asked:
+        if message:
+            with pytest.raises(UninasError, match=message):
+                asked({"text": "x" * 1_000_000})  # more than a pipe holds
+        else:
+            assert isinstance(asked({}), str)
+            if kind == "answers at length":
+                assert isinstance(asked({}), str) and asked._lines.empty()
 
 
 def test_a_question_says_all_there_is_to_know(make):

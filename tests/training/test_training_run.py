@@ -17,10 +17,11 @@ from uninas import create_model, load
 from uninas.backend.backbone import Backbone
 from uninas.backend.weights import FILE, load_weights
 from uninas.errors import UninasError
+from uninas.runs.paired import paired
 from uninas.training.benchmark import benchmark
 from uninas.training.classification import Classification, FileClassification
 from uninas.training.coco import average_precision
-from uninas.training.compare import differences, grouped, paired
+from uninas.training.compare import differences, grouped
 from uninas.training.detection import Detector
 from uninas.training.distributed import World
 from uninas.training.images import read_images
@@ -190,7 +191,6 @@ torch.set_num_threads(1)
 from uninas.training.recipe import Recipe
 from uninas.training.run import train
 from uninas.training.benchmark import benchmark
-from uninas.training.compare import paired
 from uninas.training.loop import Step
 net, data, out, at = sys.argv[1:]
 def watch(event):

@@ -96,7 +96,7 @@ def _read_names(path: Path, graph: Graph) -> Imported:
         names = {str(ours): str(theirs) for ours, theirs in record["names"].items()}
         cuts = {str(n): (tuple(map(int, c["sizes"])), tuple(map(int, c["order"]))) for n, c in record["cuts"].items()}
         computed = list(map(str, record["computed"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise error("UNI055", f"cannot read the names in {shown(path)}: {shown(problem, 120)}") from None
     if computed:
         raise error("UNI055", f"expected weights that stand in the state dict, but {shown(computed[0])} is computed",

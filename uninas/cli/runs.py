@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +12,7 @@ import click
 from uninas.cli.options import json_option
 from uninas.cli.tables import json_text, table, terminal_width
 from uninas.errors import error
-from uninas.runs.process import write_text
+from uninas.runs.process import csv_text, write_text
 from uninas.runs.progress import duration, number, say
 from uninas.search.candidate import Candidate
 from uninas.search.store import Store, origin
@@ -200,9 +198,7 @@ def _write_curves(folders: Sequence[Path], path: Path) -> None:
     found = groups(folders)
     rows = table_of_curves(found)
     if path.suffix == ".csv":
-        out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows([("group", "candidate", "mean", "standard_error"), *rows])
-        write_text(path, out.getvalue())
+        write_text(path, csv_text([("group", "candidate", "mean", "standard_error"), *rows]))
     else:
         written(path, partial(draw, rows=rows, score=found[0].score))
     say(f"wrote {path}")

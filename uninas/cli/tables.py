@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import shutil
@@ -15,6 +13,7 @@ from typing import Any
 from uninas.graph.summary import BYTES, MIB, Row, Summary, human
 from uninas.ops.op import show_shape, show_value
 from uninas.ops.reference import facts, sentence
+from uninas.runs.process import csv_text
 
 LEAST = 16  # characters that a folded column keeps
 LEAST_LAST = 24  # a last column narrower than this is not folded
@@ -62,9 +61,7 @@ def written(form: str, headers: Sequence[str], rows: Sequence[Sequence[Any]]) ->
     \end{tabular}
     """
     if form == "csv":
-        file = io.StringIO()
-        csv.writer(file, lineterminator="\n").writerows([headers, *rows])
-        return file.getvalue().removesuffix("\n")
+        return csv_text([headers, *rows]).removesuffix("\n")
     if form == "markdown":
         cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (headers, *rows)]
         lines = [f"| {' | '.join(row)} |" for row in cells]

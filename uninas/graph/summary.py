@@ -276,3 +276,14 @@ def human(number: float) -> str:
 
 def _costs(cost: Cost) -> dict[str, int]:
     return {"params": cost.params, "macs": cost.macs, "flops": cost.flops, "elementwise": cost.elementwise}
+
+
+def attention_share(graph: Graph) -> float:
+    """The share of a graph's FLOPs that products of two maps take, as in attention; from 0 to 1."""
+    total = graph.cost.flops
+    found = sum(
+        2 * node.op.macs(*inner.input_shapes(node))
+        for _, inner, node in graph.walk()
+        if isinstance(node.op, Op) and node.op.family == "attention"
+    )
+    return min(1.0, found / total) if total else 0.0

@@ -24,7 +24,6 @@ from uninas.interop.trace import Call, Place, Static, Trace, Value
 MAX_BYTES = 2**31
 BATCH = 2  # what a free batch is while the file is read
 SMALL = 4096  # numbers of a constant that are computed at once, as for shapes
-ROOT_2 = 2**0.5
 
 SIMPLE = {
     "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hardswish", "Softplus": "softplus",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lsprotocol import types
 from pygls import uris
@@ -48,6 +48,13 @@ PARTS = {
 }
 
 
+class Placed(Protocol):
+    """A question about a place in a document."""
+
+    text_document: types.TextDocumentIdentifier
+    position: types.Position
+
+
 class Server(LanguageServer):
     """The server, with the last state of every open document."""
 
@@ -66,6 +73,11 @@ class Server(LanguageServer):
         self.text_document_publish_diagnostics(
             types.PublishDiagnosticsParams(uri=uri, diagnostics=found, version=document.version)
         )
+
+    def under(self, params: Placed) -> tuple[Text, Places, int]:
+        """A document, and the offset in it that an editor asks about."""
+        text, places = self.at(params.text_document.uri)
+        return text, places, places.offset(params.position)
 
     def at(self, uri: str) -> tuple[Text, Places]:
         """A document as it was read last."""
@@ -216,15 +228,15 @@ def _features_of_names(server: Server) -> None:
 
     @server.feature(types.TEXT_DOCUMENT_PREPARE_RENAME)
     def nameable(params: types.PrepareRenameParams) -> types.Range | None:
-        text, places = server.at(params.text_document.uri)
-        span = text.nameable(places.offset(params.position))
+        text, places, offset = server.under(params)
+        span = text.nameable(offset)
         return places.of(span) if span else None
 
     @server.feature(types.TEXT_DOCUMENT_RENAME, types.RenameOptions(prepare_provider=True))
     def rename(params: types.RenameParams) -> types.WorkspaceEdit:
-        text, places = server.at(params.text_document.uri)
+        text, places, offset = server.under(params)
         try:
-            found = text.renamed(places.offset(params.position), params.new_name)
+            found = text.renamed(offset, params.new_name)
         except UninasError as problem:
             raise JsonRpcInvalidParams(in_a_line(problem)) from None
         edits = [types.TextEdit(places.of(span), params.new_name) for span in found]
@@ -236,24 +248,24 @@ def _features_of_places(server: Server) -> None:
 
     @server.feature(types.TEXT_DOCUMENT_HOVER)
     def hover(params: types.HoverParams) -> types.Hover | None:
-        text, places = server.at(params.text_document.uri)
-        found = text.hover(places.offset(params.position))
+        text, places, offset = server.under(params)
+        found = text.hover(offset)
         if found is None:
             return None
         return types.Hover(types.MarkupContent(types.MarkupKind.Markdown, found[1]), places.of(found[0]))
 
     @server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=[">", "(", ",", "."]))
     def completion(params: types.CompletionParams) -> types.CompletionList:
-        text, places = server.at(params.text_document.uri)
+        text, _, offset = server.under(params)
         known: dict[str, Found] = {}
-        for found in text.completions(places.offset(params.position)):
+        for found in text.completions(offset):
             known.setdefault(found.name, found)
         return types.CompletionList(is_incomplete=False, items=[item(found) for found in known.values()])
 
     @server.feature(types.TEXT_DOCUMENT_SIGNATURE_HELP, types.SignatureHelpOptions(trigger_characters=["(", ","]))
     def signature(params: types.SignatureHelpParams) -> types.SignatureHelp | None:
-        text, places = server.at(params.text_document.uri)
-        found = text.signature(places.offset(params.position))
+        text, _, offset = server.under(params)
+        found = text.signature(offset)
         if found is None:
             return None
         name, arguments, active = found
@@ -263,8 +275,8 @@ def _features_of_places(server: Server) -> None:
 
     @server.feature(types.TEXT_DOCUMENT_DEFINITION)
     def definition(params: types.DefinitionParams) -> types.Location | None:
-        text, places = server.at(params.text_document.uri)
-        found = text.definition(places.offset(params.position))
+        text, places, offset = server.under(params)
+        found = text.definition(offset)
         if found is None:
             return None
         path, span = found

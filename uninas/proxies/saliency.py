@@ -14,7 +14,7 @@ sum over all filters and matrices, and grasp with the sign of the paper, which c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from uninas.proxies.base import proxy
 from uninas.proxies.observe.activations import prepare
 from uninas.proxies.observe.gradients import Labels, added, derivatives, loss, weights_of
 from uninas.proxies.observe.layers import ALL, window
-from uninas.proxies.types import Inputs, Measured
+from uninas.proxies.types import Direction, Inputs, Measured
 
 
 @proxy("l2_norm")
@@ -38,34 +38,36 @@ def l2_norm(
     return added(weight.detach().double().norm() for weight in window(weights_of(module, min_ndim), layers)), {}
 
 
-@proxy("grad_norm")
-def grad_norm(
-    module: nn.Module,
-    inputs: Inputs,
-    generator: torch.Generator,
-    *,
-    labels: Labels = None,
-    min_ndim: int = 2,
-    layers: Sequence[float] = ALL,
-) -> Measured:
+def sensitivity(name: str, direction: Direction = "higher") -> Callable[[Callable[[Tensor, Tensor], Tensor]], Any]:
+    """Register as a proxy: the sum over weight tensors of what a function makes of one and its loss gradient."""
+
+    def register(of_pair: Callable[[Tensor, Tensor], Tensor]) -> Any:
+        def measured(
+            module: nn.Module, inputs: Inputs, generator: torch.Generator, *, labels: Labels = None, min_ndim: int = 2,
+            layers: Sequence[float] = ALL,
+        ) -> Measured:  # fmt: skip
+            weights = window(weights_of(module, min_ndim), layers)
+            gradients = derivatives(loss(module, prepare(module, inputs), generator, labels), weights)
+            return added(of_pair(w.detach(), g) for w, g in zip(weights, gradients, strict=True)), {}
+
+        measured.__name__, measured.__doc__ = of_pair.__name__, of_pair.__doc__
+        return proxy(name, direction=direction)(measured)
+
+    return register
+
+
+@sensitivity("grad_norm")
+def grad_norm(weight: Tensor, gradient: Tensor) -> Tensor:
     """Sum over the weight tensors of the Euclidean norms of the loss gradient (Abdelfattah et al. 2021).
 
     Loss, `labels`, weights (`min_ndim`, `layers`) and mode are those of `snip`.
     """
-    _, gradients = _pairs(module, inputs, generator, labels, min_ndim, layers)
-    return added(gradient.norm() for gradient in gradients), {}
+    norm: Tensor = gradient.norm()
+    return norm
 
 
-@proxy("plain", direction="lower")
-def plain(
-    module: nn.Module,
-    inputs: Inputs,
-    generator: torch.Generator,
-    *,
-    labels: Labels = None,
-    min_ndim: int = 2,
-    layers: Sequence[float] = ALL,
-) -> Measured:
+@sensitivity("plain", direction="lower")
+def plain(weight: Tensor, gradient: Tensor) -> Tensor:
     """Sum of weight times loss gradient (Mozer & Smolensky, NeurIPS 1988; Abdelfattah et al. 2021).
 
     Loss, `labels`, weights (`min_ndim`, `layers`) and mode are those of `snip`. Where the function does not
@@ -73,20 +75,11 @@ def plain(
     the last layers, and most of that from the choice of the labels. Lower is better in the published scores of
     NAS-Bench-201 (Spearman -0.35 with the accuracies on CIFAR-10 over 9 445 cells, -0.34 on ImageNet16-120).
     """
-    pairs = zip(*_pairs(module, inputs, generator, labels, min_ndim, layers), strict=True)
-    return added((weight * gradient).sum() for weight, gradient in pairs), {}
+    return (weight * gradient).sum()
 
 
-@proxy("snip")
-def snip(
-    module: nn.Module,
-    inputs: Inputs,
-    generator: torch.Generator,
-    *,
-    labels: Labels = None,
-    min_ndim: int = 2,
-    layers: Sequence[float] = ALL,
-) -> Measured:
+@sensitivity("snip")
+def snip(weight: Tensor, gradient: Tensor) -> Tensor:
     """Sum of the magnitudes of weight times loss gradient, the connection sensitivity (Lee et al., ICLR 2019).
 
     The loss is the mean cross-entropy against `labels` (N integers), by default those that come with the images, or
@@ -95,8 +88,7 @@ def snip(
     the statistics of the batch, as in training; dropout is off. Raises ProxyError unless the output is finite logits
     (N, K), K > 1.
     """
-    pairs = zip(*_pairs(module, inputs, generator, labels, min_ndim, layers), strict=True)
-    return added((weight * gradient).abs().sum() for weight, gradient in pairs), {}
+    return (weight * gradient).abs().sum()
 
 
 @proxy("grasp")
@@ -129,17 +121,3 @@ class _TwiceDifferentiable(TorchFunctionMode):
         if function is F.hardsigmoid:
             return F.relu6(args[0] + 3) / 6
         return function(*args, **(kwargs or {}))
-
-
-def _pairs(
-    module: nn.Module,
-    inputs: Inputs,
-    generator: torch.Generator,
-    labels: Labels,
-    min_ndim: int,
-    layers: Sequence[float],
-) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-    """The weights and their gradients."""
-    weights = window(weights_of(module, min_ndim), layers)
-    gradients = derivatives(loss(module, prepare(module, inputs), generator, labels), weights)
-    return [weight.detach() for weight in weights], gradients

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from uninas.errors import error, shown
-from uninas.runs.process import write_text
+from uninas.errors import UninasError, error, shown
+from uninas.runs.process import read_json, write_text
 from uninas.version import __version__
 
 FIGURES = "metrics.json"
@@ -24,9 +24,9 @@ WORDS = {"kendall": "Kendall's tau", "spearman": "Spearman", "ndcg": "nDCG", "be
 def write_page(folder: Path, output: Path | None = None) -> Path:
     """Write the page of a ranking that is done. Raises UNI110 where there is none. Returns its path."""
     try:
-        told = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
-        results, settings = list(told["results"]), dict(told["settings"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        told = read_json(folder / FIGURES, "UNI110")
+        results, settings = [dict(one) for one in told["results"]], dict(told["settings"])
+    except (UninasError, ValueError, LookupError, TypeError):
         what = f"there are no figures of a ranking in {shown(folder, 200)}"
         raise error("UNI110", what, None, "uninas rank ... -o FOLDER") from None
     title = f"Ranking {folder.resolve().name}"

@@ -5,9 +5,7 @@ Failed scores rank last, behind all others. Files appear whole or not at all.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import math
 from collections import Counter
@@ -21,11 +19,11 @@ import numpy as np
 
 from uninas.errors import error
 from uninas.ranking.metrics import METRICS, Floats, Interval, bootstrap, measured, spearman
-from uninas.ranking.page import write_page
+from uninas.ranking.page import FIGURES, write_page
 from uninas.ranking.run import Settings, aggregate
 from uninas.ranking.store import Network, Store
 from uninas.ranking.table import Sheet
-from uninas.runs.process import written
+from uninas.runs.process import csv_text, write_text, written
 from uninas.scores.aggregate import parts_of, ranked
 from uninas.scores.learned import held_out
 
@@ -298,10 +296,10 @@ def write_files(
     folder: Path, found: Sequence[Result], scores: Mapping[str, Scores], settings: Settings
 ) -> Iterator[Path]:
     """Write scores.csv, metrics.csv, metrics.json, a plot for each data set and the page; yields their paths."""
-    yield written(folder / "scores.csv", lambda path: path.write_text(scores_csv(scores, settings), encoding="utf-8"))
-    yield written(folder / "metrics.csv", lambda path: path.write_text(metrics_csv(found), encoding="utf-8"))
-    page = json.dumps(as_dict(found, settings), indent=2, allow_nan=False)
-    yield written(folder / "metrics.json", lambda path: path.write_text(page + "\n", encoding="utf-8"))
+    yield write_text(folder / "scores.csv", scores_csv(scores, settings))
+    yield write_text(folder / "metrics.csv", metrics_csv(found))
+    figures = json.dumps(as_dict(found, settings), indent=2, allow_nan=False)
+    yield write_text(folder / FIGURES, f"{figures}\n")
     for dataset, part in scores.items():
         if len(part.networks) > 1:
             yield written(
@@ -335,7 +333,7 @@ def scores_csv(scores: Mapping[str, Scores], settings: Settings) -> str:
                 numbers = ["" if math.isnan(value) else repr(float(value)) for value in columns[:, seed, place]]
                 rows.append([network.key, network.architecture, dataset, network.accuracy, network.params, network.macs,
                              seed, *numbers])  # fmt: skip
-    return _as_csv(rows)
+    return csv_text(rows)
 
 
 def metrics_csv(found: Sequence[Result]) -> str:
@@ -350,7 +348,7 @@ def metrics_csv(found: Sequence[Result]) -> str:
             ends = (figure.interval.low, figure.interval.high) if figure.interval else (None, None)
             figures += [figure.mean, figure.deviation, *ends]
         rows.append([result.dataset, result.proxy, result.networks, result.failures, result.seconds, *figures])
-    return _as_csv(rows)
+    return csv_text(rows)
 
 
 def plot(scores: Scores, found: Sequence[Result], path: Path) -> None:
@@ -368,9 +366,3 @@ def plot(scores: Scores, found: Sequence[Result], path: Path) -> None:
         axes.set_title(f"Spearman {result.metrics['spearman'].per_seed[0]:.3f}", fontsize="medium")
         axes.grid(alpha=0.3)
     canvas.savefig(path, dpi=150)
-
-
-def _as_csv(rows: Sequence[Sequence[object]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(rows)
-    return out.getvalue()

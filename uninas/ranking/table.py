@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -115,6 +116,8 @@ class Sheet:
     def __init__(self, path: Path):
         self.path = path
         try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise ValueError("expected a file, but it is a folder or a device")
             if path.stat().st_size > MAX_BYTES:
                 raise error("UNI001", f"cannot read {path}: expected at most {MAX_BYTES // 2**20} MiB")
             content = path.read_bytes()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from uninas.errors import UninasError
-from uninas.language.elaborate import build
-from uninas.language.library import load_text
+from uninas.language.alone import architecture
 from uninas.render import svg
 from uninas.report.content import ranked
 from uninas.report.reading import Row, Texts
@@ -30,10 +29,9 @@ def chosen(rows: Sequence[Row], aims: Sequence[tuple[str, str]], count: int = DR
 def draw(text: str, levels: Sequence[str] = LEVELS[:1]) -> dict[str, dict[str, str]]:
     """level -> theme -> picture of an architecture; without those that cannot be drawn, or would be too large."""
     try:
-        module = load_text(text, "candidate")
-        graph = build(module, list(module.definitions)[-1])
+        graph = architecture(text)
         found = {level: {theme: svg(graph, level=level, theme=theme) for theme in THEMES} for level in levels}
-    except (UninasError, IndexError):
+    except UninasError:
         return {}
     inner = {level: {theme: picture[max(0, picture.find("<svg")) :] for theme, picture in themes.items()}
              for level, themes in found.items()}  # fmt: skip

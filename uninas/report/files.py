@@ -5,8 +5,6 @@ Files appear whole or not at all: each is written beside its place and then move
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -17,7 +15,7 @@ from uninas.language.printer import dumps
 from uninas.mutate import ChoiceWalk
 from uninas.render import render
 from uninas.report import plots, write_page
-from uninas.runs.process import write_text, written
+from uninas.runs.process import csv_text, write_text, written
 from uninas.search.candidate import Candidate
 from uninas.search.run import Run
 from uninas.search.store import origin
@@ -54,16 +52,13 @@ def table(candidates: Sequence[Candidate]) -> str:
     after = ("rejected", "seconds", "seed", "worker", "reason", "failure", "edit", "key")
     named = {name for candidate in candidates for name in candidate.components}
     components = sorted(named.difference(before, after))  # a cost that is an objective stands there once
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*before, *components, *after])
-    for c in candidates:
-        writer.writerow(
-            [c.number, c.parent, c.mate, c.rung, c.score, c.params, c.flops, c.activations, c.peak, c.operations,
-             *(c.components.get(name) for name in components), sum(c.refused.values()), f"{c.seconds:.3f}", c.seed,
-             c.worker, c.reason, c.failure, c.edit, c.key]
-        )  # fmt: skip
-    return out.getvalue()
+    rows = [
+        [c.number, c.parent, c.mate, c.rung, c.score, c.params, c.flops, c.activations, c.peak, c.operations,
+         *(c.components.get(name) for name in components), sum(c.refused.values()), f"{c.seconds:.3f}", c.seed,
+         c.worker, c.reason, c.failure, c.edit, c.key]
+        for c in candidates
+    ]  # fmt: skip
+    return csv_text([[*before, *components, *after], *rows])
 
 
 def _plots(run: Run, candidates: Sequence[Candidate], best: Candidate) -> Iterator[Path]:

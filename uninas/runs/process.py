@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import gc
+import io
 import json
 import os
 import signal
 import stat
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,13 @@ def read_json(path: Path, code: str, most: int = MOST_JSON) -> Any:
     except (OSError, ValueError, RecursionError) as problem:
         why = getattr(problem, "strerror", None) or problem
         raise error(code, f"cannot read {shown(path, 200)}: {shown(why, 100)}") from None
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as comma-separated values."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
 
 
 def _mask() -> int:

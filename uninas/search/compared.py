@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from uninas.errors import error
+from uninas.runs.paired import paired
 from uninas.search.store import Store
 
 ASKED = ("space", "start", "starts", "strategy", "tuning", "proxy", "further", "cheap", "options", "params_min",
          "params_max", "flops_min", "flops_max", "fits", "img_size", "classes", "batch_size", "images", "init", "even",
          "ahead", "asynchronous")  # fmt: skip
 """Settings by which groups are told apart."""
-LEVEL = 0.95  # of intervals
 
 
 @dataclass(frozen=True)
@@ -93,20 +93,18 @@ def differences(found: Sequence[Group]) -> list[dict[str, Any]]:
 
     The interval is Student's, of 95 percent; it needs two seeds at least.
     """
-    from scipy.stats import t
-
     rows = []
     for one, other in combinations(found, 2):
-        seeds = sorted(one.curves.keys() & other.curves.keys())
-        if one.score != other.score or len(seeds) < 2:
-            continue
         length = min(group.length for group in (one, other))
-        by_seed = np.array([other.curves[seed][length - 1] - one.curves[seed][length - 1] for seed in seeds])
-        half = float(t.ppf((1 + LEVEL) / 2, len(seeds) - 1) * by_seed.std(ddof=1) / len(seeds) ** 0.5)
-        mean = float(by_seed.mean())
-        better = by_seed < 0 if one.lower else by_seed > 0
+        before, after = ({s: line[length - 1] for s, line in group.curves.items()} for group in (one, other))
+        difference = paired(after, before)
+        if one.score != other.score or difference is None:
+            continue
+        mean, half = difference
+        seeds = before.keys() & after.keys()
+        better = sum(after[s] < before[s] if one.lower else after[s] > before[s] for s in seeds)
         rows.append({"of": other.name, "less": one.name, "seeds": len(seeds), "mean": mean, "low": mean - half,
-                     "high": mean + half, "better_in": float(better.mean())})  # fmt: skip
+                     "high": mean + half, "better_in": better / len(seeds)})  # fmt: skip
     return rows
 
 

@@ -15,8 +15,9 @@ from platform import python_version
 from typing import Any
 
 from uninas import plugins
-from uninas.errors import error, shown
+from uninas.errors import UninasError, error, shown
 from uninas.graph.graph import KEY_VERSION
+from uninas.runs.process import read_json
 from uninas.scores.objectives import PROTOCOL, Objective
 from uninas.search.plan import Plan, Settings, values_of
 from uninas.search.store import Store
@@ -128,9 +129,7 @@ def done(folder: Path, name: str) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > MOST_HANDED:
-            return {}
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = {} if path.is_symlink() else read_json(path, "UNI080", MOST_HANDED)
+    except UninasError:
         return {}
     return found if isinstance(found, dict) else {}

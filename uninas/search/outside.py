@@ -208,22 +208,22 @@ class Command:
         self.patience = patience
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str] = queue.Queue()
+        self._writer: threading.Thread | None = None
 
     def __call__(self, question: dict[str, Any]) -> Any:
         """The answer to a question; None for a line that is no JSON. Raises UNI071 where the command has ended."""
         process = self._running()
-        assert process.stdin is not None
+        text = json.dumps(question, ensure_ascii=False) + "\n"
+        self._writer = threading.Thread(target=_write, args=(process.stdin, text), daemon=True)
+        self._writer.start()  # beside this one, as it lasts until the command reads
         try:
-            process.stdin.write(json.dumps(question, ensure_ascii=False) + "\n")
-            process.stdin.flush()
             line = self._lines.get(timeout=self.patience)
-        except BrokenPipeError:
-            line = ""
         except queue.Empty:
             self.close()
             raise error("UNI071", f"{self.words[0]} gave no answer in {self.patience:g} seconds") from None
         if not line:
-            raise error("UNI071", f"{self.words[0]} ended with code {process.wait()} and gave no answer", None,
+            self.close()
+            raise error("UNI071", f"{self.words[0]} ended with code {process.returncode} and gave no answer", None,
                         "its own messages stand above; go on with uninas resume")  # fmt: skip
         try:
             return json.loads(line)
@@ -235,7 +235,10 @@ class Command:
         process, self._process = self._process, None
         if process is None:
             return
-        assert process.stdin is not None
+        assert process.stdin is not None and process.stdout is not None
+        if self._writer is not None and self._writer.is_alive():  # it holds the door that is to be closed
+            process.kill()
+            self._writer.join()
         with suppress(OSError):
             process.stdin.close()
         try:
@@ -243,8 +246,7 @@ class Command:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        process.stdout.close()
 
     def __enter__(self) -> Self:
         return self
@@ -256,7 +258,8 @@ class Command:
         if self._process is None or self._process.poll() is not None:
             self.close()
             try:
-                process = subprocess.Popen(self.words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+                process = subprocess.Popen(self.words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
+                                           errors="replace")  # fmt: skip
             except OSError as problem:
                 raise error("UNI071", f"cannot start {self.words[0]}: {problem.strerror or problem}") from None
             self._process, self._lines = process, queue.Queue()
@@ -266,8 +269,16 @@ class Command:
 
 
 def _read(stream: IO[str], lines: queue.Queue[str]) -> None:
-    """Lines as they come, and an empty one at the end."""
+    """Lines as they come, and an empty one at the end. What is too long for an answer is cut off."""
     with suppress(ValueError, OSError):
         while line := stream.readline(MOST_ANSWER):
             lines.put(line)
+            while line and not line.endswith("\n"):  # the rest is no answer to the next question
+                line = stream.readline(MOST_ANSWER)
     lines.put("")
+
+
+def _write(stream: IO[str], text: str) -> None:
+    with suppress(ValueError, OSError):  # the command has ended, which whoever waits for its answer is told
+        stream.write(text)
+        stream.flush()

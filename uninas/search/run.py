@@ -58,11 +58,6 @@ class Run:
             self._best = self.store[leader.number]
         return self._best
 
-    @property
-    def lower_is_better(self) -> bool:
-        """Of the score."""
-        return self.search.rungs[-1][0].direction == "lower"
-
     def candidates(self, iterations: int) -> Iterator[Candidate]:
         """Go on until there are `iterations` candidates besides the start; yields each when it is safely stored."""
         while True:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from uninas.errors import UninasError, error, shown
@@ -24,9 +24,6 @@ from uninas.search.store import FILE, Store
 from uninas.search.top import top
 
 MOST = 10_000  # starts of one run
-
-Sized = Callable[[Module, str], Graph]
-"""The graph of a definition, at the size and with the classes that a search asks for."""
 
 
 def is_run(name: str) -> bool:
@@ -42,7 +39,7 @@ def read_starts(names: Sequence[str], home: Module) -> list[tuple[Module, str]]:
             found += [alone(text, "start") for text in _texts(*parted(name))]
         elif visible := home.find(name):
             found.append((visible[0], name))
-        elif parted(name)[1] or parted(name)[1]:
+        elif parted(name)[1]:
             raise error("UNI070", f"there is no run in {shown(parted(name)[0], 200)}", None,
                         "RUN:12 names candidate 12 of the run in the folder RUN, RUN:top5 its five best")  # fmt: skip
         else:

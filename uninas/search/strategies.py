@@ -27,7 +27,7 @@ import numpy as np
 
 from uninas.errors import error
 from uninas.graph import Graph
-from uninas.ops.op import Op
+from uninas.graph.summary import attention_share
 from uninas.plugins import Registry
 from uninas.search.archive import Archive
 from uninas.search.candidate import Candidate
@@ -307,17 +307,6 @@ class Illumination(Strategy):
         best = self.maps[island].get(cell)
         if best is None or best.merit is None or outcome.merit > best.merit:
             self.maps[island][cell] = outcome
-
-
-def attention_share(graph: Graph) -> float:
-    """The share of a graph's FLOPs that products of two maps take, as in attention; from 0 to 1."""
-    total = graph.cost.flops
-    found = sum(
-        2 * node.op.macs(*inner.input_shapes(node))
-        for _, inner, node in graph.walk()
-        if isinstance(node.op, Op) and node.op.family == "attention"
-    )
-    return min(1.0, found / total) if total else 0.0
 
 
 STRATEGIES: Registry[type[Strategy]] = Registry("strategy", {

@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 
@@ -26,6 +25,7 @@ from uninas.language.elaborate import sized
 from uninas.language.library import find
 from uninas.proxies import usable_device
 from uninas.training.recipe import TASKS
+from uninas.training.seeds import seeded
 
 MODES = ("plain", "fold", "fuse", "optimize", "compile")
 """How a network is run: heads one by one; equal heads as one; attention as one kernel; after all passes of
@@ -119,7 +119,7 @@ def benchmark(
         graph = resized(graph, chosen)
         for part in what:
             for mode in modes:
-                with _unchanged_randomness():
+                with seeded(0):
                     module = _module(graph, task, part, mode).eval().to(place)
                 for count in batch:
                     subjects += _subjects(module, graph, part, mode, count, place, dtype, task)
@@ -153,13 +153,6 @@ def _with_heads(backbone: Backbone, task: str) -> nn.Module:
     from uninas.training.detection import Detector
 
     return Detector(backbone, CLASSES[task])
-
-
-@contextmanager
-def _unchanged_randomness() -> Iterator[None]:
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        yield
 
 
 def _subjects(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from uninas.runs.paired import paired
 from uninas.training.run import TrainingRun
 
 MEASURES = {"classification": "top1", "detection": "ap_box", "segmentation": "miou"}
@@ -83,19 +83,3 @@ def _rivals(groups: Groups) -> dict[tuple[str, str], list[tuple[str, dict[int, f
         if figures:
             found.setdefault((task, recipe), []).append((str(runs[0].settings["network"]["name"]), figures))
     return found
-
-
-def paired(first: dict[int, float], second: dict[int, float]) -> tuple[float, float] | None:
-    """Mean difference of two networks over the seeds that both have, and half the width of its 95 % interval.
-
-    The interval is Student's; None where fewer than two seeds are shared. A difference whose interval contains zero
-    has not been found.
-    """
-    shared = sorted(first.keys() & second.keys())
-    if len(shared) < 2:
-        return None
-    from scipy.stats import t
-
-    differences = [first[seed] - second[seed] for seed in shared]
-    half = t.ppf(0.975, len(shared) - 1) * stdev(differences) / math.sqrt(len(shared))
-    return mean(differences), float(half)

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
-import torch
-from torch import nn
-
 from uninas.backend.backbone import Backbone
 from uninas.graph import Graph
 from uninas.training.distributed import World
 from uninas.training.recipe import Recipe
-from uninas.training.seeds import generator, seed_of
+from uninas.training.seeds import generator
 from uninas.training.task import Task
-
-M = TypeVar("M", bound=nn.Module)
 
 
 class DenseTask(Task):
@@ -35,10 +27,3 @@ class DenseTask(Task):
             graph, drop_path=recipe.drop_path, recompute=recipe.recompute == "stages",
             fuse=self.place.device.type == "cuda", generator=generator(seed, "weights"),
         )  # fmt: skip
-
-
-def seeded(make: Callable[[], M], seed: int) -> M:
-    """A module whose layers draw their own weights, from a seed."""
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed_of(seed, "heads"))
-        return make()

@@ -14,11 +14,12 @@ from uninas.backend.backbone import Backbone, Pyramid
 from uninas.graph import Graph
 from uninas.proxies.inputs import DEVIATION, MEAN
 from uninas.training.coco import Photo, average_precision, encoded_mask, mask_array, read_objects
-from uninas.training.dense import DenseTask, seeded
+from uninas.training.dense import DenseTask
 from uninas.training.distributed import World
 from uninas.training.files import parts_of, picture
 from uninas.training.loop import missing
 from uninas.training.recipe import Recipe
+from uninas.training.seeds import seed_of, seeded
 from uninas.training.task import Chosen
 
 WIDTH = 256
@@ -99,9 +100,8 @@ class Detection(DenseTask):
 
     def module(self, graph: Graph, seed: int) -> nn.Module:
         backbone = self.backbone(graph, seed)
-        return seeded(
-            lambda: Detector(backbone, len(self.classes), self.recipe.head_width or WIDTH, self.recipe.samples), seed
-        )
+        with seeded(seed_of(seed, "heads")):
+            return Detector(backbone, len(self.classes), self.recipe.head_width or WIDTH, self.recipe.samples)
 
     def __len__(self) -> int:
         return len(self.train.photos)

@@ -20,12 +20,13 @@ from uninas.errors import error, shown
 from uninas.graph import Graph
 from uninas.proxies.inputs import listed
 from uninas.runs.process import read_json
-from uninas.training.dense import DenseTask, seeded
+from uninas.training.dense import DenseTask
 from uninas.training.distributed import World
 from uninas.training.files import Report, mask_of, parts_of, picture
 from uninas.training.images import as_input
 from uninas.training.metrics import Overlap
 from uninas.training.recipe import Recipe
+from uninas.training.seeds import seed_of, seeded
 from uninas.training.task import Chosen
 from uninas.training.upernet import AuxiliaryHead, UperHead
 
@@ -208,7 +209,8 @@ class Segmentation(DenseTask):
     def module(self, graph: Graph, seed: int) -> nn.Module:
         backbone = self.backbone(graph, seed)
         width, auxiliary = self.recipe.head_width or WIDTH, self.recipe.auxiliary > 0
-        return seeded(lambda: Segmenter(backbone, backbone.channels, len(self.classes), auxiliary, width), seed)
+        with seeded(seed_of(seed, "heads")):
+            return Segmenter(backbone, backbone.channels, len(self.classes), auxiliary, width)
 
     def __len__(self) -> int:
         return len(self.folder)

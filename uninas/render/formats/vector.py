@@ -18,7 +18,6 @@ from uninas.render.formats.style import escaped
 SHAPES = {"path": ("d",), "polygon": ("points",), "polyline": ("points",), "ellipse": ("cx", "cy", "rx", "ry")}
 SIZE = 11  # of most text
 PAINT = ("fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity")
-ELEMENTS = {*SHAPES, "svg", "g", "title", "desc", "defs", "use", "text"}
 TITLE = "{http://www.w3.org/1999/xlink}title"
 FAMILY = "DejaVu Sans, Verdana, sans-serif"
 
