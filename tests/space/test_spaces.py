@@ -178,7 +178,8 @@ def _node(draw: st.DrawFn, graph: Graph, wires: list[Wire], spare: str, depth: i
     shape = graph.shape(one)
     alike = [wire for wire in wires if graph.shape(wire) == shape][:3]
     if kind == "each":
-        return Node(name, Each(_grown(draw, (shape,), 0, 1)), tuple(alike))
+        side_by_side = draw(st.integers(1, 2))
+        return Node(name, Each(_grown(draw, (shape,) * side_by_side, 0, 1)), tuple(alike * side_by_side))
     taken = draw(st.integers(1, len(alike)))
     inner = _grown(draw, (shape,) * taken, depth - 1, draw(st.integers(1, 2)))
     return Node(name, Block(inner), tuple(alike[:taken]))

@@ -144,23 +144,24 @@ class _Emitter:
     def each(self, each: Each, inputs: list[fx.Node], path: str, shapes: Sequence[Shape]) -> Sequence[fx.Node]:
         if each.shared:
             shared: list[fx.Node] = []
-            for shape, part in zip(shapes, inputs, strict=True):
-                shared += self.graph(each.body_for(shape), [part], f"{path}.")[0]
+            for sizes, part in zip(each.parts(shapes), each.parts(inputs), strict=True):
+                shared += self.graph(each.body_for(sizes), part, f"{path}.")[0]
             return shared
-        if self.fold and len(inputs) > 1 and foldable(each.body):
-            return self.folded(each.body, inputs, path)
+        if self.fold and each.copies(len(inputs)) > 1 and foldable(each.body):
+            return self.folded(each, inputs, path)
         made: list[fx.Node] = []
-        for number, part in enumerate(inputs):
-            made += self.graph(each.body, [part], f"{path}.{number}.")[0]
+        for number, part in enumerate(each.parts(inputs)):
+            made += self.graph(each.body, part, f"{path}.{number}.")[0]
         return made
 
-    def folded(self, body: Graph, inputs: list[fx.Node], path: str) -> Sequence[fx.Node]:
+    def folded(self, each: Each, inputs: list[fx.Node], path: str) -> Sequence[fx.Node]:
         """All parts as one batch: B x C x H x W, n times, becomes (B n) x C x H x W."""
-        count, name = len(inputs), path.replace(".", "_")
+        body, count, name = each.body, each.copies(len(inputs)), path.replace(".", "_")
         self.folds[path] = count
-        values = {
-            Wire(INPUT): self.fx.create_node("call_function", layers.stack_parts, tuple(inputs), name=f"{name}_stacked")
-        }
+        values = {}
+        for port, bundle in enumerate(zip(*each.parts(inputs), strict=True)):
+            called = f"{name}_stacked" + (f"_{port}" if port else "")
+            values[Wire(INPUT, port)] = self.fx.create_node("call_function", layers.stack_parts, bundle, name=called)
         names = attributes(body)
         for node in body.nodes:
             assert isinstance(node.op, Op)

@@ -183,7 +183,7 @@ class _Writer:
                 yield node.name, f"{self.define(node.op.graph)}()"
             elif isinstance(node.op, Each):
                 body = self.define(node.op.body)
-                several = f"nn.ModuleList([{body}() for _ in range({len(node.inputs)})])"
+                several = f"nn.ModuleList([{body}() for _ in range({node.op.copies(len(node.inputs))})])"
                 yield node.name, f"{body}()" if node.op.shared else several
             else:
                 emitted = node.op.emit(layers, *graph.input_shapes(node))
@@ -227,18 +227,21 @@ class _Writer:
     def call(self, node: Node, graph: Graph, arguments: list[str], attribute: str) -> str:
         place = f"self.{attribute}" if "." not in attribute else "self.{}[{}]".format(*attribute.split("."))
         if isinstance(node.op, Each):
-            parts = f"[{', '.join(arguments)}]"
+            given = [", ".join(part) for part in node.op.parts(arguments)]
+            several = len(node.op.body.inputs) > 1
+            parts = f"[{', '.join(f'({part})' if several else part for part in given)}]"
+            one = "*part" if several else "part"
             if node.op.shared:
                 self.alike(node.op)
-                one = f"{place}(part)"
+                one = f"{place}({one})"
                 return (
                     f"[out for part in {parts} for out in {one}]"
                     if len(node.op.body.outputs) > 1
                     else f"[{one} for part in {parts}]"
                 )
             if len(node.op.body.outputs) > 1:
-                return f"[out for body, part in zip({place}, {parts}) for out in body(part)]"
-            return f"[body(part) for body, part in zip({place}, {parts})]"
+                return f"[out for body, part in zip({place}, {parts}) for out in body({one})]"
+            return f"[body({one}) for body, part in zip({place}, {parts})]"
         if isinstance(node.op, Block):
             return f"{place}({', '.join(arguments)})"
         emitted = node.op.emit(layers, *graph.input_shapes(node))

@@ -14,10 +14,14 @@ from uninas.ops.op import Shape
 
 @dataclass(frozen=True)
 class Wires:
-    """Wires of the graph being built: (number of the node, port); one, or a bundle of several."""
+    """Wires of the graph being built: (number of the node, port); one, or a bundle of several.
+
+    A bundle that was put together, as `(a, b)` is, knows the lengths of what it was put together from.
+    """
 
     builder: Builder
     wires: tuple[tuple[int, int], ...]
+    lengths: tuple[int, ...] = ()
 
     @property
     def shapes(self) -> tuple[Shape, ...]:

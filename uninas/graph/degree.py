@@ -50,7 +50,7 @@ def _node(op: Operator, incoming: Sequence[int], outputs: int) -> tuple[int, Seq
                 break
         return highest, ends
     if isinstance(op, Each):
-        parts = [_largest(op.body, (entering,)) for entering in incoming]
+        parts = [_largest(op.body, part) for part in op.parts(incoming)]
         return max(inside for inside, _ in parts), [leaving for _, ends in parts for leaving in ends]
     made = min(op.degree(*incoming), MAX_DEGREE)
     return made, [made] * outputs

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b, sha256
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 from uninas.fact import fact
 from uninas.ops.op import MAX_PORTS, Cost, Op, Shape, ShapeError, show_shape, size
 
 if TYPE_CHECKING:
     import networkx
+
+T = TypeVar("T")
 
 KEY_VERSION = 2
 """Of the canonical text, and so of keys. 2: ties in symmetric graphs are broken; all other graphs kept their keys."""
@@ -92,6 +94,9 @@ class Block:
 class Each:
     """One copy of `body` for every input; the outputs of all copies, one after the other.
 
+    A body of several inputs is for bundles of equal length, which stand one after another in the inputs: the first copy
+    takes the first wire of every bundle, and so on.
+
     Each copy has weights of its own. Or they are `shared`: there is one set of weights for all. Then inputs may differ
     in height and width, and `variants` are what the body is for the other shapes.
     """
@@ -101,24 +106,33 @@ class Each:
     variants: tuple[Graph, ...] = ()
     commutative: ClassVar[bool] = False
 
-    def body_for(self, shape: Shape) -> Graph:
-        """What is done to a part of that shape. Raises ShapeError where nothing is."""
+    def copies(self, inputs: int) -> int:
+        """How many copies of the body so many inputs are for."""
+        return inputs // len(self.body.inputs)
+
+    def parts(self, inputs: Sequence[T]) -> list[tuple[T, ...]]:
+        """What every copy takes: one wire of each bundle."""
+        copies = self.copies(len(inputs))
+        return [tuple(inputs[number::copies]) for number in range(copies)]
+
+    def body_for(self, part: tuple[Shape, ...]) -> Graph:
+        """What is done to a part of these shapes. Raises ShapeError where nothing is."""
         for body in (self.body, *self.variants):
-            if (shape,) == body.inputs:
+            if part == body.inputs:
                 return body
-        raise ShapeError(f"expected every part to be {_shapes(self.body.inputs)}, but got {show_shape(shape)}")
+        raise ShapeError(f"expected every part to be {_shapes(self.body.inputs)}, but got {_shapes(part)}")
 
     def outputs(self, *x: Shape) -> tuple[Shape, ...]:
         if not 1 <= len(x) <= MAX_PORTS:
             raise ShapeError(f"expected 1 to {MAX_PORTS} parts, but got {len(x)}")
-        if len(set(x)) == 1:
-            return self.body_for(x[0]).output_shapes * len(x)
-        return tuple(made for shape in x for made in self.body_for(shape).output_shapes)
+        if len(x) % len(self.body.inputs):
+            raise ShapeError(f"expected {len(self.body.inputs)} bundles of equal length, but got {len(x)} wires")
+        return tuple(made for part in self.parts(x) for made in self.body_for(part).output_shapes)
 
     def cost(self, *x: Shape) -> Cost:
         if not self.shared:
-            return self.body.cost * len(x)
-        costs = [self.body_for(shape).cost for shape in x]
+            return self.body.cost * self.copies(len(x))
+        costs = [self.body_for(part).cost for part in self.parts(x)]
         return Cost(self.body.cost.params, sum(cost.macs for cost in costs), sum(cost.elementwise for cost in costs))
 
     @property
@@ -250,7 +264,7 @@ class Graph:
     def inside(self, node: Node) -> tuple[tuple[Graph, int], ...]:
         """The graphs inside a node and how often each is applied; several where the parts of an `each` differ."""
         if isinstance(node.op, Each) and node.op.variants:
-            return tuple(Counter(map(node.op.body_for, self.input_shapes(node))).items())
+            return tuple(Counter(map(node.op.body_for, node.op.parts(self.input_shapes(node)))).items())
         return subgraphs(node)
 
     @fact
@@ -466,7 +480,7 @@ def subgraphs(node: Node) -> tuple[tuple[Graph, int], ...]:
     if isinstance(node.op, Block):
         return ((node.op.graph, node.op.times),)
     if isinstance(node.op, Each):
-        return ((node.op.body, len(node.inputs)),)
+        return ((node.op.body, node.op.copies(len(node.inputs))),)
     return ()
 
 

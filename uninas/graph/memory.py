@@ -76,9 +76,10 @@ class _Walk:
                 taken = self.graph(node.op.graph, taken, around)
             return taken
         if isinstance(node.op, Each):
-            bodies = [node.op.body_for(shape) for shape in graph.input_shapes(node)]
+            bodies = list(map(node.op.body_for, node.op.parts(graph.input_shapes(node))))
             place.peak = max(body.peak for body in bodies)
-            return [out for body, one in zip(bodies, taken, strict=True) for out in self.graph(body, [one], around)]
+            parts = zip(bodies, node.op.parts(taken), strict=True)
+            return [out for body, part in parts for out in self.graph(body, list(part), around)]
         shapes = graph.shapes(node.name)
         place.peak = sum(map(size, (*graph.input_shapes(node), *shapes)))
         return self.operation(node.op, taken, [size(shape) for shape in shapes], around)

@@ -55,18 +55,17 @@ def around(op: Block | Each, inner: Graph) -> Block | Each:
         return dataclasses.replace(op, graph=inner)
     if not op.shared:
         return Each(inner)
-    return shared_each(inner, [shape for body in (op.body, *op.variants) for shape in body.inputs])
+    return shared_each(inner, [body.inputs for body in (op.body, *op.variants)])
 
 
-def shared_each(body: Graph, shapes: Sequence[Shape]) -> Each:
+def shared_each(body: Graph, parts: Sequence[tuple[Shape, ...]]) -> Each:
     """`body` for parts of these shapes, with one set of weights. Raises GraphError where it would have others."""
-    others = [shape for shape in dict.fromkeys(shapes) if (shape,) != body.inputs]
-    variants = tuple(resolved(body, (shape,)) for shape in others)
+    others = [part for part in dict.fromkeys(parts) if part != body.inputs]
+    variants = tuple(resolved(body, part) for part in others)
     for variant in variants:
         if variant.cost.params != body.cost.params or _weighted(variant) != _weighted(body):
-            raise GraphError(
-                f"expected the same weights for parts of {show_shape(variant.inputs[0])}, as they are shared"
-            )
+            sizes = ", ".join(map(show_shape, variant.inputs))
+            raise GraphError(f"expected the same weights for parts of {sizes}, as they are shared")
     return Each(body, True, variants)
 
 
@@ -157,10 +156,11 @@ class _Frame:
         if isinstance(op, Block):
             return around(op, resolved(op.graph, after, self.inner(op.graph, after[0]), self.rewrite))
         if isinstance(op, Each):
-            body = resolved(op.body, after[:1], self.inner(op.body, after[0]), self.rewrite)
-            if not op.shared:
-                return Each(body)
-            return shared_each(body, after)
+            parts = op.parts(after)
+            if not parts:
+                op.outputs(*after)  # raises
+            body = resolved(op.body, parts[0], self.inner(op.body, after[0]), self.rewrite)
+            return shared_each(body, parts) if op.shared else Each(body)
         if self.rewrite:
             op = self.rewrite(op)
         numbers = {

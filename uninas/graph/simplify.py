@@ -86,16 +86,21 @@ def _influences(graph: Graph) -> dict[Wire, Influence]:
 def _outgoing(op: Operator, incoming: Sequence[Influence], outputs: int) -> Sequence[Influence]:
     if isinstance(op, Block):
         for _ in range(min(op.times, len(incoming) + 1)):  # after so many, nothing new is reached
-            incoming = [
-                (_union(of for port, of in enumerate(incoming) if ports >> port & 1), is_zero)
-                for ports, is_zero in influence(op.graph)
-            ]
+            incoming = _through(op.graph, incoming)
         return incoming
     if isinstance(op, Each):
-        return [(sources * port, is_zero) for sources, _ in incoming for port, is_zero in influence(op.body)]
+        return [made for part in op.parts(incoming) for made in _through(op.body, part)]
     if isinstance(op, Zero) or (isinstance(op, PRODUCTS) and any(is_zero for _, is_zero in incoming)):
         return [(0, True)] * outputs
     return [(_union(incoming), False)] * outputs
+
+
+def _through(graph: Graph, incoming: Sequence[Influence]) -> list[Influence]:
+    """What the outputs of a graph depend on, where its inputs depend on this."""
+    return [
+        (_union(of for port, of in enumerate(incoming) if ports >> port & 1), is_zero)
+        for ports, is_zero in influence(graph)
+    ]
 
 
 def _union(influences: Iterable[Influence]) -> int:

@@ -178,8 +178,8 @@ def reductions(graph: Graph, start: Sequence[Fraction] = (Fraction(1),)) -> dict
                 inner = reductions(node.op.graph, ends)
                 ends = [inner[wire] for wire in node.op.graph.outputs]
         elif isinstance(node.op, Each):
-            each = [node.op.body_for(shape) for shape in graph.input_shapes(node)]
-            parts = [(body, reductions(body, [one])) for body, one in zip(each, before, strict=True)]
+            each = map(node.op.body_for, node.op.parts(graph.input_shapes(node)))
+            parts = [(body, reductions(body, part)) for body, part in zip(each, node.op.parts(before), strict=True)]
             ends = [part[wire] for body, part in parts for wire in body.outputs]
         else:
             shapes = graph.input_shapes(node)

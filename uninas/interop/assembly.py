@@ -159,7 +159,7 @@ class Assembly:
             own = snake_case(first.kind)
             op = Block(self.graph(first.members, first.kind, f"{prefix}{own}."))
         body = self.alone(first, own, op, "each")
-        return shared_each(body, [self.shape(self.entering(copy.steps)[0]) for copy in part.copies])
+        return shared_each(body, [(self.shape(self.entering(copy.steps)[0]),) for copy in part.copies])
 
     def alone(self, part: _Part, own: str, op: Op | Block | Each, name: str) -> Graph:
         """A graph of one node."""

@@ -125,7 +125,11 @@ class _Flattener:
             if isinstance(node.op, Block):
                 made = self.run(node.op.graph, given, name)
             elif isinstance(node.op, Each):
-                made = [end for n, part in enumerate(given) for end in self.run(node.op.body, [part], f"{name}.{n}")]
+                made = [
+                    end
+                    for n, part in enumerate(node.op.parts(given))
+                    for end in self.run(node.op.body, list(part), f"{name}.{n}")
+                ]
             elif isinstance(node.op, Identity | Copy):
                 made = given * len(graph.shapes(node.name))
             else:

@@ -484,8 +484,10 @@ class _Builder:
     def repeat(self, span: Span, shared: Any, count: Any, body: Any, label: Any) -> Repeat:
         return Repeat(span, self(count), self(body), self.optional(label), shared is not None)
 
-    def each(self, span: Span, shared: Any, name: Token, *parts: Any) -> Each:
-        return Each(span, self(name), self.all(parts[:-1]), self.optional(parts[-1]), shared is not None)
+    def each(self, span: Span, shared: Any, *parts: Any) -> Each:
+        names = [part for part in parts[:-1] if isinstance(part, Token)]
+        body = self.all(parts[len(names) : -1])
+        return Each(span, self.all(names), body, self.optional(parts[-1]), shared is not None)
 
     def when(self, span: Span, condition: Any, then: Any, otherwise: Any) -> When:
         return When(span, self(condition), self(then), self.optional(otherwise))

@@ -20,6 +20,7 @@ from uninas.ops.shape import Identity
 WIDTH = 100  # where a pipeline is broken into lines
 INFIX = {"add": " + ", "multiply": " * ", "subtract": " - "}
 STRIDES = (2, 4)  # by which a block may make its maps smaller
+Source = str | tuple[str, ...]
 SMALLEST_SYMBOLIC = 8  # below this many channels, multiples of C say nothing
 
 
@@ -263,7 +264,12 @@ class _Printer:
         found = segments(graph)
         alone = len(graph.nodes) == 1 and isinstance(op := graph.nodes[0].op, Block) and op.times == 1
         whole = len(found) == 1 and found[0][0].inputs == tuple(Wire(INPUT, n) for n in range(len(graph.inputs)))
-        return whole and not alone and graph.outputs == outputs_of(graph, found[0][-1])
+        return (
+            whole
+            and not alone
+            and not is_side_by_side(graph.nodes[0])
+            and graph.outputs == outputs_of(graph, found[0][-1])
+        )
 
     def chain(self, graph: Graph, frame: _Frame) -> str:
         steps = [self.step(node, graph, frame) for node in graph.nodes]
@@ -272,8 +278,8 @@ class _Printer:
 
     # ---- statements ----------------------------------------------------------------------------------------------
 
-    def statements(self, graph: Graph, frame: _Frame, source: str) -> list[str]:
-        """The body of a definition. `source` is what its input is called."""
+    def statements(self, graph: Graph, frame: _Frame, source: Source) -> list[str]:
+        """The body of a definition. `source` is what its input is called, or each of its inputs."""
         found = segments(graph)
         number = {node.name: n for n, node in enumerate(graph.nodes)}
         last = graph.nodes[-1] if graph.nodes else None
@@ -290,7 +296,7 @@ class _Printer:
             if infix and labels.get(number[segment[0].name]) not in (None, name):
                 infix = ""
             rest = segment[1:] if infix else segment
-            head = infix or self.operands(segment[0].inputs, graph, source)
+            head = infix or self.taken(segment[0], graph, source)
             if infix and rest:
                 head = f"({infix})"
             parts = [head]
@@ -302,7 +308,15 @@ class _Printer:
             lines.append(f"out = {self.operands(graph.outputs, graph, source)}")
         return lines
 
-    def infix(self, node: Node, graph: Graph, source: str) -> str:
+    def taken(self, node: Node, graph: Graph, source: Source) -> str:
+        """What flows into a node; several bundles side by side into an `each` that has a name for each."""
+        if not is_side_by_side(node):
+            return self.operands(node.inputs, graph, source)
+        assert isinstance(node.op, Each)
+        bundles = zip(*node.op.parts(node.inputs), strict=True)
+        return f"({', '.join(self.operands(bundle, graph, source) for bundle in bundles)})"
+
+    def infix(self, node: Node, graph: Graph, source: Source) -> str:
         """a + b, for a sum, product or difference of two wires or more."""
         if not isinstance(node.op, Op) or node.op.name not in INFIX or len(node.inputs) < 2 or self.explicit:
             return ""
@@ -310,16 +324,17 @@ class _Printer:
             return ""
         return INFIX[node.op.name].join(self.operand(wire, graph, source) for wire in node.inputs)
 
-    def operands(self, wires: Sequence[Wire], graph: Graph, source: str) -> str:
+    def operands(self, wires: Sequence[Wire], graph: Graph, source: Source) -> str:
         first = wires[0].node
-        ports = len(graph.shapes(first))
-        if tuple(wires) == tuple(Wire(first, port) for port in range(ports)):
-            return source if first == INPUT else first
+        if tuple(wires) == all_of(graph, first) and (first != INPUT or isinstance(source, str)):
+            return str(source) if first == INPUT else first
         texts = [self.operand(wire, graph, source) for wire in wires]
         return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"
 
-    def operand(self, wire: Wire, graph: Graph, source: str) -> str:
-        name = source if wire.node == INPUT else wire.node
+    def operand(self, wire: Wire, graph: Graph, source: Source) -> str:
+        if wire.node == INPUT and not isinstance(source, str):
+            return source[wire.port]
+        name = str(source) if wire.node == INPUT else wire.node
         return name if len(graph.shapes(wire.node)) == 1 else f"{name}[{wire.port}]"
 
     def step(self, node: Node, graph: Graph, frame: _Frame) -> str:
@@ -331,8 +346,11 @@ class _Printer:
         if isinstance(node.op, Each):
             body = node.op.body
             inner = _Frame(body.inputs[0], symbolic=frame.symbolic and not node.op.variants)
-            part = body.fresh("part")
-            return f"{node.op} {part} {{\n" + _indented(self.statements(body, inner, part)) + "\n}"
+            many = len(body.inputs)
+            names = ["part"] if many == 1 else [chr(97 + n) if many < 20 else f"part_{n}" for n in range(many)]
+            parts = tuple(map(body.fresh, names))
+            lines = self.statements(body, inner, parts if many > 1 else parts[0])
+            return f"{node.op} {', '.join(parts)} {{\n" + _indented(lines) + "\n}"
         return self.operation(node.op, frame)
 
     def operation(self, op: Op, frame: _Frame) -> str:
@@ -367,11 +385,17 @@ def segments(graph: Graph) -> list[list[Node]]:
     found: list[list[Node]] = []
     for node in graph.nodes:
         previous = found[-1][-1] if found else None
-        if previous and node.inputs == outputs_of(graph, previous) and uses[previous.name] == len(node.inputs):
+        follows = previous and node.inputs == outputs_of(graph, previous) and not is_side_by_side(node)
+        if follows and uses[found[-1][-1].name] == len(node.inputs):
             found[-1].append(node)
         else:
             found.append([node])
     return found
+
+
+def is_side_by_side(node: Node) -> bool:
+    """Whether a node treats several bundles at once, which have to be said one by one."""
+    return isinstance(node.op, Each) and len(node.op.body.inputs) > 1
 
 
 def outputs_of(graph: Graph, node: Node) -> tuple[Wire, ...]:

@@ -121,9 +121,12 @@ class Repeat(Syntax):
 
 @dataclass(frozen=True)
 class Each(Syntax):
-    """One copy of the body, with weights of its own or (`shared`) with the same ones, for every wire of the bundle."""
+    """One copy of the body, with weights of its own or (`shared`) with the same ones, for every wire of a bundle.
 
-    name: Word
+    With several names, for the wires of as many bundles of equal length, side by side.
+    """
+
+    names: tuple[Word, ...]
     body: tuple[Statement, ...]
     label: Word | None
     shared: bool = False

@@ -61,7 +61,8 @@ WORDS = {
     "width": "The width of the stage.",
     "index": "The number of the block in its stage, from 0.",
     "repeat": "`repeat n { steps }` runs steps n times, each with weights of its own.",
-    "each": "`each part { statements }` treats every wire of a bundle alike, each with weights of its own.",
+    "each": "`each part { statements }` treats every wire of a bundle alike, each with weights of its own; "
+    "`each a, b { statements }` the wires of two bundles, `(first, second) -> each ...`, side by side.",
     "if": "`if condition { steps } else { steps }` as a step; `if condition { a } else { b }` as a value.",
     "else": "What holds where the condition does not.",
     "as": "`-> conv(C, 3) as first` names a node.",

@@ -159,8 +159,8 @@ def _steps(graph: Graph) -> list[Step]:
 
     def one(node: Node, graph: Graph, takes: Sequence[int]) -> int:
         if isinstance(node.op, Each):
-            whole = joined(tuple(dict.fromkeys(takes)))
-            return add(node.op.body, [whole])[0]
+            bundles = zip(*node.op.parts(takes), strict=True)
+            return add(node.op.body, [joined(tuple(dict.fromkeys(bundle))) for bundle in bundles])[0]
         assert isinstance(node.op, Op)
         if node.op.name == BARRIER:
             takes = ()

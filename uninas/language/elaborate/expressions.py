@@ -97,7 +97,7 @@ class Expressions(Core):
             raise error("UNI030", f"expected at most {MAX_PORTS} wires in a bundle, but got {len(wires)}", span)
         for part in parts:
             self.own(part, span, scope)
-        return Wires(parts[0].builder, wires)
+        return Wires(parts[0].builder, wires, tuple(len(part.wires) for part in parts))
 
     def reference(self, value: ast.Reference, scope: Scope) -> Value:
         name = value.name.text

@@ -155,15 +155,16 @@ class Steps(Expressions):
 
     def shared(self, step: ast.Each, wires: Wires, scope: Scope) -> Wires:
         """Every wire treated with the same weights. The steps are built for the first, and solved for other sizes."""
-        first, *others = dict.fromkeys(wires.shapes)
+        parts = [part.shapes for part in self.parts(step, wires)]
+        first, *others = dict.fromkeys(parts)
         body = self.each_body(step, first, scope, "each")
         try:
-            each = shared_each(body, wires.shapes)
+            each = shared_each(body, parts)
         except GraphError as problem:
             raise error("UNI020", str(problem), step.span) from None
         if self.names_in(step.body) & {"H", "W"}:
-            for shape, variant in zip(others, each.variants, strict=True):
-                if self.each_body(step, shape, scope, "each") != variant:
+            for shapes, variant in zip(others, each.variants, strict=True):
+                if self.each_body(step, shapes, scope, "each") != variant:
                     message = (
                         "expected steps with shared weights that speak of H and W only where these stay as they are"
                     )
@@ -173,23 +174,45 @@ class Steps(Expressions):
     def each(self, step: ast.Each, wires: Wires, scope: Scope) -> Wires:
         if step.shared:
             return self.shared(step, wires, scope)
-        shapes = tuple(dict.fromkeys(wires.shapes))
-        name = "each" if len(shapes) == 1 else step.name.text.capitalize()
-        bodies = {shape: self.each_body(step, shape, scope, name) for shape in shapes}
+        parts = self.parts(step, wires)
+        shapes = tuple(dict.fromkeys(part.shapes for part in parts))
+        called = step.names[0].text
+        name = "each" if len(shapes) == 1 else called.capitalize()
+        bodies = {part: self.each_body(step, part, scope, name) for part in shapes}
         if len(bodies) == 1:
-            return self.add(Each(bodies[wires.shapes[0]]), wires, "parts", step.span, scope)
-        parts = []
-        for wire, shape in zip(wires.wires, wires.shapes, strict=True):
+            return self.add(Each(bodies[shapes[0]]), wires, "parts", step.span, scope)
+        made = []
+        for part in parts:
             self.work()
-            part = Wires(wires.builder, (wire,))
-            parts.append(self.add(Block(bodies[shape]), part, snake_case(step.name.text), step.span, scope))
-        return self.bundle(parts, step.span, scope)
+            made.append(self.add(Block(bodies[part.shapes]), part, snake_case(called), step.span, scope))
+        return self.bundle(made, step.span, scope)
 
-    def each_body(self, step: ast.Each, shape: Shape, scope: Scope, name: str) -> Graph:
-        """What happens to a part of that shape."""
-        builder = Builder((shape,), self.work)
-        inner = scope.inner(builder, shape)
-        inner.bind(step.name.text, builder.input)
+    @staticmethod
+    def parts(step: ast.Each, wires: Wires) -> list[Wires]:
+        """What the body is for, time after time: a wire of the bundle, or one of each of the bundles that are named."""
+        count = len(step.names)
+        lengths = wires.lengths if count > 1 else (len(wires.wires),)
+        names = ", ".join(name.text for name in step.names)
+        if len(lengths) != count:
+            found = f"{len(lengths)} of them" if lengths else f"one of {len(wires.wires)} wires"
+            raise error("UNI021", f"expected {count} bundles for {names}, but got {found}", step.span,
+                        f"put them side by side: (first, second) -> each {names} {{ ... }}")  # fmt: skip
+        if len(set(lengths)) > 1:
+            several = " and ".join(map(str, lengths))
+            raise error("UNI021", f"expected bundles of equal length for {names}, but got {several} wires", step.span)
+        bundles = [wires.wires[start : start + lengths[0]] for start in range(0, len(wires.wires), lengths[0])]
+        return [Wires(wires.builder, part) for part in zip(*bundles, strict=True)]
+
+    def each_body(self, step: ast.Each, shapes: tuple[Shape, ...], scope: Scope, name: str) -> Graph:
+        """What happens to a part of these shapes."""
+        builder = Builder(shapes, self.work)
+        inner = scope.inner(builder, shapes[0])
+        several = len(step.names) > 1
+        for word, wire in zip(step.names, builder.input.wires, strict=True):
+            if several and word.text in inner.names:
+                raise error("UNI011", f"{word.text} is defined twice in this each", word.span)
+            if not several or word.text != UNUSED:
+                inner.bind(word.text, Wires(builder, (wire,)), word.span if several else None)
         return self.body_graph(step.body, inner, name, step.span)
 
     # ---- operations and blocks with their arguments --------------------------------------------------------------

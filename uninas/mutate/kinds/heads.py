@@ -25,22 +25,28 @@ class Untie(Edit, kind="own", rare=True):
     @classmethod
     def at(cls, site: Site, rule: MoveRule) -> Sequence[Edit]:
         node = site.node
-        if not node or not isinstance(node.op, Each) or node.op.shared or len(node.inputs) < 2:
+        if not node or not isinstance(node.op, Each) or node.op.shared or node.op.copies(len(node.inputs)) < 2:
             return ()
-        return Lazy(len(node.inputs), lambda part: cls(site.path, node.name, part))
+        return Lazy(node.op.copies(len(node.inputs)), lambda part: cls(site.path, node.name, part))
 
     def change(self, graph: Graph, moves: Bodies) -> Graph | Refusal:
         node = node_of(graph, self.node)
-        if not node or not isinstance(node.op, Each) or node.op.shared or self.part not in range(len(node.inputs)):
+        if not node or not isinstance(node.op, Each) or node.op.shared:
             return Refusal("site", f"{self.named((self.node, 0))} is no each with a part {self.part}")
-        if len(node.inputs) < 2:
+        parts = node.op.parts(node.inputs)
+        if self.part not in range(len(parts)):
+            return Refusal("site", f"{self.named((self.node, 0))} is no each with a part {self.part}")
+        if len(parts) < 2:
             return Refusal("site", f"{self.named((self.node, 0))} has one part only")
         position = graph.position[node.name]
         body = replace(node.op.body, name="Part")
-        own = Node(fresh("part", {INPUT, *graph.position}), Block(body), (node.inputs[self.part],))
-        others = Node(node.name, node.op, node.inputs[: self.part] + node.inputs[self.part + 1 :])
-        other = {Wire(node.name, port): Wire(node.name, port - 1) for port in range(self.part + 1, len(node.inputs))}
-        other[Wire(node.name, self.part)] = Wire(own.name)
+        own = Node(fresh("part", {INPUT, *graph.position}), Block(body), parts[self.part])
+        others = Node(node.name, node.op, in_bundles(parts[: self.part] + parts[self.part + 1 :]))
+        made = len(body.outputs)
+        first = self.part * made
+        other = {Wire(node.name, first + port): Wire(own.name, port) for port in range(made)}
+        for port in range(first + made, len(parts) * made):
+            other[Wire(node.name, port)] = Wire(node.name, port - made)
         rest = [with_inputs(later, other) for later in graph.nodes[position + 1 :]]
         nodes = [*graph.nodes[:position], others, own, *rest]
         return graph.edited(nodes, (other.get(wire, wire) for wire in graph.outputs))
@@ -69,8 +75,10 @@ class Tie(Edit, kind="share", rare=True):
         own, each = node_of(graph, self.node), node_of(graph, self.each)
         if not own or not each or not isinstance(each.op, Each) or not _alike(graph, own, each):
             return Refusal("site", f"{self.named((self.node, 0))} is no block like the parts of {self.each}")
-        joined = Node(each.name, each.op, (*each.inputs, own.inputs[0]))
-        other = {Wire(own.name): Wire(each.name, len(each.inputs))}
+        parts = each.op.parts(each.inputs)
+        joined = Node(each.name, each.op, in_bundles([*parts, own.inputs]))
+        made = len(each.op.body.outputs)
+        other = {Wire(own.name, port): Wire(each.name, len(parts) * made + port) for port in range(made)}
         left = [joined if node is each else with_inputs(node, other) for node in graph.nodes if node is not own]
         nodes = ordered(left)
         if nodes is None:
@@ -78,11 +86,16 @@ class Tie(Edit, kind="share", rare=True):
         return graph.edited(nodes, (other.get(wire, wire) for wire in graph.outputs))
 
 
+def in_bundles(parts: Sequence[tuple[Wire, ...]]) -> tuple[Wire, ...]:
+    """What all parts take, as the bundles that an `each` is given."""
+    return tuple(wire for bundle in zip(*parts, strict=True) for wire in bundle)
+
+
 def _alike(graph: Graph, own: Node, each: Node) -> bool:
     """Whether a block takes and makes what a part does."""
     return (
-        len(own.inputs) == 1
+        isinstance(each.op, Each)
         and not any(sharing(node.op)[1] or sharing(node.op)[0] > 1 for node in (own, each))
-        and graph.shape(own.inputs[0]) == graph.shape(each.inputs[0])
-        and graph.shapes(own.name) == graph.shapes(each.name)[:1]
+        and graph.input_shapes(own) == each.op.body.inputs
+        and graph.shapes(own.name) == each.op.body.output_shapes
     )

@@ -7,7 +7,7 @@ compared inside. The order of a graph is topological, so the merged order is top
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from uninas.graph import INPUT, Block, Each, Graph, Node, Operator, Wire
@@ -181,10 +181,14 @@ class _Walk:
             inner = _bodies(before.op, after.op)
             like = self.compared.setdefault((before.op.canonical, after.op.canonical), path) if inner else path
             if inner and like == path:
-                within = Frame(path, inner[1].name, copies=len(after.inputs) if isinstance(after.op, Each) else 0)
-                frame.parts.append(within)
                 one_body = isinstance(after.op, Each)
-                ends = tuple([end for end, _ in side][: 1 if one_body else None] for side in incoming)
+                copies = after.op.copies(len(after.inputs)) if isinstance(after.op, Each) else 0
+                within = Frame(path, inner[1].name, copies=copies)
+                frame.parts.append(within)
+                ends = tuple(
+                    list(_first(node.op, [end for end, _ in side]))
+                    for node, side in zip((before, after), incoming, strict=True)
+                )
                 outs = self.inside(within, inner, ends)  # type: ignore[arg-type]
                 return tuple(  # type: ignore[return-value]
                     outs[side] * len(shapes[side]) if one_body else outs[side] for side in (0, 1)
@@ -234,6 +238,11 @@ class _Walk:
             self.shapes.setdefault(key, self.shapes[tail, port, head])
             found[key] += times
         return found
+
+
+def _first(op: Operator, ends: Sequence[End]) -> Sequence[End]:
+    """The inputs of an operator; of an `each`, those of its first part."""
+    return op.parts(ends)[0] if isinstance(op, Each) else ends
 
 
 def _bodies(before: Operator, after: Operator) -> tuple[Graph, Graph] | None:

@@ -56,7 +56,9 @@ def bundles(node: Node, graph: Graph) -> list[Bundle]:
     """The inputs of a node as edges: many wires from the same node, or into or out of an `each`, are one edge."""
     found: list[Bundle] = []
     position = 0
-    for source, group in groupby(node.inputs, key=lambda wire: wire.node):
+    length = node.op.copies(len(node.inputs)) if isinstance(node.op, Each) else len(node.inputs)  # of one bundle
+    sources = [(wire.node, number // max(1, length)) for number, wire in enumerate(node.inputs)]
+    for (source, _), group in groupby(sources):
         size = len(list(group))
         each = isinstance(node.op, Each) or (source != INPUT and isinstance(graph.by_name[source].op, Each))
         joined = each and size > 1 and (source != INPUT or size > MANY)  # each input is an item of its own
@@ -171,7 +173,8 @@ class Drawing:
         nodes = [graph.nodes[position] for graph in graphs]
         name, op = at.path + run.first.name, nodes[0].op
         if isinstance(op, Each):
-            return self.each(at, name, nodes, incoming, graphs[0].shapes(nodes[0].name))
+            ends = list(zip(bundles(nodes[0], graphs[0]), incoming, strict=True))
+            return self.each(at, name, nodes, ends, graphs[0].shapes(nodes[0].name))
         costs = [graph.costs[node.name] * run.count for graph, node in zip(graphs, nodes, strict=True)]
         if isinstance(op, Block):
             blocks = tuple(node.op.graph for node in nodes if isinstance(node.op, Block))
@@ -241,17 +244,21 @@ class Drawing:
         self.item(at.into, Item(name, "operation" if family else "block", lines, family, tip, heat, mark))
 
     def each(
-        self, at: Place, name: str, nodes: Sequence[Node], incoming: Sequence[End], made: Sequence[Shape]
+        self, at: Place, name: str, nodes: Sequence[Node], incoming: Sequence[tuple[Bundle, End]], made: Sequence[Shape]
     ) -> list[End]:
         """A card with two borders, like a stack of cards, for one copy of a body; `made` are the shapes of all."""
         bodies = tuple(node.op.body for node in nodes if isinstance(node.op, Each))
-        parts = tuple(len(node.inputs) for node in nodes)
+        parts = tuple(node.op.copies(len(node.inputs)) for node in nodes if isinstance(node.op, Each))
         written = at.letters.size(parts)
         inner = Cluster(f"{name}/card", "card", ((Word(f"{nodes[0].op} "), Word(f"×{written}", "bold")),))
         at.into.members.append(Cluster(name, "stack", (), [inner]))
-        end = incoming[0] if len(incoming) == 1 else self.fork(inner, f"{name}.in", incoming)
+        entering = []
+        for port in range(len(bodies[0].inputs)):
+            ends = [end for bundle, end in incoming if bundle.first // parts[0] == port]
+            called = f"{name}.in" + (f".{port}" if port else "")
+            entering.append(ends[0] if len(ends) == 1 else self.fork(inner, called, ends))
         times = tuple(outer * copies for outer, copies in zip(at.times, parts, strict=True))
-        outs = self.inside(Place(inner, f"{name}.", at.letters, times, at.depth), bodies, [end])
+        outs = self.inside(Place(inner, f"{name}.", at.letters, times, at.depth), bodies, entering)
         last = outs[0] if len(outs) == 1 else self.fork(inner, f"{name}.out", outs)
         total = at.letters.size(tuple(n * len(outs) for n in parts))
         shapes = [out.shapes for out in outs] * parts[0]
