@@ -22,6 +22,10 @@ from uninas.interop.trace import Trace
 from uninas.ops.op import Op, Shape
 
 
+MOST_WIRES = 3
+"""What a module may take to be a block; one that takes more is a matter of the network around it."""
+
+
 @dataclass
 class _Part:
     """A run of steps: one step, or a module with everything inside it."""
@@ -101,7 +105,7 @@ class Assembly:
             if weights := self.weights_of(member):
                 groups.setdefault((member.path, member.kind, weights), []).append(member)
         for copies in groups.values():
-            if len(copies) > 1 and all(self.is_block(copy) for copy in copies):
+            if len(copies) > 1 and all(self.is_row(copy) for copy in copies):
                 members = self.with_one(members, copies) or members
         return members
 
@@ -188,9 +192,13 @@ class Assembly:
         row = all(each.step for each in doing) and all(self.flows_on(part.members, n) for n in range(len(doing) - 1))
         return len(doing) <= 1 or (len(part.members) <= 2 and row)
 
-    def is_block(self, part: _Part) -> bool:
+    def is_row(self, part: _Part) -> bool:
         """Whether a module takes one wire and gives one."""
         return len(self.entering(part.steps)) == 1 and len(self.leaving(part.steps)) == 1
+
+    def is_block(self, part: _Part) -> bool:
+        """Whether a module takes a few wires and gives one."""
+        return 1 <= len(self.entering(part.steps)) <= MOST_WIRES and len(self.leaving(part.steps)) == 1
 
     def entering(self, names: Sequence[str]) -> list[Wire]:
         inside = set(names)

@@ -166,6 +166,7 @@ class _Compact:
                 group.said.append(show_value(first.value))
             else:
                 name = "width" if first.channels and values == widths else WORDS.get(first.name, first.name)
+                name = "channels" if first.channels and name == WORDS["width"] else name
                 group.said.append(self.derived(group, name, values, first.channels, taken))
         group.parameters.sort(key=lambda parameter: parameter.name != "width")
         for parameter in group.parameters:
