@@ -15,6 +15,7 @@ import re
 import sys
 import time
 import warnings
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
@@ -26,8 +27,9 @@ import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
 import uninas
-from uninas.backend.trace import carried, import_module
+from uninas.backend.trace import carried, import_module, traced
 from uninas.errors import UninasError
+from uninas.interop.imported import imported
 from uninas.language.library import find
 
 TORCHVISION = [
@@ -85,7 +87,8 @@ def measured(name: str) -> dict[str, Any]:
     """What became of one model."""
     model, shape = made(name)
     start = time.process_time()
-    found = import_module(model, shape, name.partition(":")[2].replace(".", "_"))
+    trace = traced(model, shape, name.partition(":")[2].replace(".", "_"))
+    found = imported(trace)
     seconds = time.process_time() - start
     text = found.text
     graph = uninas.load(text)
@@ -109,6 +112,12 @@ def measured(name: str) -> dict[str, Any]:
             model(torch.zeros(1, *shape))
         flops = counter.get_total_flops()
     row |= {"flops": graph.cost.flops == flops, "flops_ratio": graph.cost.flops / max(1, flops)}
+    if not row["flops"] and trace.fixed is not None:
+        row["fixed"] = 2 * trace.fixed()
+        row["flops"] = graph.cost.flops + row["fixed"] == flops
+    if not row["params"]:
+        several = sorted(theirs for theirs, times in Counter(found.names.values()).items() if times > 1)
+        row["apart"] = [*several[:1], len(several)]
     if graph.cost.macs <= MOST:
         copy = uninas.compile(graph).eval()
         carried(found, model.state_dict(), copy)
@@ -131,6 +140,12 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
         same = row["params"] and row["flops"] and row["rekeyed"] and row.get("error", 0) <= 1e-4
         fine += [row["lines"]] if same else []
         notes = [] if row["params"] else [f"parameters off by {row['missing']:,}"]
+        if not row["params"] and row.get("apart", [0])[-1]:
+            first, count = row["apart"]
+            notes.append(f"{count} weights, as {first}, serve in blocks that are not alike, and come in several times")
+        if row["flops"] and row.get("fixed"):
+            notes.append(f"{row['fixed']:,} FLOPs more in torch make a table that nothing learned or seen changes: "
+                         "it comes in as its numbers")  # fmt: skip
         notes += [] if row["flops"] else [f"FLOPs times {row['flops_ratio']:.4f}"]
         error = f"{row['error']:.0e}" if "error" in row else "-"
         words = ["yes" if row[key] else "no" for key in ("params", "flops", "rekeyed")]

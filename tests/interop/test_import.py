@@ -1,6 +1,7 @@
 """Torch modules come in as text: the same parameters, FLOPs and numbers, in as few lines as a person would write."""
 
 import random
+import re
 
 import onnxruntime
 import pytest
@@ -492,7 +493,42 @@ class Logging(nn.Module):
         return x.relu()
 
 
+class Cell(nn.Module):
+    """What two cells before it made, as NASNet has it (Zoph et al. 2018)."""
+
+    def __init__(self, below):
+        super().__init__()
+        self.now, self.before = nn.Conv2d(4, 4, 3, 1, 1), nn.Conv2d(below, 4, 1)
+
+    def forward(self, now, before):
+        return torch.cat([self.now(now).relu() + self.before(before), now.sigmoid()], 1)[:, 2:6]
+
+
+class Cells(nn.Module):
+    """Cells of two inputs, each before the next but one, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.ModuleList([Cell(4), Cell(4), Cell(4)])
+
+    def forward(self, x):
+        before = x
+        for cell in self.cells:
+            before, x = x, cell(x, before)
+        return x
+
+
+class AcrossSamples(nn.Module):
+    """A product of matrices whose rows are the samples of a batch, as timm's csatv2 has it."""
+
+    def forward(self, x):
+        row = x.flatten(1)
+        return (row @ row.transpose(-1, -2)).softmax(-1) @ row
+
+
 MODULES = {
+    "cells of two inputs": (Cells, (4, 8, 8), "-> Cell"),
+    "uneven pooling": (lambda: nn.AdaptiveAvgPool2d((3, 5)), (4, 8, 8), "adaptive_pool(3, 5)"),
     "bias by a table": (Biased, (8, 1, 5), "lookup"),
     "a gate used twice": (Gated, (4, 8, 8), "learned"),
     "pooling of windows": (Windows, (4, 8, 8), "max_pool(2, 2"),
@@ -523,3 +559,21 @@ MODULES = {
 def test_what_single_modules_do_comes_in(name):
     make, shape, word = MODULES[name]
     assert word in imported(seeded(make), shape).text
+
+
+def test_a_cell_of_two_inputs_is_said_once():
+    text = imported(seeded(Cells), (4, 8, 8)).text
+    assert len(re.findall(r"block Cell", text)) == 2  # the first takes one tensor twice
+    assert len(re.findall(r"-> Cell2", text)) == 2
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (AcrossSamples, "across the samples of a batch"),
+        (lambda: nn.Sequential(nn.Flatten(2), nn.LSTM(64, 4)), r"a recurrent layer \(lstm\)"),
+    ],
+)
+def test_what_cannot_come_in_is_said_in_the_words_of_the_field(module, message):
+    with pytest.raises(UninasError, match=message):
+        imported(module(), (4, 8, 8))

@@ -79,7 +79,8 @@ block Pyramids {
     out = (in[0..1], in[2..3]) -> shared each a, b { out = (a, b) -> concat -> conv(6, 3) -> relu }
 }
 """
-TEXTS = {"Cross": CROSS, "Gated": GATED, "Pyramids": PYRAMIDS, "Apart": PYRAMIDS.replace("shared ", "").replace("Pyramids", "Apart")}
+APART = PYRAMIDS.replace("shared ", "").replace("Pyramids", "Apart")
+TEXTS = {"Cross": CROSS, "Gated": GATED, "Pyramids": PYRAMIDS, "Apart": APART}
 
 
 def inputs_of(graph: Graph) -> list[torch.Tensor]:

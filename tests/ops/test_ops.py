@@ -28,7 +28,7 @@ from uninas.ops.linear import Linear
 from uninas.ops.merge import Add, Divide, Maximum, Multiply, Subtract
 from uninas.ops.norm import BatchNorm, GroupNorm, L2Norm, LayerNorm, RmsNorm
 from uninas.ops.op import FAMILIES, MAX_PORTS, MAX_SIZE, REGISTRY, Op, Shape, ShapeError
-from uninas.ops.pool import AvgPool, GlobalAvgPool, GlobalMaxPool, Length, MaxPool, Mean, Upsample
+from uninas.ops.pool import AdaptivePool, AvgPool, GlobalAvgPool, GlobalMaxPool, Length, MaxPool, Mean, Upsample
 from uninas.ops.regulariser import Dropout, DropPath, LayerScale
 from uninas.ops.sequence import CausalMask, Coordinates, Embedding, Lookup, Rotary, SineEmbed
 from uninas.ops.shape import (
@@ -146,6 +146,8 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (AvgPool(3, 2, 1, count_padding=True, ceil=True), (MAP,)),
     (GlobalAvgPool(), (MAP,)),
     (GlobalMaxPool(), (MAP,)),
+    (AdaptivePool(3, 5), (MAP,)),
+    (AdaptivePool(2, 2), (MAP,)),
     (Upsample(12, 7), (MAP,)),
     (Upsample(12, 7, "bilinear"), (MAP,)),
     (Upsample(12, 7, "bicubic", align=True), (MAP,)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,8 @@ def traced(module: nn.Module, example_input: Tensor | tuple[int, ...], name: str
     training = {each: each.training for each in module.modules()}
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about how the module is written
             x = torch.zeros(BATCH, *shape, dtype=kind, device=device)
             program = _exported(module, x)
             if _writes_into_what_is_read(program.graph):
@@ -218,7 +220,18 @@ class _Reader:
                 outputs = [self.values[each] for each in node.args[0] if isinstance(each, fx.Node)]
         if not outputs or not all(isinstance(value, Value) for value in outputs):
             raise error("UNI054", "expected a module whose output depends on its input")
-        return Trace(self.inputs, self.calls, outputs, self.parameters, name)
+        return Trace(self.inputs, self.calls, outputs, self.parameters, name, self.fixed_macs)
+
+    def fixed_macs(self) -> int:
+        """Multiply-accumulates, for one sample, of what is computed from numbers that nobody learns."""
+        total = 0
+        for node, found in self.values.items():
+            value = node.meta.get("val")
+            taken = [isinstance(each.meta.get("val"), Tensor) for each in node.all_input_nodes]
+            fixed = isinstance(found, Static) and not found.sources and node.op == "call_function" and all(taken)
+            if fixed and taken and isinstance(value, Tensor):
+                total += _macs(node) // (BATCH if value.shape[:1] == (BATCH,) else 1)
+        return total
 
     def placeholder(self, node: fx.Node, spec: Any) -> None:
         value = node.meta.get("val")

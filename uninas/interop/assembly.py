@@ -21,7 +21,6 @@ from uninas.interop.lower import Step, Weight
 from uninas.interop.trace import Trace
 from uninas.ops.op import Op, Shape
 
-
 MOST_WIRES = 3
 """What a module may take to be a block; one that takes more is a matter of the network around it."""
 

@@ -55,6 +55,7 @@ class Missing:
 
 
 Rule = Callable[..., Any]
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 R = TypeVar("R", bound=Rule)
 RULES: dict[str, Rule] = {}
 UNKNOWN = "unknown"
@@ -121,7 +122,7 @@ class Lowering:
         """What the rule of a function makes of views. Raises Foreign."""
         found = RULES.get(function)
         if found is None:
-            raise Foreign(f"the function {function}")
+            raise Foreign(f"a recurrent layer ({function})" if function in RECURRENT else f"the function {function}")
         try:
             return found(self, *arguments, **keywords)
         except TypeError as problem:

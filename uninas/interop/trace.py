@@ -78,3 +78,5 @@ class Trace:
     parameters: Mapping[str, Sizes] = field(default_factory=dict)
     """Shapes of the trainable parameters by name."""
     name: str = ""
+    fixed: Callable[[], int] | None = None
+    """Counts multiply-accumulates of what depends neither on the input nor on parameters: it comes in as numbers."""

@@ -13,7 +13,7 @@ SYNONYMS = {
     "mul": "multiply", "times": "multiply", "prod": "multiply", "sum": "add", "plus": "add", "sub": "subtract",
     "minus": "subtract", "div": "divide", "cat": "concat", "concatenate": "concat", "max": "maximum",
     "maxpool": "max_pool", "maxpool2d": "max_pool", "avgpool": "avg_pool", "avgpool2d": "avg_pool",
-    "gap": "global_avg_pool", "adaptive_avg_pool": "global_avg_pool", "adaptiveavgpool2d": "global_avg_pool",
+    "gap": "global_avg_pool", "adaptive_avg_pool": "adaptive_pool", "adaptiveavgpool2d": "adaptive_pool",
     "fc": "linear", "dense": "linear", "mlp": "linear",
     "dwconv": "depthwise_conv", "depthwise": "depthwise_conv", "conv2d": "conv", "convolution": "conv",
     "pwconv": "conv",

@@ -101,6 +101,31 @@ class GlobalMaxPool(Op, name="global_max_pool", family="pool", keeps="both"):
         return nn.call(nn.amax, (2, 3), True)
 
 
+class AdaptivePool(Op, name="adaptive_pool", family="pool", keeps="nothing"):
+    """Mean of height x width windows that cover the map evenly, side by side or with a common row where it must be.
+
+    Window n of h reaches from floor(n H / h) to ceil((n + 1) H / h) (He et al. 2014, spatial pyramid pooling).
+    """
+
+    height: int = attr("height of the result", low=1)
+    width: int = attr("width of the result", low=1)
+
+    def shape(self, x: Shape) -> Shape:
+        return (image(x)[0], self.height, self.width)
+
+    def elementwise(self, x: Shape) -> int:
+        c, height, width = image(x)
+        return c * _covered(height, self.height) * _covered(width, self.width)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.AdaptiveAvgPool2d((self.height, self.width))
+
+
+def _covered(length: int, windows: int) -> int:
+    """The lengths of all windows of an adaptive pooling along one axis, together: each common position once more."""
+    return sum(-(-(n + 1) * length // windows) - n * length // windows for n in range(windows))
+
+
 AXES = {"positions": (2, 3), "height": (2,), "width": (3,), "channels": (1,)}
 """Axes of a batch of maps, by the words of `mean` and `length`."""
 

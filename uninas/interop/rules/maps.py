@@ -11,7 +11,7 @@ from uninas.interop.rules.placing import grown, on_map, pair
 from uninas.interop.views import Foreign, View, made, shape_of, without_batch
 from uninas.ops.conv import window_padding, window_steps
 from uninas.ops.op import Op
-from uninas.ops.pool import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool, Upsample
+from uninas.ops.pool import AdaptivePool, AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool, Upsample
 from uninas.ops.shape import Fold, PixelShuffle, PixelUnshuffle, Unfold
 
 
@@ -75,8 +75,10 @@ def adaptive_pool(low: Lowering, x: View, size: Any, largest: bool = False) -> V
         kh, kw = h // wanted[0], w // wanted[1]
         across = kw * (kw != kh)
         op = MaxPool(kh, kh, 0, False, across, across) if largest else AvgPool(kh, kh, 0, False, False, across, across)
+    elif not largest:
+        op = AdaptivePool(*wanted)
     else:
-        raise Foreign(f"an adaptive pooling of {h} x {w} to {wanted[0]} x {wanted[1]}")
+        raise Foreign(f"the largest values of {h} x {w} in {wanted[0]} x {wanted[1]} uneven windows")
     (wire,) = low.emit(op, view)
     return View(wire, *grown(view, *wanted))
 

@@ -119,7 +119,8 @@ def _start(start: ast.Start, module: Module) -> Callable[[], Graph]:
             "UNI010",
             f"expected a network to start from, but {start.network.text} is none",
             start.network.span,
-            "it is a block: a network is made of it by network NAME { input ... section body BLOCK }" if found
+            "it is a block: a network is made of it by network NAME { input ... section body BLOCK }"
+            if found
             else did_you_mean(start.network.text, module.names()) or "import it: from networks.NAME import NAME",
         )
     home, network = found[0], found[1]
