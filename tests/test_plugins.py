@@ -56,6 +56,7 @@ def test_an_installed_plugin_is_listed_with_all_that_it_brings(site, tmp_path):
     assert (found["plugin"], found["version"]) == ("toy", "1.0")
     assert found["brings"] == {
         "library": ["toy"], "operation": ["squared_relu"], "executor": ["counting"], "format": ["summary_line"],
+        "import rule": ["toy::cut"],
         "scheme of initial weights": ["half_normal"], "cost": ["convolutions"], "move": ["soften"],
         "kind of edit": ["soften"], "proxy": ["weight_spread"], "aggregate": ["spread_agg"], "strategy": ["latest"],
     }  # fmt: skip
@@ -108,6 +109,7 @@ def test_every_command_of_the_pages_works(site, tmp_path):
     done = run(site, "-c", together, json.dumps(commands), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "toynet.txt").read_text().startswith("toynet: ")
+    assert "squared_relu(0.5)" in (tmp_path / "cut.uni").read_text()
 
 
 def test_the_contract_checks_of_the_pages_pass(site):

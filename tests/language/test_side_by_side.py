@@ -189,3 +189,4 @@ def test_names_of_parts_are_used_and_differ() -> None:
         "block A { input 8 x 4 x 4  s = in -> split(4)  out = (s, s) -> each a, _ { out = a -> relu } -> concat }"
     )
     assert graph.operations == 4
+    assert "each a, _ {" in dumps(graph) and uninas.load(dumps(graph)) == graph

@@ -345,9 +345,12 @@ def _macs(node: fx.Node) -> int:
 
 
 def _named(target: Any) -> str:
-    """The name of a function without its overload and the underscore of what is done in place."""
-    name = getattr(target, "_schema", None)
-    text = str(name.name).partition("::")[2] if name is not None else getattr(target, "__name__", str(target))
+    """The name of a function without its overload and the underscore of what is done in place.
+
+    One that is not of ATen keeps the name of its library, as `torchvision::nms` does.
+    """
+    schema = getattr(target, "_schema", None)
+    text = str(schema.name).removeprefix("aten::") if schema is not None else getattr(target, "__name__", str(target))
     return text if text.startswith("_") and text != "_to_copy" and text in ("_softmax",) else text.rstrip("_")
 
 

@@ -22,6 +22,7 @@ from uninas.ops.foreign import Foreign as ForeignPart
 from uninas.ops.op import Op, Shape, ShapeError
 from uninas.ops.pool import Upsample
 from uninas.ops.shape import Learned
+from uninas.plugins import Registry
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Missing:
 Rule = Callable[..., Any]
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 R = TypeVar("R", bound=Rule)
-RULES: dict[str, Rule] = {}
+RULES: Registry[Rule] = Registry("import rule")
+"""How functions are lowered, by their names: those of ATen alone (`gelu`), others with their library (`toy::cut`)."""
 UNKNOWN = "unknown"
 """The node of wires that carry further results of a function, for which there is no operation."""
 LAYERS = ("linear", "conv2d", "conv1d", "batch_norm", "layer_norm", "group_norm", "rms_norm")
@@ -65,10 +67,14 @@ LAYERS = ("linear", "conv2d", "conv1d", "batch_norm", "layer_norm", "group_norm"
 
 
 def rule(*functions: str) -> Callable[[R], R]:
-    """Register how these functions are lowered: `rule(lowering, *arguments, **keywords)` -> a view, or several."""
+    """Register how these functions are lowered: `rule(lowering, *arguments, **keywords)` -> a view, or several.
+
+    Raises UNI011 for a function that has a rule.
+    """
 
     def register(found: R) -> R:
-        RULES.update(dict.fromkeys(functions, found))
+        for name in functions:
+            RULES.add(name, found)
         return found
 
     return register

@@ -348,7 +348,10 @@ class _Printer:
             inner = _Frame(body.inputs[0], symbolic=frame.symbolic and not node.op.variants)
             many = len(body.inputs)
             names = ["part"] if many == 1 else [chr(97 + n) if many < 20 else f"part_{n}" for n in range(many)]
-            parts = tuple(map(body.fresh, names))
+            used = {wire for inner in body.nodes for wire in inner.inputs} | set(body.outputs)
+            parts = tuple(
+                body.fresh(name) if many == 1 or Wire(INPUT, port) in used else "_" for port, name in enumerate(names)
+            )
             lines = self.statements(body, inner, parts if many > 1 else parts[0])
             return f"{node.op} {', '.join(parts)} {{\n" + _indented(lines) + "\n}"
         return self.operation(node.op, frame)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +24,8 @@ from uninas.render.scenes.spaces import space_scene
 from uninas.space import Space
 
 FORMATS = ("svg", "png", "pdf", "dot", "mmd")
+INCH = 0.0254  # metres
+PNG_HEAD = 33  # bytes of a PNG before its second chunk: the signature, and IHDR of 13 bytes with its frame
 DPI = {True: "300", False: "144"}  # of a PNG whose width in millimetres is given, or not
 
 
@@ -137,5 +141,17 @@ def drawing(scene: Scene, options: Options, kind: str) -> bytes:
     # Graphviz leaves half an inch around a page of PDF, which would be wider than asked for.
     more = {"dpi": DPI[options.width is not None]} if kind == "png" else {"margin": "0"}
     data = drawn(laid, kind, size=size, **more)
+    if kind == "png":
+        data = dense(data, int(more["dpi"]))
     # Cairo writes the time; a date of the same length keeps the offsets of the file right.
     return re.sub(rb"/CreationDate \(D:\d{14}", b"/CreationDate (D:20000101000000", data) if kind == "pdf" else data
+
+
+def dense(png: bytes, dpi: int) -> bytes:
+    """The same PNG, which says how large it is: a chunk pHYs with its pixels to the metre (PNG 3, 11.3.4.3).
+
+    Without it, programs for slides and texts take an inch for 72 or 96 pixels.
+    """
+    chunk = b"pHYs" + struct.pack(">IIB", *[round(dpi / INCH)] * 2, 1)
+    framed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return png if b"pHYs" in png[PNG_HEAD : PNG_HEAD + 64] else png[:PNG_HEAD] + framed + png[PNG_HEAD:]

@@ -106,7 +106,7 @@ def adaptive_pool_1d(low: Lowering, x: View, size: Any) -> View:
     return mean(low, x, [-1], True)
 
 
-@rule("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d")
+@rule("upsample_nearest2d")
 def upsample(low: Lowering, x: View, size: Any, *rest: Any, mode: str = "nearest") -> View:
     view = on_map(low, x)
     _, h, w = shape_of(view.own)

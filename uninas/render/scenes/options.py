@@ -56,7 +56,7 @@ class Options:
         one_of("theme", self.theme, THEMES)
         for part in self.show:
             one_of("what a node shows", part, SHOWN)
-        if self.width is not None and not (math.isfinite(self.width) and 10 <= self.width <= 5000):
+        if self.width is not None and not _is_width(self.width):
             raise error("UNI015", f"expected a width of 10 to 5000 mm, but got {shown(self.width)}")
         if self.depth is not None and not 0 <= self.depth <= 100:
             raise error("UNI015", f"expected a depth of 0 to 100, but got {shown(self.depth)}")
@@ -78,3 +78,10 @@ def one_of(what: str, value: object, known: tuple[str, ...]) -> None:
     if value not in known:
         raise error("UNI015", f"expected {what} to be {' or '.join(known)}, but got {shown(value)!r}", None,
                     did_you_mean(str(value), known))  # fmt: skip
+
+
+def _is_width(value: object) -> bool:
+    """Whether a value is a number of millimetres that a page can have."""
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 10 <= value <= 5000
+    )
