@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from uninas import create_model
 from uninas.cli.main import cli
+from uninas.errors import UninasError
 
 TINY = """
 block B { out = in -> conv(C, 3) -> relu }
@@ -205,3 +207,52 @@ def test_python_says_what_to_install_where_there_is_no_torch():
               "except uninas.UninasError as problem: print(problem)"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert "pip install torch" in done.stdout, done.stderr[-600:]
+
+
+# -- code and weights of others ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hostile_code:takes", "cannot call hostile_code:takes: TypeError"), (":made", "MODULE:CALLABLE"),
+        ("hostile_code:fails", "cannot call hostile_code:fails: KeyError"), ("hostile_code:none", "cannot import"),
+        ("hostile_code:word", "cannot call hostile_code:word"),
+    ],
+)  # fmt: skip
+def test_a_callable_that_gives_no_module_is_a_message(name, message, tmp_path, monkeypatch):
+    (tmp_path / "hostile_code.py").write_text("word = 'x'\ndef takes(x): pass\ndef fails(): raise KeyError('gone')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    result = CliRunner().invoke(cli, ["import", name])
+    assert isinstance(result.exception, SystemExit) and message in result.output
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({}, "do not say which network"), ({"text": "/etc/passwd"}, "UNI002"), ({"text": "resnet18"}, "UNI002"),
+        ({"text": "NET", "classes": "{"}, "the classes in"), ({"text": "NET"}, "do not fit"),
+    ],
+)  # fmt: skip
+def test_weights_of_a_stranger_name_no_file_and_fit_or_are_refused(about, message, places, tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    net = TINY.split("space")[0]
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", {k: v.replace("NET", net) for k, v in about.items()})
+    with pytest.raises(UninasError, match=message):
+        create_model(tmp_path / "w.safetensors")
+    words = ["export", f"{places['net']}:tiny", "--to", "hf", "-o", str(tmp_path / "hf")]
+    result = CliRunner().invoke(cli, [*words, "--weights", str(tmp_path / "w.safetensors")])
+    assert isinstance(result.exception, SystemExit) and not (tmp_path / "hf").exists()
+
+
+def test_a_folder_of_something_else_keeps_its_readme(places, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("years of work")
+    words = ["export", f"{places['net']}:tiny", "--to", "hf", "-o"]
+    result = CliRunner().invoke(cli, [*words, str(tmp_path / "mine")])
+    assert result.exit_code == 1 and "expected a new folder" in result.output
+    assert (tmp_path / "mine" / "README.md").read_text() == "years of work"
+    for _ in range(2):  # again into the same one, which is ours
+        assert CliRunner().invoke(cli, [*words, str(tmp_path / "hf")]).exit_code == 0

@@ -3,13 +3,16 @@
 import gc
 import os
 import platform
+import stat
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 
 import pytest
 
-from uninas.runs.process import freeze_gc
+from uninas.errors import UninasError
+from uninas.runs.process import freeze_gc, read_json, write_text
 
 FREED = """
 import ctypes
@@ -58,3 +61,32 @@ def test_what_is_loaded_is_not_looked_at_again_but_new_garbage_is_collected():
         assert new() is None
     finally:
         gc.unfreeze()
+
+
+def test_a_device_is_written_into_and_not_replaced(tmp_path):
+    """As root, a new file could take its name: then /dev/null would be gone for everybody."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_text(pipe, "told")
+        assert os.read(reader, 10) == b"told" and stat.S_ISFIFO(pipe.lstat().st_mode)
+    finally:
+        os.close(reader)
+    (tmp_path / "link").symlink_to(pipe)
+    write_text(tmp_path / "link", "kept")
+    assert (tmp_path / "link").read_text() == "kept" and not (tmp_path / "link").is_symlink()
+
+
+def test_a_file_of_json_that_never_ends_or_is_none_is_a_message(tmp_path):
+    for content in (b"[" * 100_000, b"\xff", b"{", b"9" * 5000):
+        (tmp_path / "a.json").write_bytes(content)
+        with pytest.raises(UninasError, match="cannot read"):
+            read_json(tmp_path / "a.json", "UNI070")
+    for path in (tmp_path, tmp_path / "none", Path("/dev/zero")):
+        with pytest.raises(UninasError, match="cannot read"):
+            read_json(path, "UNI070")
+    (tmp_path / "a.json").write_text("[1, 2]")
+    assert read_json(tmp_path / "a.json", "UNI070", 6) == [1, 2]
+    with pytest.raises(UninasError, match="at most 5 bytes"):
+        read_json(tmp_path / "a.json", "UNI070", 5)

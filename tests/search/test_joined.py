@@ -160,6 +160,18 @@ def test_a_merge_has_the_candidates_of_both(folder, tmp_path):
     assert "there is a run in" in fail("merge", folder, other, "-o", tmp_path / "both")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--strategy", "nope"], "nope"), (["--strategy", "halving"], "expected a cheap measure"),
+        (["--tune", "x=1"], "climb"), (["--strategy", "evolution", "--tune", "population=0"], "population"),
+    ],
+)  # fmt: skip
+def test_a_fork_that_could_not_go_on_is_not_made(change, message, folder, tmp_path):
+    assert message in fail("fork", folder, "-o", tmp_path / "new", *change)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_budget_that_nothing_keeps_is_said(folder, tmp_path):
     said = fail("fork", folder, "-o", tmp_path / "none", "--params-max", 10)
     assert "no candidate of" in said and "keeps the new budget" in said and not (tmp_path / "none").exists()

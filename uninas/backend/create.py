@@ -14,12 +14,13 @@ from uninas.backend.emit import compile
 from uninas.backend.model import Model
 from uninas.backend.optimize import optimize as optimized
 from uninas.backend.trace import with_weights
-from uninas.backend.weights import load_weights, plain, prefix_of, stacked_again, weights_file
+from uninas.backend.weights import load_weights, plain, prefix_of, stacked_again, take, weights_file
 from uninas.errors import error, shown
 from uninas.graph import Graph
 from uninas.graph.resolve import at_size
 from uninas.graph.simplify import simplified
 from uninas.graph.variants import last_operation, with_classes, with_drop_path, with_stage_outputs
+from uninas.language.alone import architecture
 from uninas.language.elaborate import sized
 from uninas.language.library import find
 from uninas.ops.linear import Linear
@@ -111,9 +112,12 @@ def _trained(
     inner = {
         name.removeprefix(prefix): tensor for name, tensor in weights.items() if prefix and name.startswith(prefix)
     }
-    graph = simplified(sized(*find(about.get("text", "")), None))
+    if not about.get("text"):
+        raise error("UNI070", f"the weights in {shown(path, 200)} do not say which network they are for", None,
+                    "uninas export NET --to safetensors --weights FILE gives a file that does")  # fmt: skip
+    graph = simplified(architecture(about["text"], "the text of the weights"))
     if "classes" in about and not inner:
-        graph = with_classes(graph, len(json.loads(about["classes"])))
+        graph = with_classes(graph, _count(about["classes"], path))
     if img_size is not None:
         graph = at_size(graph, (img_size, img_size) if isinstance(img_size, int) else img_size)
     if inner or features_only:
@@ -121,10 +125,21 @@ def _trained(
     model = compile(graph, fold=fold, fuse=fuse)
     names = set(plain(model))
     known = {name: tensor for name, tensor in (inner or weights).items() if name in names}
-    model.load_state_dict(stacked_again(model, known))
+    take(model, stacked_again(model, known), f"the weights in {shown(path, 200)}")
     if inner or features_only:
         model.return_features()
     return model
+
+
+def _count(classes: str, path: Path) -> int:
+    """The number of classes, which a training lists in JSON."""
+    try:
+        found = json.loads(classes)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not found:
+        raise error("UNI070", f"the classes in {shown(path, 200)} cannot be read: {shown(classes)}")
+    return len(found)
 
 
 def _check_options(

@@ -21,7 +21,7 @@ from torch import Tensor
 from uninas.backend.create import create_model
 from uninas.backend.model import Model
 from uninas.backend.timm_models import ANY
-from uninas.backend.weights import FILE, load_weights, plain, save_weights, stacked_again, weights_file
+from uninas.backend.weights import FILE, load_weights, plain, save_weights, stacked_again, take, weights_file
 from uninas.errors import error, shown
 from uninas.graph import Graph
 from uninas.graph.simplify import simplified
@@ -61,13 +61,7 @@ def with_weights_of(graph: Graph, weights: Path | None, *, fold: bool = False) -
             raise error("UNI055", f"the weights in {shown(path, 200)} are those of another network than {graph.name}")
         return model
     model = create_model(graph, fold=fold)
-    try:
-        model.load_state_dict(stacked_again(model, dict(tensors)))
-    except RuntimeError as problem:
-        first, *more = [line.strip() for line in str(problem).splitlines() if line.strip()]
-        raise error(
-            "UNI055", f"the weights in {shown(path, 200)} do not fit {graph.name}", None, first, *more[:3]
-        ) from None
+    take(model, stacked_again(model, tensors), f"the weights in {shown(path, 200)}")
     return model
 
 
@@ -80,9 +74,15 @@ def to_safetensors(graph: Graph, path: Path, weights: Path | None = None) -> Non
 def to_folder(
     graph: Graph, folder: Path, *, weights: Path | None = None, found: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the folder. `found` says how the network was found: lines for the card, by what they tell."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the folder. `found` says how the network was found: lines for the card, by what they tell.
+
+    Raises UNI100 for a folder that holds something else, whose files would be lost.
+    """
     model = with_weights_of(graph, weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    others = sorted(path.name for path in folder.iterdir())
+    if others and not {"config.json", "network.uni"} <= set(others):
+        raise error("UNI100", f"expected a new folder, but {shown(folder, 200)} holds {shown(', '.join(others))}")
     graph = model.architecture
     text = dumps(graph, explicit=True)
     (folder / "network.uni").write_text(dumps(graph), encoding="utf-8")

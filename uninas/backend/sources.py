@@ -20,7 +20,7 @@ from typing import Any
 from torch import nn
 
 from uninas.backend import trace
-from uninas.errors import error, shown
+from uninas.errors import error, in_a_line, shown
 from uninas.graph import Graph
 from uninas.interop import read_json
 from uninas.interop.imported import Imported
@@ -66,7 +66,7 @@ def read(source: str, shape: Shape | None = None, *, run: bool = False, partial:
         found = read_onnx(path, partial=partial)
         return Source(found.text, found.graph, found)
     package, _, name = source.partition(":")
-    if not name:
+    if not package or not name:
         raise error(
             "UNI010", f"expected timm:NAME, torchvision:NAME, MODULE:CALLABLE or a file, but got {shown(source)}"
         )
@@ -113,7 +113,11 @@ def called(package: str, name: str) -> nn.Module:
         found = getattr(import_module(package), name)
     except (ImportError, AttributeError) as problem:
         raise error("UNI010", f"cannot import {package}:{name}: {problem}") from None
-    module = found if isinstance(found, nn.Module) else found()
+    try:
+        module = found if isinstance(found, nn.Module) else found()
+    except Exception as problem:  # whatever the code of others raises
+        raise error("UNI054", f"cannot call {package}:{name}: {shown(in_a_line(problem), 200)}", None,
+                    "expected a callable without arguments that gives an nn.Module") from problem  # fmt: skip
     if not isinstance(module, nn.Module):
         raise error("UNI054", f"expected {package}:{name} to give an nn.Module, but got {shown(module)}")
     return module

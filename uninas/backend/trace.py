@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from uninas.backend.emit import attributes, compile
-from uninas.backend.weights import save_weights
+from uninas.backend.weights import save_weights, take
 from uninas.errors import error, shown
 from uninas.graph import Graph, subgraphs
 from uninas.interop.imported import Imported, imported
@@ -64,7 +64,7 @@ def import_module(
 def carried(found: Imported, original: Mapping[str, Tensor], model: nn.Module) -> nn.Module:
     """The compiled module of an imported graph, with the weights of the original loaded; returns it."""
     with torch.no_grad():
-        model.load_state_dict(found.state(original, model.state_dict(), _places(found)))
+        take(model, found.state(original, model.state_dict(), _places(found)))
     return model
 
 
@@ -84,11 +84,7 @@ def with_weights(
     if found is not None:
         carried(found, original, model)
         return
-    try:
-        model.load_state_dict(original)
-    except RuntimeError as problem:
-        raise error("UNI055", f"the weights do not fit: {shown(problem, 200)}", None,
-                    "give names=, the file that uninas import wrote beside the text") from None  # fmt: skip
+    take(model, original, "the weights", "give names=, the file that uninas import wrote beside the text")
 
 
 def _read_names(path: Path, graph: Graph) -> Imported:

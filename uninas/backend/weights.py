@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,15 @@ def stacked_again(module: nn.Module, weights: dict[str, Tensor]) -> dict[str, Te
     return found
 
 
+def take(module: nn.Module, state: Mapping[str, Tensor], what: str = "the weights", *notes: str) -> None:
+    """Load a state dict, strict; `what` is its name in messages. Raises UNI055 for that of another module."""
+    try:
+        module.load_state_dict(state)
+    except (RuntimeError, AttributeError) as problem:  # of tensors, and of what are none
+        first, *more = [shown(line.strip(), 200) for line in str(problem).splitlines() if line.strip()]
+        raise error("UNI055", f"{what} do not fit: {first}", None, *more[:3], *notes) from None
+
+
 def _folded(module: nn.Module) -> dict[str, int]:
     """Paths of folded parts in a compiled model, or in a module that holds one, with their number."""
     found: dict[str, int] = {}
@@ -65,10 +74,14 @@ _BODY = "backbone.body."
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Write weights as safetensors; the metadata are words, or values of JSON."""
+    """Write weights as safetensors; the metadata are words, or values of JSON. Raises UNI100."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
     metadata = {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
-    _safetensors().torch.save_file(tensors, path, metadata)
+    safetensors = _safetensors()
+    try:
+        safetensors.torch.save_file(tensors, path, metadata)
+    except (OSError, safetensors.SafetensorError) as problem:
+        raise error("UNI100", f"cannot write {shown(path, 200)}: {shown(problem, 120)}") from None
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

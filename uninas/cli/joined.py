@@ -42,7 +42,7 @@ def enqueue(run: Path, files: Sequence[str], trust: bool) -> None:
 @_output
 @click.option("--strategy", help="Another strategy.")
 @tuning_option
-@click.option("--seed", type=click.IntRange(0), help="Another seed.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Another seed.")
 @budget
 @_trust
 def fork(run: Path, output: Path, trust: bool, **changes: Any) -> None:

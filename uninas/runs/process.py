@@ -110,10 +110,14 @@ def written(path: Path, write: Callable[[Path], object]) -> Path:
     """`path`, after `write` has filled a file beside it that then takes its name. Raises UNI100 where that fails.
 
     The file beside it is new, of a name that nobody can guess: so in a folder that a stranger has prepared, no link
-    of theirs is followed. A link of the name `path` is replaced, not what it leads to.
+    of theirs is followed. A link of the name `path` is replaced, not what it leads to. A device (/dev/null) or a pipe
+    of that name is written into.
     """
     beside: Path | None = None
     try:
+        if _is_device(path):
+            write(path)
+            return path
         handle, name = tempfile.mkstemp(path.suffix, ".part-", path.parent)
         os.close(handle)
         beside = Path(name)
@@ -127,6 +131,14 @@ def written(path: Path, write: Callable[[Path], object]) -> Path:
         if beside is not None:
             beside.unlink(missing_ok=True)
     return path
+
+
+def _is_device(path: Path) -> bool:
+    """Whether there is a device or a pipe of this name; no link is followed."""
+    with suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
+    return False
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 
 from uninas.errors import UninasError, error, shown
 from uninas.search import kept
+from uninas.search.asktell import Search
 from uninas.search.candidate import Candidate
 from uninas.search.plan import Plan, Settings, make_plan
 from uninas.search.starts import MOST
@@ -48,6 +49,7 @@ def join(folders: Sequence[Path], output: Path, settings: Settings) -> Joined:
         found = _candidates(stores)
         plan = _plan(stores[0], settings, found)
         by_key = {candidate.key: (candidate, text) for candidate, text in found}
+        Search(plan, proposer=lambda question: {})  # raises what is wrong with the strategy and its options
         rows = []
         for number, graph in enumerate((plan.start, *plan.others)):
             if graph.key not in by_key:  # the text of a candidate is not that of its key

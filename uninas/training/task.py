@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from uninas.backend.weights import plain, stacked_again
-from uninas.errors import error, shown
+from uninas.backend.weights import plain, stacked_again, take
 from uninas.graph.graph import Graph
 from uninas.training.distributed import World
 from uninas.training.recipe import Recipe
@@ -44,10 +43,7 @@ class Task(ABC):
 
     def load(self, module: nn.Module, weights: dict[str, Tensor]) -> None:
         """The way back from `weights`, strict. Raises UNI055 for those of another model."""
-        try:
-            module.load_state_dict(stacked_again(module, weights))
-        except RuntimeError as problem:
-            raise error("UNI055", f"the weights do not fit: {shown(problem, 200)}") from None
+        take(module, stacked_again(module, weights))
 
     @abstractmethod
     def __len__(self) -> int:
