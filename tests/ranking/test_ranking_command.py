@@ -169,3 +169,24 @@ def test_a_kill_leaves_a_ranking_that_goes_on(arguments, folder, tmp_path):
     assert "Traceback" not in errors
     run("--resume", "--trust", "-o", folder)
     assert (folder / "scores.csv").read_text() == (whole / "scores.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("told", "written"),
+    [
+        ('{"results": [3], "settings": {}}', False), ("[]", False), ("[" * 100_000, False),
+        ('{"results": [{"metrics": 3}], "settings": {}}', False),
+        ('{"results": [{"metrics": {"kendall": 3}, "dataset": []}], "settings": {"a": [{}]}}', True),
+        ('{"results": [{"proxy": "a", "metrics": {"kendall": {"mean": -0.5}}}, '
+         '{"proxy": "b", "metrics": {"kendall": {"mean": 0.0}}}, {"proxy": "c"}], "settings": {}}', True),
+    ],
+)  # fmt: skip
+def test_figures_that_somebody_has_changed_are_a_page_or_a_message(told, written, tmp_path):
+    """And a score without any correlation stands before one that ranks the wrong way round."""
+    (tmp_path / "ranking.sqlite").touch()
+    (tmp_path / "metrics.json").write_text(told)
+    result = CliRunner().invoke(cli, ["report", str(tmp_path)])
+    assert result.exit_code == (0 if written else 1) and isinstance(result.exception, SystemExit | None)
+    if '"b"' in told:
+        page = (tmp_path / "report.html").read_text()
+        assert page.index("<td>b</td>") < page.index("<td>a</td>") < page.index("<td>c</td>")

@@ -254,3 +254,9 @@ def test_settings_that_somebody_has_changed_are_a_message(tmp_path):
         db.close()
         with Database(tmp_path, FORM, read_only=True) as box, pytest.raises(UninasError, match="UNI070"):
             assert box.settings
+
+
+def test_a_name_that_no_file_can_have_is_a_message(tmp_path):
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(UninasError, match="cannot use"):
+            Database(tmp_path / name, FORM, read_only=True)

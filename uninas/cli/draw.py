@@ -14,7 +14,6 @@ from uninas.cli.options import whole, words
 from uninas.errors import error
 
 if TYPE_CHECKING:
-    from uninas.graph import Graph
     from uninas.render import Step, Subject
 
 
@@ -143,43 +142,25 @@ def _subject(net: str) -> Subject:
 
 def _candidate(folder: Path, number: int | None) -> Subject:
     """A candidate of a run; without a number, the best."""
-    from uninas.search.store import Store
+    from uninas.search.opened import open_run
 
-    with Store(folder, read_only=True) as store:
-        return _graph(store, _number(store, number))
-
-
-def _number(store: Any, number: int | None) -> int:
-    from uninas.search.top import top  # here, because it loads numpy
-
-    if number is not None:
-        return number
-    best = top(store, 1)
-    if not best:
-        raise error(
-            "UNI070", f"no candidate in {store.path} has a score", None, "name one by its number: --candidate 3"
-        )
-    return best[0][0].number
-
-
-def _graph(store: Any, number: int) -> Graph:
-    from uninas.language.alone import architecture
-
-    return architecture(store.text(number))
+    with open_run(folder) as run:
+        return run.graph(run.best.number if number is None else number)
 
 
 def _steps(folder: Path, number: int | None) -> Iterator[Step]:
     """The ancestors of a candidate and itself, the start first."""
     from uninas.graph.summary import human
     from uninas.render import Step
-    from uninas.search.store import Store
+    from uninas.search.opened import open_run
 
-    with Store(folder, read_only=True) as store:
-        for candidate in (store[one] for one in reversed(store.lineage(_number(store, number)))):
+    with open_run(folder) as run:
+        line = run.store.lineage(run.best.number if number is None else number)
+        for candidate in map(run.store.__getitem__, reversed(line)):
             if candidate.promoted:  # the same architecture, scored again
                 continue
             origin = [str(candidate.edit)] if candidate.edit else []
             score = [] if candidate.score is None else [f"score {candidate.score:.5g}"]
             costs = f"{human(candidate.params)} parameters, {human(candidate.flops)} FLOPs"
             title = f"candidate {candidate.number}" if candidate.number else "start"
-            yield Step(_graph(store, candidate.number), title, (*origin, *score, costs))
+            yield Step(run.graph(candidate.number), title, (*origin, *score, costs))

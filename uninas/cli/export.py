@@ -77,13 +77,11 @@ def _graph(net: str, img_size: int | None) -> tuple[Graph, dict[str, str]]:
     from uninas.graph.resolve import at_size
     from uninas.search.opened import open_run
 
-    _, part = parted(net)
+    folder, part = parted(net)
     if part.startswith("top"):
         raise error("UNI071", f"expected one candidate, but got {net}", None, "RUN stands for the best, RUN:12 for one")
-    with open_run(parted(net)[0]) as run:
-        candidate = next(run.store.select("number = ?", int(part)), None) if part else run.best
-        if candidate is None:
-            raise error("UNI070", f"there is no candidate {part} in {run.folder}")
+    with open_run(folder) as run:
+        candidate = run.store[int(part)] if part else run.best
         graph, settings = run.graph(candidate.number), run.settings
         objectives = run.store.objectives
     found: dict[str, Any] = {

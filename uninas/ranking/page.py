@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def write_page(folder: Path, output: Path | None = None) -> Path:
     try:
         told = read_json(folder / FIGURES, "UNI110")
         results, settings = [dict(one) for one in told["results"]], dict(told["settings"])
+        results = [{**one, "metrics": dict(one.get("metrics") or {})} for one in results]
     except (UninasError, ValueError, LookupError, TypeError):
         what = f"there are no figures of a ranking in {shown(folder, 200)}"
         raise error("UNI110", what, None, "uninas rank ... -o FOLDER") from None
@@ -42,21 +44,22 @@ def write_page(folder: Path, output: Path | None = None) -> Path:
 
 def _table(results: list[dict[str, Any]]) -> str:
     """A row for each score, the best by Kendall's tau first; brackets are 95 % intervals."""
-    names = [name for name in WORDS if any(name in one.get("metrics", {}) for one in results)]
-    ordered = sorted(results, key=lambda one: -(_mean(one, "kendall") or -9.0))
+    names = [name for name in WORDS if any(name in one["metrics"] for one in results)]
+    ordered = sorted(results, key=lambda one: -_mean(one, "kendall"))
     heads = ["score", *(WORDS[name] for name in names), "networks", "failed", "seconds each"]
     lines = ["<table><thead><tr>", *(f"<th>{head}</th>" for head in heads), "</tr></thead><tbody>"]
     for one in ordered:
-        cells = [str(one.get("proxy")), *(_figure(one.get("metrics", {}).get(name)) for name in names),
+        cells = [str(one.get("proxy")), *(_figure(one["metrics"].get(name)) for name in names),
                  str(one.get("networks")), str(one.get("failures")), _number(one.get("seconds"))]  # fmt: skip
         lines.append(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>")
     return "".join([*lines, "</tbody></table>"])
 
 
-def _mean(result: Mapping[str, Any], name: str) -> float | None:
-    found = result.get("metrics", {}).get(name) or {}
+def _mean(result: Mapping[str, Any], name: str) -> float:
+    """The mean of a metric; less than any where there is none."""
+    found = result["metrics"].get(name)
     mean = found.get("mean") if isinstance(found, dict) else None
-    return float(mean) if isinstance(mean, int | float) else None
+    return float(mean) if isinstance(mean, int | float) else -math.inf
 
 
 def _figure(found: Any) -> str:

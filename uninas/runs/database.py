@@ -292,7 +292,8 @@ class Database:
         except sqlite3.OperationalError as problem:
             raise error("UNI070", f"cannot use {path}: {shown(problem)}", None, _way_out(str(problem))) from None
         except (sqlite3.DatabaseError, OSError, ValueError, RecursionError) as problem:
-            hint = "the file is damaged: move it away, or use another folder" if self.path.is_file() else ""
+            there = os.path.isfile(self.path)  # noqa: PTH113  # never raises
+            hint = "the file is damaged: move it away, or use another folder" if there else ""
             raise error("UNI070", f"cannot use {path}: {shown(problem, 200)}", None, hint) from None
 
     def close(self) -> None:
