@@ -3,9 +3,9 @@
     python benchmarks/proxy_spaces.py [--data ../shared/benchmarks] [-o runs/proxy_spaces]
 
 A random part of each space of `rank_spaces.py`, and the trained members of docs/results/micro_table.csv. Every network
-is scored by all proxies of `PASSES` and by all counts on graphs. Scores are kept in a CSV file for each
-space, so that the same command goes on where it stopped; spaces take turns, so that what there is can be looked at any
-time. `aggregates.py` chooses sums from these files.
+is scored by the proxies of `PASSES`. Scores are kept in a CSV file for each space, so that the same command goes on
+where it stopped; spaces take turns, so that what there is can be looked at any time. `aggregates.py` chooses sums from
+these files.
 """
 
 from __future__ import annotations
@@ -22,22 +22,21 @@ from tensors import Member, members
 from uninas import load
 from uninas.errors import UninasError
 from uninas.runs.scorer import Scorer
+from uninas.scores.paths import GRAPH_SCORE, MEASURES
 
-PASSES: Mapping[str, tuple[str, ...]] = {
-    "quick": ("expressivity", "progressivity", "near", "naswot", "jacov", "swap", "synflow", "snip", "zen",
-              "trainable_layers"),
-    "dear": ("trainability", "zico", "vkdnw_sampled", "meco"),
-    "published": ("l_swag", "dss", "dextr"),
-}  # fmt: skip
-"""Proxies by how dear they are: all networks are scored by the first ones before any is by the next ones."""
-ONLY = {"published": ("nasbench201",)}
-"""Passes that are of some spaces alone: those of which there may be published figures."""
+SPACES = dict.fromkeys(("members", "nasbench201", "natsbench_size", "transnas_micro", "autoformer"), 120)
+PASSES: Mapping[str, tuple[tuple[str, ...], Mapping[str, int]]] = {
+    "counts": (("params", "flops", "trainable_layers", *MEASURES, GRAPH_SCORE), SPACES),
+    "leaders": (("expressivity", "jacov", "near", "naswot", "synflow"), SPACES),
+    "more": (("progressivity", "swap", "snip", "zen"), dict.fromkeys(SPACES, 60)),
+    "dear": (("trainability", "vkdnw_sampled"), dict.fromkeys(SPACES, 60)),
+    "published": (("near", "meco", "l_swag", "dss", "dextr"), {"nasbench201": 300}),
+}
+"""Proxies, and how many networks of which files they score at most, a folder for each pass."""
 OPTIONS: Mapping[str, object] = {"vkdnw_sampled.max_tensors": 32}
 IMAGES = 16
 SIDES = {"autoformer": 64}
 """The side of the images where it isn't 32: as few pixels as a patch allows. Maps shrink where a space has more."""
-NETWORKS = {"nasbench201": 300, "natsbench_size": 150, "transnas_micro": 150, "autoformer": 200, "members": 100}
-"""How many of a space."""
 TURN = 10  # networks of a space before it is another's turn
 
 
@@ -50,9 +49,8 @@ def trained(table: Path) -> Iterator[Member]:
 
 
 def measured(member: Member, proxies: Sequence[str]) -> dict[str, str]:
-    """A row of a file: accuracies, counts, scores and their processor seconds; empty where there is none."""
+    """A row of a file: accuracies, scores and their processor seconds; empty where there is none."""
     row = {"key": member.key, **{f"accuracy {task}": repr(value) for task, value in member.accuracies.items()}}
-    row |= {count: repr(value) for count, value in rank_spaces.counts(member.graph).items()}
     options = {key: value for key, value in OPTIONS.items() if key.partition(".")[0] in proxies}
     scorer = Scorer(proxies, IMAGES, options=options, fold=True)
     with scorer.network(member.graph, 0) as network:
@@ -106,13 +104,13 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=Path("docs/results/micro_table.csv"))
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/proxy_spaces"))
     given = parser.parse_args()
-    for number, proxies in PASSES.items():
+    files = {"members": "", **{name: title for title, (name, _, _) in rank_spaces.SPACES.items()}}
+    for folder, (proxies, counts) in PASSES.items():
         rooms: dict[str, Iterator[Member]] = {}
-        for title, (name, _, _) in {"": ("members", None, 0), **rank_spaces.SPACES}.items():
-            if name in ONLY.get(number, NETWORKS):
-                sides = SIDES.get(name, 32)
-                rooms[name] = members(title, given.data, NETWORKS[name], sides) if title else trained(given.table)
-        turns(rooms, proxies, given.output / number)
+        for name, count in counts.items():
+            title, side = files[name], SIDES.get(name, 32)
+            rooms[name] = members(title, given.data, count, side) if title else trained(given.table)
+        turns(rooms, proxies, given.output / folder)
 
 
 if __name__ == "__main__":
