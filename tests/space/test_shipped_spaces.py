@@ -127,6 +127,69 @@ def test_members_of_the_space_of_autoformer_build_and_run():
     assert model(x).shape == (2, 1000) and model(x).isfinite().all()
 
 
+def parameters_of_a_cell(edges, operations, width, came):
+    """Of a cell of NAS-Bench-101 with these edges (i, j), by what its paper says of channels and projections."""
+    nodes = [v for v in range(1, 6) if reaches(edges, 0, v) and reaches(edges, v, 6)]
+    edges = {(u, v) for u, v in edges if {u, v} <= {0, 6, *nodes}}
+    last = [v for v in nodes if (v, 6) in edges]
+    channels = {v: width // len(last) + (place < width % len(last)) for place, v in enumerate(last)}
+    for v in reversed(nodes):
+        channels.setdefault(
+            v, max(channels[w] for w in nodes if (v, w) in edges and w in channels) if v not in last else 0
+        )
+
+    def convolution(taken, made, kernel):
+        return taken * made * kernel**2 + 2 * made
+
+    total = convolution(came, width, 1) if (0, 6) in edges else 0
+    total += sum(convolution(came, channels[v], 1) for v in nodes if (0, v) in edges)
+    kernels = {"conv3x3": 3, "conv1x1": 1}
+    total += sum(
+        convolution(channels[v], channels[v], kernels[op]) for v in nodes if (op := operations[v - 1]) in kernels
+    )
+    return total
+
+
+def reaches(edges, u, v):
+    return u == v or any(reaches(edges, w, v) for w in range(u + 1, v + 1) if (u, w) in edges)
+
+
+def test_the_space_of_nas_bench_101_has_its_members():
+    """The first is the cell that its repository shows, with the parameters that are told there."""
+    space = uninas.space("nasbench101")
+    options = next(choice.options for choice in space.choices if choice.path == "op1")
+    pairs = [(u, v) for u in range(6) for v in range(u + 1, 7)]
+    shown = {(0, 1), (0, 2), (0, 3), (0, 5), (1, 6), (2, 6), (3, 4), (4, 6), (5, 6)}
+    answers = {f"op{v}": options.index(op) for v, op in enumerate(("conv1x1", *["conv3x3"] * 3, "maxpool3x3"), 1)}
+    answers |= {f"e{u}{v}": int((u, v) in shown) for u, v in pairs}
+    answers["e06"] = 1  # its first option is 1
+    assert space.member(answers).cost.params == 2_694_282
+    rng = random.Random(3)
+    for _ in range(6):
+        graph, drawn = space.sample(rng)
+        edges = {(u, v) for u, v in pairs if drawn[f"e{u}{v}"] == ((u, v) != (0, 6))}
+        operations = [options[drawn[f"op{v}"]] for v in range(1, 6)]
+        assert len(edges) <= 9
+        total, came = 3 * 128 * 9 + 2 * 128 + 512 * 10 + 10, 128
+        for width in (128, 256, 512):
+            for _ in range(3):
+                total += parameters_of_a_cell(edges, operations, width, came)
+                came = width
+        assert graph.cost.params == total
+    with pytest.raises(UninasError, match="expected at most 200,000 answers to try"):
+        space.count()
+    with pytest.raises(UninasError, match="expected answers for which this holds"):
+        space.member({**answers, "e06": 0})
+
+
+def test_members_of_the_space_of_nas_bench_101_build_and_run():
+    graph, _ = small("nasbench101", 8).sample(random.Random(0))
+    model = uninas.compile(graph).eval()
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert model(x).shape == (2, 10) and model(x).isfinite().all()
+    assert sum(parameter.numel() for parameter in model.parameters()) == graph.cost.params
+
+
 def test_the_space_of_pit_has_its_members():
     """Of the heads of three stages none are fewer than before: 10 triples of 27."""
     space = uninas.space("pit")

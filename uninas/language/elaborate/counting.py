@@ -7,15 +7,19 @@ stage and those of the whole space are tried one by one.
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TypeVar
 
-from uninas.errors import Unfit, error
+from uninas.errors import Unfit, UninasError, error
 from uninas.graph.builder import Builder
 from uninas.graph.network import stage_name
 from uninas.language import tree as ast
+from uninas.language.elaborate.core import text_of
 from uninas.language.elaborate.definitions import Elaborator
 from uninas.language.library import Module
 from uninas.language.scope import Scope
@@ -54,6 +58,33 @@ class Counting(Elaborator):
             return scope
 
         return sum(self._through(network, inputs, scope).total() for scope in self._answers(bound))
+
+    def that_fit(self, module: Module, network: ast.Network, shape: Shape | None, choices: Sequence[Choice]) -> int:
+        """Answers that fit each other, of a space whose blocks choose nothing, so that none has to be built.
+
+        Answers of which no condition speaks are as many as their options; those of the others are tried.
+        """
+        lines = [member for member in network.members if isinstance(member, ast.Choose)]
+        names = {name.text for line in lines for name in line.names}
+        spoken = {name for line in lines if line.where for name in _words(line.where) & names}
+        for line in lines:
+            if others := _words(line.domain) & names:
+                spoken |= others | {name.text for name in line.names}
+        tried = math.prod(len(choice.options) for choice in choices if choice.path in spoken)
+        if tried > MAX_TRIED:
+            raise _too_many()
+        outermost = Scope(module, None)
+        declared = self.declared_inputs(network, outermost)
+
+        def bound() -> None:
+            scope = Scope(module, Builder((shape, *declared[1:]) if shape else declared, self.work))
+            self.bind_parameters(network, {}, scope)
+            for line in lines:
+                kept = tuple(name for name in line.names if name.text in spoken)
+                self.choose(replace(line, names=kept), scope, scope)
+
+        found = sum(1 for _ in self._answers(bound))
+        return found * math.prod(len(choice.options) for choice in choices if choice.path not in spoken)
 
     def _through(self, network: ast.Network, inputs: Shapes, scope: Scope) -> Made:
         made = Made({inputs: 1})
@@ -106,8 +137,7 @@ class Counting(Elaborator):
 
             self.tried += 1
             if self.tried > MAX_TRIED:
-                raise error("UNI030", f"expected at most {MAX_TRIED:,} answers to try one by one, to count a space",
-                            None, "sample it instead")  # fmt: skip
+                raise _too_many()
             self.decide, self.steps = decide, 0
             with suppress(Unfit):
                 yield make()
@@ -117,3 +147,12 @@ class Counting(Elaborator):
             if not given:
                 return
             given[-1] = (given[-1][0] + 1, given[-1][1])
+
+
+def _words(syntax: ast.Syntax) -> set[str]:
+    return set(re.findall(r"\w+", text_of(syntax)))
+
+
+def _too_many() -> UninasError:
+    asked = f"expected at most {MAX_TRIED:,} answers to try one by one, to count a space"
+    return error("UNI030", asked, None, "sample it instead")

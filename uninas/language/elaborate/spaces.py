@@ -77,7 +77,9 @@ def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Spa
         build=build if sections else None,
         choices=choices,
         nested=nested,
-        counted=(lambda: _counted(module, network, shape)) if nested or conditional else None,
+        counted=(lambda: _counted(module, network, shape, () if nested else choices))
+        if nested or conditional
+        else None,
         conditional=conditional,
         patience=_draws(patience) if patience else PATIENCE,
     )
@@ -90,9 +92,11 @@ def _draws(patience: ast.Patience) -> int:
     return draws
 
 
-def _counted(module: Module, network: ast.Network, shape: Shape | None) -> int:
-    """Number of members of a space in which inner choices depend on outer ones."""
+def _counted(module: Module, network: ast.Network, shape: Shape | None, choices: tuple[Choice, ...]) -> int:
+    """Number of members of a space with conditions; without `choices` inner ones depend on outer ones."""
     run = Counting()
+    if choices:
+        return run.collected(lambda: run.that_fit(module, network, shape, choices))
     return run.collected(lambda: run.members(module, network, shape))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from uninas.errors import Unfit
+from uninas.errors import Unfit, UninasError
 from uninas.graph import Block, Graph, Node
 from uninas.graph.summary import human, is_network, is_row
 from uninas.ops.op import Shape
@@ -63,7 +63,10 @@ def size(space: Space) -> str:
         return f"{len(space.moves)} kinds of moves" if space.moves else ""
     if space.nested:
         return f"{len(space.choices)} choices, and further ones inside blocks"
-    count = space.count()
+    try:
+        count = space.count()
+    except UninasError:  # as in `space.sampled`: too many to be tried one by one
+        return f"{len(space.choices)} choices, whose assignments are not counted"
     number = f"{count:,}" if count < 10**9 else f"{count:.1e}".replace("e+", " · 10^")
     return f"{len(space.choices)} choices, {number} assignments"
 
