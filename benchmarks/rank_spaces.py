@@ -196,7 +196,7 @@ class Space:
     @cached_property
     def drawn(self) -> list[NDArray[np.intp]]:
         """Networks of every drawing of the bootstrap."""
-        generator, total = np.random.default_rng(1), len(self.counts["params"])
+        generator, total = np.random.default_rng(1), len(next(iter(self.accuracies.values())))
         return [generator.integers(total, size=total) for _ in range(DRAWINGS)]
 
     def intervals(self, scores: Floats, task: str) -> tuple[float, float, Floats]:
