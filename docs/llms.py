@@ -13,7 +13,7 @@ from uninas.cli.main import shipped_definitions
 from uninas.errors import CODES
 from uninas.language.resources import grammar_text, library_root
 from uninas.ops.op import REGISTRY
-from uninas.ops.reference import sentence
+from uninas.ops.reference import sentence, signature
 from uninas.space import COSTS, MOVES
 
 DOCS = Path(__file__).resolve().parent
@@ -67,17 +67,6 @@ MENDS = {
     "UNI042": "Open choices (`..`, `|`, `in {}`) belong in a `space`; in a block or network name one value.",
 }
 """The errors that writers meet most, and what mends them."""
-
-
-def signature(name: str) -> str:
-    """`conv(out, kernel=3)`, as it is written."""
-    parts = [
-        each.name
-        if each.required
-        else f"{each.name}={str(each.default).lower() if each.type is bool else each.default}"
-        for each in REGISTRY[name].attrs
-    ]
-    return f"{name}({', '.join(parts)})" if parts else name
 
 
 def operations() -> str:

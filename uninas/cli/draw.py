@@ -136,8 +136,7 @@ def _subject(net: str) -> Subject:
     from uninas.language.library import find
 
     module, name = find(net)
-    definition = module.definitions[name]
-    return read_space(module, name) if getattr(definition, "is_space", False) else build(module, name)
+    return read_space(module, name) if module.definitions[name].kind == "space" else build(module, name)
 
 
 def _candidate(folder: Path, number: int | None) -> Subject:

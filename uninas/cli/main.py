@@ -306,18 +306,13 @@ def _space(source: str) -> dict[str, Any] | None:
     from uninas.space.sampled import described
 
     module, name = find(source)
-    if not getattr(module.definitions[name], "is_space", False):
+    if module.definitions[name].kind != "space":
         return None
     found = space(module, name)
     return described(found, ChoiceWalk(found, found.budget).sample) if found.choices or found.nested else None
 
 
 # ---- what the commands call ------------------------------------------------------------------------------------------
-
-
-def kind_of(definition: object) -> str:
-    """block, network or space"""
-    return type(definition).__name__.lower() if not getattr(definition, "is_space", False) else "space"
 
 
 def counted(kinds: Iterable[str]) -> str:
@@ -339,13 +334,13 @@ def shipped_definitions() -> list[dict[str, str]]:
     return [
         {
             "name": definition.name.text,
-            "kind": kind_of(definition),
+            "kind": definition.kind,
             "module": ".".join(file.relative_to(root).with_suffix("").parts),
             "doc": sentence(definition.doc),
         }
         for file in files
         for definition in load_file(file).definitions.values()
-        if kind_of(definition) != "block" or file.parent.name == "blocks"  # elsewhere blocks serve their own file
+        if definition.kind != "block" or file.parent.name == "blocks"  # elsewhere blocks serve their own file
     ]
 
 

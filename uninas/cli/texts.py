@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from uninas.cli.main import counted, kind_of, write, write_file
+from uninas.cli.main import counted, write, write_file
 from uninas.cli.options import json_option, output_option
 from uninas.errors import UninasError, error
 
@@ -82,7 +82,7 @@ def _checked(name: str, load: Callable[[], Any], roots: Iterable[Path]) -> dict[
         return {"file": name, "ok": False, "definitions": [], "error": problem, "warnings": []}
     except UninasError as problem:
         return {"file": name, "ok": False, "definitions": [], "error": problem, "warnings": []}
-    definitions = [{"name": one.name.text, "kind": kind_of(one)} for one in module.definitions.values()]
+    definitions = [{"name": one.name.text, "kind": one.kind} for one in module.definitions.values()]
     told = cautions(module, found)
     return {"file": name, "ok": True, "definitions": definitions, "error": None, "warnings": told}
 

@@ -7,7 +7,7 @@ these classes to graphs. Every class carries the span it was written at.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from uninas.errors import Source, Span, error
 
@@ -310,6 +310,7 @@ class Import(Syntax):
 
 @dataclass(frozen=True)
 class Block(Syntax):
+    kind: ClassVar = "block"
     name: Word
     parameters: tuple[Parameter, ...]
     input: Input | None
@@ -326,6 +327,11 @@ class Network(Syntax):
     members: tuple[NetworkMember, ...]
     doc: str
     is_space: bool
+
+    @property
+    def kind(self) -> str:
+        """The word that it begins with."""
+        return "space" if self.is_space else "network"
 
     def only(self, kind: type[_Member]) -> _Member | None:
         """The member of that kind, if there is one. Raises UNI011 where there are more."""

@@ -27,7 +27,7 @@ from uninas.language.library import Module, libraries, load_file, load_text
 from uninas.language.parser import MAX_NAME, Unparsed
 from uninas.language.resources import library_root
 from uninas.ops.op import REGISTRY, Cost, show_shape, show_value
-from uninas.ops.reference import attribute_entry, entry, sentence
+from uninas.ops.reference import attribute_entry, entry, sentence, signature
 from uninas.space import COSTS, MOVES
 
 WORDS = {
@@ -333,7 +333,7 @@ class Text:
     def outline(self) -> list[Part]:
         """The definitions and their parts."""
         return [
-            Part(one.name.text, _kind(one), one.span, one.name.span, tuple(_parts(one)))
+            Part(one.name.text, one.kind, one.span, one.name.span, tuple(_parts(one)))
             for one in (self.module.file.definitions if self.module else ())
         ]
 
@@ -514,30 +514,21 @@ def _flow(passage: Passage) -> str:
 @cache
 def _operation(name: str) -> str:
     known = entry(name)
-    lines = [f"```uni\n{_signature(name)}\n```", known["doc"]]
+    lines = [f"```uni\n{signature(name)}\n```", known["doc"]]
     lines += [f"- `{one['name']}`: {one['doc']} ({one['domain']})" for one in known["attributes"]]
     return "\n\n".join(lines[:2]) + ("\n\n" + "\n".join(lines[2:]) if lines[2:] else "")
 
 
-def _signature(name: str) -> str:
-    parts = [each.name if each.required else f"{each.name}={show_value(each.default)}" for each in REGISTRY[name].attrs]
-    return f"{name}({', '.join(parts)})" if parts else name
-
-
 def _definition(definition: ast.Definition) -> Found:
     parameters = ", ".join(_written(one) for one in definition.parameters)
-    head = f"{_kind(definition)} {definition.name.text}" + (f"({parameters})" if parameters else "")
+    head = f"{definition.kind} {definition.name.text}" + (f"({parameters})" if parameters else "")
     short = sentence(definition.doc) if definition.doc else head
-    return Found(definition.name.text, _kind(definition), short, f"```uni\n{head}\n```\n\n{definition.doc}".strip())
+    return Found(definition.name.text, definition.kind, short, f"```uni\n{head}\n```\n\n{definition.doc}".strip())
 
 
 def _written(syntax: ast.Syntax) -> str:
     span = syntax.span
     return shown(" ".join(span.source.text[span.start : span.end].split()), 100)
-
-
-def _kind(definition: ast.Definition) -> str:
-    return "block" if isinstance(definition, ast.Block) else "space" if definition.is_space else "network"
 
 
 def _names_in(definition: ast.Definition) -> Iterator[ast.Word]:

@@ -41,6 +41,16 @@ _NUMBERS = (2, 7, 56, 3)
 _CHANNELS = (128, 32, 0)
 
 
+def signature(name: str) -> str:
+    """An operation with its attributes and defaults, as it is written.
+
+    >>> signature("relu"), signature("linear")
+    ('relu', 'linear(out, bias=true)')
+    """
+    parts = [each.name if each.required else f"{each.name}={show_value(each.default)}" for each in REGISTRY[name].attrs]
+    return f"{name}({', '.join(parts)})" if parts else name
+
+
 def entry(name: str) -> dict[str, Any]:
     """Everything about an operation as plain values. Raises UninasError UNI010 for an unknown name."""
     if name not in REGISTRY:

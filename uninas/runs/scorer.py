@@ -81,7 +81,7 @@ class Scorer:
     @contextmanager
     def network(self, graph: Graph, seed: int) -> Iterator[Network]:
         """The graph as a network with the weights of a seed, to be scored inside; afterwards it is empty."""
-        with _threads(self.threads), proxies.same_structure():
+        with on_threads(self.threads), proxies.same_structure():
             network = Network(self, graph, seed)
             try:
                 yield network
@@ -242,7 +242,8 @@ def _measured(names: Iterable[str]) -> list[str]:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def on_threads(count: int) -> Iterator[None]:
+    """Let torch compute on so many threads inside; afterwards on as many as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -59,6 +59,7 @@ def trained_score(names: Sequence[str], recipe: Recipe) -> ScoreFunction:
 
     What counts is the part of held-out training images that is classified right, in percent. Raises UNI071.
     """
+    from uninas.runs.scorer import on_threads
     from uninas.training.recipe import Recipe as Training
     from uninas.training.score import TrainedScore
 
@@ -72,10 +73,8 @@ def trained_score(names: Sequence[str], recipe: Recipe) -> ScoreFunction:
     score = TrainedScore(data, Training.load(first.removeprefix(TRAINED), "classification"), device=recipe.device)
 
     def trained(graph: Graph, seed: int) -> dict[str, float]:
-        import torch
-
-        torch.set_num_threads(recipe.threads)
-        found = score(graph, seed)
+        with on_threads(recipe.threads):
+            found = score(graph, seed)
         return {"score": found.pop("top1"), **found, **{name: float(COSTS[name](graph)) for name in rest}}
 
     return trained
