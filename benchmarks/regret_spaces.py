@@ -1,7 +1,7 @@
 """Strategies against random search in two more spaces whose accuracies are known: regret by number of queries.
 
     python benchmarks/regret_spaces.py [--data ../shared/benchmarks] [--seeds 24] [--queries 300]
-        [--page docs/results/regret.md]
+        [--strategies random,rank,surrogate] [--page docs/results/regret.md]
 
 The size space of NATS-Bench (32,768 networks) and the cells of TransNAS-Bench-101 (4,096). A query is an accuracy from
 the table; the regret is the best of all less the best met so far, in standard deviations of all accuracies, so that
@@ -41,7 +41,10 @@ RUNS: dict[str, dict[str, object]] = {
     "rank": {"further": ("params:higher",), "tuning": {"population": 8}},
     "nsga2": {"further": ("params",), "tuning": {"population": 16}},
     "halving": {"cheap": ("params:higher",)},
+    "surrogate": {},
 }
+QUICK = tuple(name for name in RUNS if name != "surrogate")
+"""Strategies of the usual table; `surrogate` fits forests, which takes much longer."""
 TASKS = (("NATS-Bench sizes", "c10"), ("TransNAS-Bench-101 micro", "class_scene"),
          ("TransNAS-Bench-101 micro", "autoencoder"))  # fmt: skip
 SHOWN = (10, 30, 100, 200, 300)
@@ -59,7 +62,8 @@ def regrets(
             search.tell(draft, params)
             continue
         walk = search.plan.walk
-        found = table[search.plan.space.encode(walk.member(draft.graph).answers)]  # type: ignore[union-attr]
+        assert isinstance(walk, ChoiceWalk)
+        found = table[search.plan.space.encode(walk.member(draft.graph).answers)]
         search.tell(draft, {"score": found, "params": params})
         best = max(best, found)
         curve.append(optimum - best)
@@ -104,6 +108,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=24)
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--data", type=Path, default=Path("../shared/benchmarks"))
+    parser.add_argument("--strategies", default=",".join(QUICK), help="random among them")
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     parts: list[str] = []
@@ -112,7 +117,7 @@ def main() -> None:
         deviation = float(np.std(list(table.values())))
         build = cache(uninas.space(space).member)
         curves = {}
-        for name in RUNS:
+        for name in options.strategies.split(","):
             found = [regrets(table, space, build, name, seed, options.queries) for seed in range(options.seeds)]
             curves[name] = np.array(found) / deviation
             print(f"{title}, {task}, {name}: {curves[name][:, -1].mean():.2f}", flush=True)
@@ -120,6 +125,8 @@ def main() -> None:
         if options.page:
             date = datetime.now(UTC).strftime("%Y-%m-%d")
             command = f"python benchmarks/regret_spaces.py --seeds {options.seeds} --queries {options.queries}"
+            if options.strategies != ",".join(QUICK):
+                command += f" --strategies {options.strategies}"
             head = HEAD.format(date=date, command=f"{command} --page {options.page}", seeds=options.seeds)
             options.page.write_text("\n".join([head, *parts]).rstrip() + "\n", encoding="utf-8")
 
