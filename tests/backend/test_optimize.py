@@ -163,6 +163,7 @@ def test_zeros_leave_sums_only_where_the_shape_stays():
         (lambda m: optimize(torch.nn.ReLU()), "expected a torch.fx.GraphModule, but got ReLU"),
         (lambda m: optimize(m, "speed"), "expected the goal to be inference or training, but got speed"),
         (lambda m: optimize(m, passes=["normz"]), "expected passes among"),
+        (lambda m: optimize(m, passes="normz"), "among .*, but got normz"),
     ],
 )
 def test_mistakes_are_told(call, message):

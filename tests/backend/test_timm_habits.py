@@ -88,7 +88,7 @@ def test_intermediates_are_the_outputs_of_stages(model):
     only = model.forward_intermediates(x, indices=(0, 2), intermediates_only=True, stop_early=True)
     assert all(map(torch.equal, only, (found[0], found[2])))
     assert torch.equal(model.forward_intermediates(x, indices=1)[1][0], found[3])
-    for wrong in ({"norm": True}, {"output_fmt": "NLC"}, {"indices": (9,)}):
+    for wrong in ({"norm": True}, {"output_fmt": "NLC"}, *({"indices": each} for each in ((9,), 0, 9, -1, ("a",)))):
         with pytest.raises(UninasError):
             model.forward_intermediates(x, **wrong)
 

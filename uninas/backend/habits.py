@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.utils.checkpoint import checkpoint
 
 from uninas.backend import layers
-from uninas.errors import UninasError, error
+from uninas.errors import UninasError, error, shown
 from uninas.graph import Graph
 from uninas.graph.network import HEAD, stage_number
 from uninas.ops.op import show_shape
@@ -98,11 +98,13 @@ class Habits(fx.GraphModule):
         if norm or output_fmt != "NCHW":
             what = "norm=False" if norm else f"output_fmt='NCHW', but got {output_fmt!r}"
             raise error("UNI060", f"expected {what}")
-        wanted = range(len(stages))[-indices:] if isinstance(indices, int) else indices
+        every = range(len(stages))
+        last = every[-indices:] if isinstance(indices, int) and 1 <= indices <= len(stages) else None
         try:
-            names = [stages[one] for one in (range(len(stages)) if wanted is None else wanted)]
-        except IndexError:
-            raise error("UNI060", f"expected indices below {len(stages)}, the number of stages") from None
+            names = [stages[one] for one in (every if indices is None else last or indices)]  # type: ignore[union-attr]
+        except (IndexError, TypeError):
+            raise error("UNI060", f"expected indices below {len(stages)}, the number of stages, or how many of the "
+                        f"last, but got {shown(indices)}") from None  # fmt: skip
         found: dict[str, Tensor] = {}
         for name, part in self._row().items():
             if name == HEAD or (intermediates_only and stop_early and found.keys() >= set(names)):

@@ -72,14 +72,15 @@ def optimize(
 
 
 def _chosen(passes: Mapping[str, bool] | Iterable[str] | None, goal: str) -> Iterator[str]:
-    switches = dict(passes) if isinstance(passes, Mapping) else dict.fromkeys(() if passes is None else passes, True)
+    named = (passes,) if isinstance(passes, str) else () if passes is None else passes
+    switches = dict(named) if isinstance(named, Mapping) else dict.fromkeys(named, True)
     for name in switches:
         if name not in PASSES:
             raise error("UNI060", f"expected passes among {', '.join(PASSES)}, but got {shown(name)}", None,
                         did_you_mean(str(name), PASSES))  # fmt: skip
-    named = passes is not None and any(switches.values())
+    chosen = any(switches.values())
     for name, each in PASSES.items():
-        if switches.get(name, not named) and goal in each.goals:
+        if switches.get(name, not chosen) and goal in each.goals:
             yield name
 
 
