@@ -39,7 +39,8 @@ RULES = """\
   `padding=` is given. Defaults and empty parentheses may be left out.
 - Parameters: `n`, `n = 4`, `p: float = 0.1`, `flag = true`, `how: {a, b} = a`, `body: block = relu` (an operation, a
   block, or steps in braces).
-- `if CONDITION { steps } else { steps }` as a step, `repeat n { steps }`, `each part { statements }` over a bundle.
+- `if CONDITION { steps } else { steps }` as a step, `repeat n { steps }`, `each part { statements }` over a bundle,
+  `(first, second) -> each a, b { statements }` over two bundles side by side.
 - A network: `input C x H x W`, then `stem steps`, stages, `head steps`. `stage WIDTH x COUNT stride S { steps }`
   repeats a block: inside, `width` is WIDTH, `stride` is S in the first block and 1 after, `index` counts. Or a list:
   `stage 96 { Down(width), Block x 2 }`. A block must use `width` and `stride`, or they have no effect.

@@ -1,16 +1,12 @@
 """The language server, spoken to as an editor does: a subprocess, JSON-RPC over its standard input and output."""
 
-import json
-import os
 import re
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.editor import Editor
 
 pytest.importorskip("pygls")
 
@@ -29,72 +25,6 @@ block Gate(hidden = C / 4) {
 }
 """
 RIGHT = WRONG.replace("geluu", "gelu")
-
-
-class Editor:
-    """Speaks to a server: requests wait for their answer, and what is published meanwhile is kept."""
-
-    def __init__(self, folder: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "uninas", "lsp", "--stdio"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        self.number = 0
-        self.published: dict[str, list[dict[str, Any]]] = {}
-        self.seconds: dict[str, float] = {}
-        self.capabilities = self.ask("initialize", processId=None, rootUri=folder.as_uri(), capabilities={})
-        self.tell("initialized")
-
-    def tell(self, method: str, **params: Any) -> None:
-        self.write({"method": method, "params": params})
-
-    def ask(self, method: str, **params: Any) -> Any:
-        self.number += 1
-        began = time.perf_counter()
-        self.write({"id": self.number, "method": method, "params": params})
-        while True:
-            message = self.read()
-            if message.get("id") == self.number and "method" not in message:
-                self.seconds[method] = time.perf_counter() - began
-                assert "error" not in message, message
-                return message["result"]
-            if message["method"] == "textDocument/publishDiagnostics":
-                self.published[message["params"]["uri"]] = message["params"]["diagnostics"]
-
-    def write(self, message: dict[str, Any]) -> None:
-        assert self.process.stdin
-        data = json.dumps({"jsonrpc": "2.0", **message}).encode()
-        self.process.stdin.write(b"Content-Length: %d\r\n\r\n%s" % (len(data), data))
-        self.process.stdin.flush()
-
-    def read(self) -> dict[str, Any]:
-        assert self.process.stdout
-        length = 0
-        while (line := self.process.stdout.readline().strip()) or not length:
-            assert line, "the server has gone"
-            if line.lower().startswith(b"content-length:"):
-                length = int(line.partition(b":")[2])
-        message: dict[str, Any] = json.loads(self.process.stdout.read(length))
-        return message
-
-    def open(self, path: Path, text: str) -> None:
-        document = {"uri": path.as_uri(), "languageId": "uninas", "version": 1, "text": text}
-        self.tell("textDocument/didOpen", textDocument=document)
-
-    def about(self, method: str, path: Path, text: str, before: str, **more: Any) -> Any:
-        """Ask about the place after `before`, counted in UTF-16 units."""
-        lines = text[: text.index(before) + len(before)].split("\n")
-        position = {"line": len(lines) - 1, "character": len(lines[-1].encode("utf-16-le")) // 2}
-        uri = {"uri": path.as_uri()}
-        return self.ask(f"textDocument/{method}", textDocument=uri, position=position, **more)
-
-    def problems(self, path: Path) -> list[dict[str, Any]]:
-        """What has been published about a document: an answer to a later request comes after it."""
-        self.ask("textDocument/documentSymbol", textDocument={"uri": path.as_uri()})
-        return self.published[path.as_uri()]
 
 
 @pytest.fixture(scope="module")

@@ -240,6 +240,7 @@ def _report(
     """Write and print what the scores say; returns the proxies that have none, each with its data set."""
     from uninas.ranking import report
     from uninas.ranking.store import Store
+    from uninas.report.ranking import write_page
     from uninas.runs.progress import say, say_event
 
     with Store(output, read_only=True) as store:
@@ -250,7 +251,7 @@ def _report(
                     f"scores in {output}, but got {counts}", None, "a ranking compares networks")  # fmt: skip
     blank = [(one.proxy, one.dataset) for one in found if one.failures == one.networks]
     learned = report.taught(scores, settings, *fit)
-    paths = list(report.write_files(output, found, scores, settings))
+    paths = [*report.write_files(output, found, scores, settings), write_page(output)]
     if as_json:
         further = {"learned": [asdict(one) for one in learned]} if learned else {}
         say_event("report", files=[str(path) for path in paths], **report.as_dict(found, settings), **further)

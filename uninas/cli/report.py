@@ -26,7 +26,7 @@ def report(run: Path, output: Path | None) -> None:
         click.echo(f"wrote {write_training(run, output)}")
         return
     if (run / "ranking.sqlite").is_file():
-        from uninas.ranking.page import write_page as write_ranking
+        from uninas.report.ranking import write_page as write_ranking
 
         click.echo(f"wrote {write_ranking(run, output)}")
         return

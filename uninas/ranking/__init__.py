@@ -7,5 +7,5 @@
 - `store`: the SQLite database of a ranking
 - `run`: the loop; what is missing, score, store
 - `events`: what a person or a machine sees meanwhile
-- `report`: metrics as table, CSV, JSON and plots; `page`: the page that shows them
+- `report`: metrics as table, CSV, JSON and plots; `uninas.report.ranking` makes the page of them
 """

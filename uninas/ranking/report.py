@@ -19,7 +19,6 @@ import numpy as np
 
 from uninas.errors import error
 from uninas.ranking.metrics import METRICS, Floats, Interval, bootstrap, measured, spearman
-from uninas.ranking.page import FIGURES, write_page
 from uninas.ranking.run import Settings, aggregate
 from uninas.ranking.store import Network, Store
 from uninas.ranking.table import Sheet
@@ -30,6 +29,7 @@ from uninas.scores.learned import held_out
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+FIGURES, SCORES = "metrics.json", "scores.csv"
 SHOWN_FAILURES = 5  # reasons listed below a table
 
 
@@ -295,8 +295,8 @@ def _shown(figure: Figure, digits: int) -> str:
 def write_files(
     folder: Path, found: Sequence[Result], scores: Mapping[str, Scores], settings: Settings
 ) -> Iterator[Path]:
-    """Write scores.csv, metrics.csv, metrics.json, a plot for each data set and the page; yields their paths."""
-    yield write_text(folder / "scores.csv", scores_csv(scores, settings))
+    """Write scores.csv, metrics.csv, metrics.json and a plot for each data set; yields their paths."""
+    yield write_text(folder / SCORES, scores_csv(scores, settings))
     yield write_text(folder / "metrics.csv", metrics_csv(found))
     figures = json.dumps(as_dict(found, settings), indent=2, allow_nan=False)
     yield write_text(folder / FIGURES, f"{figures}\n")
@@ -306,7 +306,6 @@ def write_files(
                 folder / f"scores_{dataset}.png",
                 partial(plot, part, [result for result in found if result.dataset == dataset]),
             )
-    yield write_page(folder)
 
 
 def as_dict(found: Sequence[Result], settings: Settings) -> dict[str, Any]:

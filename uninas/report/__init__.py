@@ -5,6 +5,7 @@
 - `diagrams`: pictures of the candidates that matter most; `plots`: of all of them
 - `page`: everything in one file; the scripts and styles are in the folder `page/`
 - `server`: `uninas view`, the page of a run that goes on
+- `ranking`: the page of a ranking, which is the same one with other columns
 - `files`: what remains of a run in its folder
 
     from uninas.report import write_page

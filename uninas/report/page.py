@@ -72,7 +72,7 @@ def assembled(about: Mapping[str, Any], data: Mapping[str, Any] | None) -> str:
         policy=POLICY.format(
             script=f"sha256-{digest}", connect="'self'" if data is None else "'none'", images=" 'self'" * (data is None)
         ),
-        title=escape(f"{about['folder']} – a search by UniNAS toolkit"),
+        title=escape(about.get("title") or f"{about['folder']} – a search by UniNAS toolkit"),
         style="\n".join([library("itables", "html/dt_bundle.css"), (PARTS / "page.css").read_text(encoding="utf-8")]),
         parts="\n".join(f'<script type="text/plain" id="part-{name}">{text}</script>' for name, text in parts.items()),
         script=script,

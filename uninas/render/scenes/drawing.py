@@ -256,7 +256,7 @@ class Drawing:
         for port in range(len(bodies[0].inputs)):
             ends = [end for bundle, end in incoming if bundle.first // parts[0] == port]
             called = f"{name}.in" + (f".{port}" if port else "")
-            entering.append(ends[0] if len(ends) == 1 else self.fork(inner, called, ends))
+            entering.append(ends[0] if len(ends) == 1 else self.fork(at.into, called, ends))
         times = tuple(outer * copies for outer, copies in zip(at.times, parts, strict=True))
         outs = self.inside(Place(inner, f"{name}.", at.letters, times, at.depth), bodies, entering)
         last = outs[0] if len(outs) == 1 else self.fork(inner, f"{name}.out", outs)

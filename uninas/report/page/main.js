@@ -30,6 +30,7 @@ class Page {
     this.detail = new Detail(this.run, (...asked) => this.picture(...asked), this.compared);
     this.insight = new Insight(this.run, this.choose);
     this.axes();
+    this.measured();
     this.draw();
     await Promise.all([this.progress.show(), this.tradeOff.show()]);
     this.settings();
@@ -63,9 +64,20 @@ class Page {
     if (!address) return;
     byId("best-link").href = `#${best.number}`;
     byId("best-link").textContent = `candidate ${best.number}`;
-    byId("best-note").textContent = `${this.run.scoreName} ${number(best.score)}, ${short(best.params)} parameters, ${short(best.flops)} FLOPs. It was made so: ${origin(best)}.`;
+    byId("best-note").textContent = `${this.run.scoreName} ${number(best.score)}, ${short(best.params)} parameters, ${short(best.flops)} FLOPs. ${this.run.about.measured ? "" : "It was made so: "}${origin(best)}.`;
     byId("best-picture").replaceChildren(
       element("img", { src: address, alt: `Diagram of the best network, candidate ${best.number}` }),
+    );
+  }
+
+  /** How well scores rank, where the page is that of a ranking. */
+  measured() {
+    const { measured } = this.run.about;
+    byId("measured").hidden = !measured;
+    if (!measured) return;
+    byId("progress-figure").hidden = true;
+    byId("measured-body").replaceChildren(
+      ...measured.flatMap(({ dataset, heads, rows }) => [element("h3", {}, dataset), plainTable(heads, rows)]),
     );
   }
 
@@ -79,7 +91,7 @@ class Page {
           ? "Complete. "
           : `${whole.format(done)} of ${whole.format(goal)} candidates so far. `;
     byId("state").textContent = `${how}${trouble}`;
-    byId("title").textContent = `Search ${this.run.about.folder}`;
+    byId("title").textContent = this.run.about.title ?? `Search ${this.run.about.folder}`;
     const left = this.run.about.left_out;
     byId("rows-note").hidden = !left;
     byId("rows-note").textContent =
@@ -96,7 +108,18 @@ class Page {
     const scoring = rows.reduce((sum, row) => sum + (row.seconds ?? 0), 0);
     const began = rows.reduce((first, row) => Math.min(first, row.started ?? Infinity), Infinity);
     const ended = rows.reduce((last, row) => Math.max(last, (row.started ?? 0) + (row.seconds ?? 0)), 0);
-    const cards = [
+    const { measured } = this.run.about;
+    const counted = measured && [
+      [
+        `best ${this.run.scoreName}`,
+        best ? number(best.score) : "–",
+        best ? element("a", { href: `#${best.number}` }, `network ${best.number}`) : "",
+      ],
+      ["networks", whole.format(rows.length), `${plural(measured.length, "data set")}`],
+      ["scores", whole.format(measured[0]?.rows.length ?? 0), measured[0]?.rows[0] ? `first by tau: ${measured[0].rows[0][0]}` : ""],
+      ["parameters of the best", short(best?.params), ""],
+    ];
+    const cards = counted ?? [
       [
         `best ${this.run.scoreName}`,
         best ? number(best.score) : "–",
@@ -149,7 +172,7 @@ class Page {
       this.run.rows.some((row) => row[name] !== null && row[name] !== undefined),
     );
     const second = this.run.about.objectives[1];
-    const usual = second ? this.run.measure(second[0]) : this.run.scoreName === "params" ? "flops" : "params";
+    const usual = this.run.about.axis ? this.run.about.axis : second ? this.run.measure(second[0]) : this.run.scoreName === "params" ? "flops" : "params";
     for (const [id, chosen] of [
       ["axis-x", usual],
       ["axis-y", "score"],

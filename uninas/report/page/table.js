@@ -69,7 +69,7 @@ class Table {
       ["params", "params"],
       ["flops", "FLOPs"],
       ["operations", "ops"],
-    ].filter(([name]) => name !== scoreName);
+    ].filter(([name]) => name !== scoreName && (!this.run.about.measured || name !== "operations"));
     const link = (row) => element("a", { href: `#${row.number}` }, String(row.number));
     const counts = (row) => row.rung === lastRung;
     return [
@@ -86,8 +86,8 @@ class Table {
         : []),
       ...others.map((name) => this.numeric(name, (row) => row[`component ${name}`] ?? null, number)),
       ...costs.map(([name, label]) => scaled(name, label)),
-      this.numeric("parent", (row) => row.parent, String),
-      this.words("how it came", (row) =>
+      ...(this.run.about.measured ? [] : [this.numeric("parent", (row) => row.parent, String)]),
+      this.words(this.run.about.measured ? "network" : "how it came", (row) =>
         row.score === null ? `${origin(row)} – no score: ${trouble(row)}` : origin(row),
       ),
     ];
@@ -160,7 +160,7 @@ function breakable(text) {
 
 /** How a candidate came about, as a phrase. */
 function origin(row) {
-  if (row.parent === null) return row.number === 0 ? "the start" : row.edit || "a further start";
+  if (row.parent === null) return row.edit || (row.number === 0 ? "the start" : "a further start");
   if (row.edit) return row.edit;
   return row.mate === null ? "scored again" : `crossed with ${row.mate}`;
 }
