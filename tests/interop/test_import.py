@@ -518,6 +518,18 @@ class Cells(nn.Module):
         return x
 
 
+class TablesByRow(nn.Module):
+    """A product of what is seen with a table, in which the batch lies among the rows, as MViTv2 has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(8, 8, 4))
+
+    def forward(self, x):
+        rows = torch.einsum("bchw,hkc->bhwk", x, self.table)
+        return x + rows.permute(0, 3, 1, 2).mean(1, keepdim=True)
+
+
 class AcrossSamples(nn.Module):
     """A product of matrices whose rows are the samples of a batch, as timm's csatv2 has it."""
 
@@ -528,6 +540,7 @@ class AcrossSamples(nn.Module):
 
 MODULES = {
     "cells of two inputs": (Cells, (4, 8, 8), "-> Cell"),
+    "products with a table for each row": (TablesByRow, (4, 8, 8), "matmul"),
     "uneven pooling": (lambda: nn.AdaptiveAvgPool2d((3, 5)), (4, 8, 8), "adaptive_pool(3, 5)"),
     "bias by a table": (Biased, (8, 1, 5), "lookup"),
     "a gate used twice": (Gated, (4, 8, 8), "learned"),

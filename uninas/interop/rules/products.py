@@ -40,7 +40,8 @@ def matmul(low: Lowering, a: Any, b: Any, scale: float = 1.0) -> View:
     # What only one of them has goes with its own positions.
     m_, n_ = tuple(f for f in rows if f not in inside[1]) + m, tuple(f for f in rows if f not in inside[0]) + n
     rows = tuple(f for f in rows if f in inside[0] and f in inside[1])
-    if any(isinstance(f, Batch) for f in (*k, *m, *n)):
+    over, rows_of, columns_of = (any(isinstance(f, Batch) for f in axis) for axis in (k, m, n))
+    if over or (rows_of and columns_of):
         raise Foreign("a product of matrices across the samples of a batch: one image changes what another gets")
     m_, n_ = without_batch(m_), without_batch(n_)
     if inside[0] != {*k, *m_, *rows} or inside[1] != {*k, *n_, *rows}:
