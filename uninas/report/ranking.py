@@ -160,7 +160,9 @@ def _texts(
     source, found = words(settings.get("space")), dict[str, str]()
     if is_path(source) or not isinstance(settings.get("datasets"), list):
         return found
-    wanted = {(told := dataset(words(label))).name: told for label in settings["datasets"]}
+    wanted = {}
+    with suppress(UninasError):  # of settings that somebody changed
+        wanted = {(told := dataset(words(label))).name: told for label in settings["datasets"]}
     for key in order[:TEXTS]:
         line = networks[key][0]
         with suppress(UninasError, LookupError, ValueError):
