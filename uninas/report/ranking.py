@@ -46,13 +46,15 @@ def page(folder: Path) -> str:
     try:
         told = read_json(folder / FIGURES, "UNI110")
         results, settings = [dict(one) for one in told["results"]], dict(told["settings"])
-        networks = _networks(folder / SCORES)
+        results = [{**one, "metrics": dict(one.get("metrics") or {})} for one in results]
+        networks = _networks(folder / SCORES) if (folder / SCORES).exists() else {}
     except (UninasError, OSError, ValueError, LookupError, TypeError, csv.Error):
         what = f"there are no figures of a ranking in {shown(folder, 200)}"
         raise error("UNI110", what, None, "uninas rank ... -o FOLDER") from None
     ways = _ways(folder)
     names = list(dict.fromkeys(words(one.get("proxy")) for one in results))
-    datasets = list(dict.fromkeys(line["dataset"] for lines in networks.values() for line in lines))
+    datasets = [line["dataset"] for lines in networks.values() for line in lines]
+    datasets = list(dict.fromkeys([*datasets, *(words(one.get("dataset")) for one in results)]))
     way = "lower" if settings.get("metric") == "lower" else "higher"
     first = datasets[0] if datasets else "accuracy"
     label = f"accuracy on {first}" if settings.get("metric", "percent") == "percent" else first
