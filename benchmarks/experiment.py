@@ -92,13 +92,18 @@ def trained(
     runs: dict[str, list[TrainingRun]] = {name: [] for name in texts}
     for seed in plan["seeds"]:
         for name, text in texts.items():
-            if name.startswith("random_") and seed not in plan.get("random_seeds", plan["seeds"]):
+            if not asked_of(plan, name, seed):
                 continue
             done = train(text, data=data, recipe=recipe, out=folder / f"{name}_{seed}", seed=seed, device=device)
             runs[name].append(done)
             top = done.figures.get("top1", float("nan"))
             print(f"seed {seed}  {name:<20} {top:6.2f} %  {done.outcome}", flush=True)
     return runs
+
+
+def asked_of(plan: dict[str, Any], name: str, seed: int) -> bool:
+    """Whether the plan asks for this training: members drawn at random may have fewer seeds."""
+    return not name.startswith("random_") or seed in plan.get("random_seeds", plan["seeds"])
 
 
 def finished(plan: dict[str, Any], texts: dict[str, str], folder: Path) -> dict[str, list[TrainingRun]]:
@@ -122,8 +127,8 @@ def page(plan: dict[str, Any], texts: dict[str, str], runs: dict[str, list[Train
     for name, some in runs.items():
         values, cost = list(tops[name].values()), load(texts[name]).cost
         ended = {int(run.settings["seed"]) for run in some}
-        cells = [f"{tops[name][seed]:.2f}" if seed in tops[name] else "diverged" if seed in ended else "not yet"
-                 for seed in seeds]  # fmt: skip
+        cells = [f"{tops[name][seed]:.2f}" if seed in tops[name] else "diverged" if seed in ended
+                 else "not yet" if asked_of(plan, name, seed) else "" for seed in seeds]  # fmt: skip
         cells += [f"{mean(values):.2f}" if values else "", f"{stdev(values):.2f}" if len(values) > 1 else ""]
         cells += [f"{cost.params / 1e6:.2f} M", f"{cost.flops / 1e6:.1f} M"]
         speeds = [float(run.result.get("images_per_second", 0)) for run in some]
