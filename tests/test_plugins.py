@@ -109,7 +109,7 @@ def test_every_command_of_the_pages_works(site, tmp_path):
     done = run(site, "-c", together, json.dumps(commands), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "toynet.txt").read_text().startswith("toynet: ")
-    assert "squared_relu(0.5)" in (tmp_path / "cut.uni").read_text()
+    assert "squared_relu(threshold=0.5)" in (tmp_path / "cut.uni").read_text()
 
 
 def test_the_contract_checks_of_the_pages_pass(site):

@@ -313,7 +313,7 @@ def test_a_file_means_what_the_command_line_does(tmp_path):
     )
     known = {"tuning": True, "options": True, "space": False, "proxy": False}
     assert read_config(file, known) == {
-        "tuning": ["temperature=5e-1"], "options": ["dtype=float64"], "space": "2026-11-30", "proxy": "aGVsbG8=",
+        "tuning": ["temperature=0.5"], "options": ["dtype=float64"], "space": "2026-11-30", "proxy": "aGVsbG8=",
     }  # fmt: skip
 
 
