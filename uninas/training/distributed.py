@@ -12,7 +12,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from uninas.errors import error, shown
 from uninas.proxies.guard import usable_device
@@ -50,7 +49,7 @@ class World:
         if self.size > 1:
             for buffer in module.buffers():
                 if buffer.is_floating_point():
-                    buffer.copy_(self.total(buffer.clone()) / self.size)
+                    self.total(buffer).div_(self.size)
                 else:
                     dist.broadcast(buffer, 0)
 
@@ -90,20 +89,15 @@ def world(device: str) -> Iterator[World]:
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo", rank=rank, world_size=size)
     except (RuntimeError, ValueError) as problem:  # torch says so of addresses that do not exist, and of strangers
         raise error("UNI130", f"the {size} processes cannot be connected: {shown(problem, 200)}") from None
-    # Said of every 1 x 1 kernel, whose layouts are the same in memory.
-    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
     try:
-        yield World(rank, size, place)
+        with warnings.catch_warnings():
+            # The first is said of every 1 x 1 kernel, whose layouts are the same in memory. The second is of a name
+            # that torch 2.14 changed; older ones do not know the new one.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            yield World(rank, size, place)
     finally:
         dist.destroy_process_group()
-
-
-def parallel(module: nn.Module) -> nn.Module:
-    """The module in every process, with the mean of their gradients."""
-    with warnings.catch_warnings():
-        # Renamed in torch 2.14; the new name is unknown to older ones.
-        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-        return DistributedDataParallel(module, broadcast_buffers=False)
 
 
 def _number(name: str, default: int) -> int:

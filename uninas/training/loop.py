@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from uninas.backend.groups import parameter_groups
 from uninas.errors import error
-from uninas.training.distributed import World, parallel
+from uninas.training.distributed import World
 from uninas.training.recipe import Recipe
 from uninas.training.schedule import learning_rate
 from uninas.training.seeds import generator, seed_of
@@ -106,7 +106,7 @@ class Trainer:
         self.average = _average(recipe, self.module)
         whole: nn.Module = _Loss(task, self.module)
         if world.size > 1:
-            whole = parallel(whole)
+            whole = DistributedDataParallel(whole, broadcast_buffers=False)
         self.whole = whole
 
     @property
