@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from proxy_spaces import PASSES
-from rank_spaces import SPACES, Space, tau
+from rank_spaces import SPACES, Space, differences, tau, written
 from scipy.stats import spearmanr
 
 from uninas.scores.aggregate import AGGREGATES
@@ -83,8 +83,7 @@ def formulas() -> Iterator[Formula]:
 
 def shortfall(space: Space, taus: Sequence[float]) -> float:
     """By how much these are below the better of parameters and FLOPs on the worst task; below 0 where they are not."""
-    bases = np.max([space.taus(space.counts[name]) for name in ("params", "flops")], axis=0)
-    return float(np.max(bases - np.array(taus)))
+    return float(np.max(space.bases - np.array(taus)))
 
 
 def choose(spaces: Sequence[Space], known: dict[str, list[list[float]]]) -> Formula:
@@ -97,11 +96,6 @@ def choose(spaces: Sequence[Space], known: dict[str, list[list[float]]]) -> Form
     short = [max(map(shortfall, spaces, row)) for row in taus]
     mean = [float(np.mean([np.mean(one) for one in row])) for row in taus]
     return tried[max(range(len(tried)), key=lambda place: (short[place] <= SHORT, mean[place]))]
-
-
-def text(formula: Formula) -> str:
-    """A sum as it is written."""
-    return " + ".join(f"{'' if weight == 1 else f'{weight:g} '}{name}" for name, weight in formula.items())
 
 
 def singles(spaces: Sequence[Space]) -> Iterator[str]:
@@ -118,18 +112,9 @@ def singles(spaces: Sequence[Space]) -> Iterator[str]:
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def differences(rows: Sequence[tuple[Space, Formula]]) -> Iterator[str]:
-    """Tau of formulas, less that of the better of parameters and FLOPs, and less that of `graph_score`."""
-    yield "| space | task | sum | tau | better of the two | difference |"
-    yield "|---" * 6 + "|"
-    for space, formula in rows:
-        for task, (difference, low, high) in space.differences(space.score(formula)).items():
-            name, base, _ = space.baselines[task]
-            found = tau(space.score(formula), space.accuracies[task])
-            yield (
-                f"| {space.title} | {task} | {text(formula)} | {found:.2f} | {name} {base:.2f} "
-                f"| {difference:+.2f} [{low:+.2f}, {high:+.2f}] |"
-            )
+def table(rows: Sequence[tuple[Space, Formula]]) -> Iterator[str]:
+    """Tau of sums, and less that of the better of parameters and FLOPs."""
+    return differences([(space, formula, space.score(formula)) for space, formula in rows], "space", digits=2)
 
 
 def aggregates(spaces: Sequence[Space], chosen: Formula) -> Iterator[str]:
@@ -140,7 +125,7 @@ def aggregates(spaces: Sequence[Space], chosen: Formula) -> Iterator[str]:
     named: dict[str, Formula] = {name: {name: 1.0} for name in ("params", "flops", "graph_score", "expressivity")}
     for name in ("paths_agg", "graph_agg", "az_nas", "vkdnw_agg"):
         named[f"`{name}`"] = dict.fromkeys(AGGREGATES[name].components, 1.0)
-    for name, formula in {**named, text(chosen): chosen}.items():
+    for name, formula in {**named, written(chosen): chosen}.items():
         means = [float(np.mean(space.taus(space.score(formula)))) for space in spaces]
         yield f"| {name} | {' | '.join(f'{mean:.2f}' for mean in [*means, float(np.mean(means))])} |"
 
@@ -206,8 +191,8 @@ def page(folder: Path, command: str) -> str:
     date = datetime.now(UTC).date().isoformat()
     lines = [
         HEAD.format(command=command, date=date, counts=counts, more=" and ".join(PASSES)),
-        *singles(full or more), CHOICE.format(tried=sum(1 for _ in formulas()), short=SHORT), *differences(left),
-        WHOLE.format(chosen=text(chosen)), *differences([(space, chosen) for space in spaces]),
+        *singles(full or more), CHOICE.format(tried=sum(1 for _ in formulas()), short=SHORT), *table(left),
+        WHOLE.format(chosen=written(chosen)), *table([(space, chosen) for space in spaces]),
     ]  # fmt: skip
     if full:
         lines += [OTHERS, *aggregates(full, chosen)]

@@ -216,6 +216,11 @@ class Space:
             found[task] = best, tau(scores, accuracies), self.intervals(scores, task)[2]
         return found
 
+    @property
+    def bases(self) -> Floats:
+        """The tau of the better of parameters and FLOPs in every task."""
+        return np.array([base for _, base, _ in self.baselines.values()])
+
     def differences(self, scores: Floats) -> dict[str, tuple[float, float, float]]:
         """By task: tau less that of the better of parameters and FLOPs, with its paired interval."""
         found = {}
@@ -260,8 +265,7 @@ def choose_magnitudes(spaces: Sequence[Space], known: dict[str, Floats], close: 
     for space in spaces:
         if space.title not in known:
             known[space.title] = np.array([space.taus(space.sum_of(formula)) for formula in tried])
-        bases = np.max([space.taus(space.counts[name]) for name in ("params", "flops")], axis=0)
-        safe &= (known[space.title] >= bases - SHORT).all(1)
+        safe &= (known[space.title] >= space.bases - SHORT).all(1)
         means.append(known[space.title].mean(1))
     mean = np.where(safe, np.mean(means, axis=0), -1.0)
     near = np.flatnonzero(mean >= mean.max() - close)
@@ -281,16 +285,16 @@ def page(spaces: Sequence[Space], command: str) -> str:
     for space in spaces:
         lines += [*_table(space, whole), ""]
     tried = sum(1 for _ in formulas())
-    lines += [CHOICE.format(tried=tried, part=CHOSEN_ON, chosen=_text(whole))]
-    lines += [*_left_out([(space, formula, space.score(formula)) for space, formula in left_out]), ""]
+    lines += [CHOICE.format(tried=tried, part=CHOSEN_ON, chosen=written(whole))]
+    lines += [*differences([(space, formula, space.score(formula)) for space, formula in left_out]), ""]
     known: dict[str, Floats] = {}
     tried = int(np.prod([len(weights) for weights in MAGNITUDES.values()]))
     number = choose_magnitudes(parts, known)
-    lines += [NUMBER.format(tried=tried, short=SHORT, close=CLOSE, part=CHOSEN_ON, chosen=_text(number))]
+    lines += [NUMBER.format(tried=tried, short=SHORT, close=CLOSE, part=CHOSEN_ON, chosen=written(number))]
     others = [choose_magnitudes([one for one in parts if one.title != space.title], known) for space in spaces]
     rest = [(space, formula, space.sum_of(formula)) for space, formula in zip(spaces, others, strict=True)]
-    lines += [*_left_out(rest), "", RULES, *_rules(spaces, parts, known), ""]
-    lines += [WHOLE, *_left_out([(space, number, space.sum_of(number)) for space in spaces], "space"), "", MEANS]
+    lines += [*differences(rest), "", RULES, *_rules(spaces, parts, known), ""]
+    lines += [WHOLE, *differences([(space, number, space.sum_of(number)) for space in spaces], "space"), "", MEANS]
     scored: dict[str, list[tuple[Space, Floats]]] = {
         "label-free | params": [(space, space.counts["params"]) for space in spaces],
         "label-free | flops": [(space, space.counts["flops"]) for space in spaces],
@@ -316,13 +320,12 @@ def _rules(spaces: Sequence[Space], parts: Sequence[Space], known: dict[str, Flo
     for close in CLOSENESS:
         for space in spaces:
             formula = choose_magnitudes([one for one in parts if one.title != space.title], known, close)
-            bases = np.max([space.taus(space.counts[name]) for name in ("params", "flops")], axis=0)
-            worst = float(np.min(space.taus(space.sum_of(formula)) - bases))
-            yield f"| {close:g} | {space.title} | {_text(formula)} | {worst:+.3f} |"
+            worst = float(np.min(space.taus(space.sum_of(formula)) - space.bases))
+            yield f"| {close:g} | {space.title} | {written(formula)} | {worst:+.3f} |"
 
 
-def _left_out(
-    rows: Sequence[tuple[Space, Mapping[str, float], Floats]], first: str = "space left out"
+def differences(
+    rows: Sequence[tuple[Space, Mapping[str, float], Floats]], first: str = "space left out", digits: int = 3
 ) -> Iterator[str]:
     """A table of what formulas do in a space, by default that which they were not chosen on."""
     yield f"| {first} | task | formula | tau | better of the two | difference |\n|---|---|---|---|---|---|"
@@ -330,8 +333,8 @@ def _left_out(
         for task, (difference, low, high) in space.differences(scores).items():
             name, base, _ = space.baselines[task]
             yield (
-                f"| {space.title} | {task} | {_text(formula)} | {tau(scores, space.accuracies[task]):.3f} "
-                f"| {name} {base:.3f} | {difference:+.3f} [{low:+.3f}, {high:+.3f}] |"
+                f"| {space.title} | {task} | {written(formula)} | {tau(scores, space.accuracies[task]):.{digits}f} "
+                f"| {name} {base:.{digits}f} | {difference:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] |"
             )
 
 
@@ -363,7 +366,7 @@ def _table(space: Space, whole: Mapping[str, float]) -> Iterator[str]:
         ("chosen with labels" if on_cells and name in PICKED else "label-free", name, {name: 1.0}) for name in MEASURED
     ]
     rows += [("chosen with labels", "`paths_agg`", PATHS)]
-    for kind, name, formula in [*rows, ("chosen with labels, on all four", _text(whole), whole)]:
+    for kind, name, formula in [*rows, ("chosen with labels, on all four", written(whole), whole)]:
         scores = space.score(formula)
         cells = ["equal for all"] * len(tasks)
         if np.ptp(scores):
@@ -375,7 +378,8 @@ def _table(space: Space, whole: Mapping[str, float]) -> Iterator[str]:
         yield f"| {kind} | {name} | {' | '.join(cells)} |"
 
 
-def _text(formula: Mapping[str, float]) -> str:
+def written(formula: Mapping[str, float]) -> str:
+    """A formula as it is read."""
     parts = [f"{'' if abs(weight) == 1 else f'{abs(weight):g} '}{name}" for name, weight in formula.items()]
     signs = ["" if weight > 0 else "-" for weight in formula.values()]
     return " + ".join(f"{sign}{part}" for sign, part in zip(signs, parts, strict=True)).replace("+ -", "- ")
