@@ -294,7 +294,8 @@ def page(spaces: Sequence[Space], command: str) -> str:
     others = [choose_magnitudes([one for one in parts if one.title != space.title], known) for space in spaces]
     rest = [(space, formula, space.sum_of(formula)) for space, formula in zip(spaces, others, strict=True)]
     lines += [*differences(rest), "", RULES, *_rules(spaces, parts, known), ""]
-    lines += [WHOLE, *differences([(space, number, space.sum_of(number)) for space in spaces], "space"), "", MEANS]
+    all_in = [(space, number, space.sum_of(number)) for space in spaces]
+    lines += [WHOLE.format(whole=verdict(all_in), rest=verdict(rest)), *differences(all_in, "space"), "", MEANS]
     scored: dict[str, list[tuple[Space, Floats]]] = {
         "label-free | params": [(space, space.counts["params"]) for space in spaces],
         "label-free | flops": [(space, space.counts["flops"]) for space in spaces],
@@ -336,6 +337,15 @@ def differences(
                 f"| {space.title} | {task} | {written(formula)} | {tau(scores, space.accuracies[task]):.{digits}f} "
                 f"| {name} {base:.{digits}f} | {difference:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] |"
             )
+
+
+def verdict(rows: Sequence[tuple[Space, Mapping[str, float], Floats]]) -> str:
+    """On how many tasks formulas are above and below the better of parameters and FLOPs by more than the interval."""
+    spans = [span for space, _, scores in rows for span in space.differences(scores).values()]
+    above, below = sum(low > 0 for _, low, _ in spans), sum(high < 0 for _, _, high in spans)
+    return (
+        f"on {above} of {len(spans)} tasks above the better of the two by more than its interval, and on {below} below"
+    )
 
 
 def turning(rows: Sequence[Row]) -> Iterator[str]:
@@ -450,9 +460,11 @@ space left out.
 """
 
 WHOLE = """\
-`graph_score` itself, whose weights all four spaces had a say in, is above the better of the two by more than its
-interval on eight of the ten tasks, and below by more on none. A choice without the space keeps that on nine of ten, and
-loses the tenth by another rule: it is the best that these four spaces allow to say, and wants the proof of a fifth.
+`graph_score` itself, whose weights all four spaces had a say in, is
+{whole}.
+Chosen without the space, formulas are
+{rest}.
+That is the best that these four spaces allow to say, and wants the proof of a fifth.
 """
 
 MEANS = """## In the mean
