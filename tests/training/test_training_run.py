@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -283,6 +284,42 @@ def test_commands_train_evaluate_resume_and_compare(archive, tmp_path):
     assert row["top1"] == pytest.approx(sum(tops) / 2) and row["seeds"] == 2 and row["network"] == "plain"
     assert "a recipe has no epoch" in fail("train", PLAIN, "--data", str(archive), "--set", "epoch=1", "-o",
                                            str(tmp_path / "x"))  # fmt: skip
+
+
+def test_a_folder_does_not_decide_what_is_fetched_nor_whose_images_are_shown(archive, tmp_path):
+    run = train(NET, data=archive, recipe=RECIPE.but(epochs=1), out=tmp_path / "a")
+    stored = json.loads((run.folder / SETTINGS).read_text())
+
+    def altered(**data):
+        (run.folder / SETTINGS).write_text(json.dumps({**stored, "data": {**stored["data"], **data}}))
+
+    altered(path="hfds/somebody/else")
+    for command in ("resume", "evaluate", "report"):
+        assert "hfds/somebody/else, which is fetched by name" in fail(command, str(run.folder))
+    named = succeed("evaluate", str(run.folder), "--data", str(archive), "--json")
+    assert json.loads(named) == pytest.approx(run.figures), "images that the user names are the user's word"
+    altered(fingerprint="0" * 16)
+    for command in ("evaluate", "report"):
+        assert "expected the images of the training" in fail(command, str(run.folder))
+
+
+def test_a_session_of_weights_and_biases_goes_on(archive, tmp_path, monkeypatch):
+    begun = []
+
+    class Session:
+        id = "abc123"
+        log = finish = staticmethod(lambda *values, **named: None)
+
+        def __init__(self, **given):
+            begun.append(given)
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=Session))
+    folder = str(tmp_path / "a")
+    succeed("train", PLAIN, "--data", str(archive), "--set", "epochs=1", "--set", "batch=32", "-o", folder,
+            "--wandb", "ours")  # fmt: skip
+    (tmp_path / "a" / RESULT).unlink()  # as if it had been killed at its end
+    succeed("resume", folder, "--wandb", "ours")
+    assert "id" not in begun[0] and begun[1]["id"] == "abc123" and begun[1]["resume"] == "allow"
 
 
 def test_paired_differences_have_students_interval():

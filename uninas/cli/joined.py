@@ -9,20 +9,19 @@ from typing import Any
 
 import click
 
-from uninas.cli.options import budget, merged, tuning_option
+from uninas.cli.options import budget, merged, trust_option, tuning_option
 from uninas.errors import error, shown
 
 MOST_JSON = 16 * 2**20  # bytes of edits
 
 _run = click.argument("run", type=click.Path(path_type=Path))
-_trust = click.option("--trust", is_flag=True, help="Accept paths of images that stand in the run.")
 _output = click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the new run.")
 
 
 @click.command()
 @_run
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@_trust
+@trust_option
 def enqueue(run: Path, files: Sequence[str], trust: bool) -> None:
     """Hand candidates to RUN, which scores them next, also while it goes on elsewhere.
 
@@ -44,7 +43,7 @@ def enqueue(run: Path, files: Sequence[str], trust: bool) -> None:
 @tuning_option
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Another seed.")
 @budget
-@_trust
+@trust_option
 def fork(run: Path, output: Path, trust: bool, **changes: Any) -> None:
     """Begin a run with the scored candidates of RUN that keep another budget; uninas resume goes on with it.
 
@@ -56,7 +55,7 @@ def fork(run: Path, output: Path, trust: bool, **changes: Any) -> None:
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_output
-@_trust
+@trust_option
 def merge(runs: Sequence[Path], output: Path, trust: bool) -> None:
     """Make one run of several that score in the same way; it has their candidates and the settings of the first."""
     _joined(runs, output, trust, {})

@@ -180,6 +180,11 @@ def scoring(batch_size: int, init: str) -> Decorator:
     )  # fmt: skip
 
 
+trust_option = click.option(
+    "--trust", is_flag=True, help="Accept what the folder names outside of it: paths, data, an executor."
+)
+
+
 def limits(one: str) -> Decorator:
     """What `one`, a candidate or a network, may take, and what becomes of it where it takes more."""
     return together(
@@ -189,7 +194,7 @@ def limits(one: str) -> Decorator:
             "--retry", default="", callback=reasons, metavar="REASONS",
             help="Score again those that failed for one of these reasons: memory,time.",
         ),
-        click.option("--trust", is_flag=True, help="Accept what the folder names outside of it: paths, an executor."),
+        trust_option,
         click.option("--any-version", is_flag=True, help="Go on with what another version of this software began."),
     )  # fmt: skip
 

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import click
 
+from uninas.cli.options import trust_option
+
 folder_argument = click.argument("run", type=click.Path(path_type=Path))
 
 
 @click.command()
 @folder_argument
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: RUN/report.html]")
-def report(run: Path, output: Path | None) -> None:
+@trust_option
+def report(run: Path, output: Path | None, trust: bool) -> None:
     """Write the page of RUN, a folder of uninas search, train or rank.
 
     It is one file that opens without a network: charts, the Pareto front, a table that sorts and filters, and every
@@ -23,7 +26,7 @@ def report(run: Path, output: Path | None) -> None:
     if only_trainings([run]):
         from uninas.training.page import write_page as write_training
 
-        click.echo(f"wrote {write_training(run, output)}")
+        click.echo(f"wrote {write_training(run, output, trust)}")
         return
     if (run / "ranking.sqlite").is_file():
         from uninas.report.ranking import write_page as write_ranking

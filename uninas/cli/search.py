@@ -155,7 +155,7 @@ def resume(folder: Path, **options: Any) -> None:
     from uninas.cli.train import only_trainings, resume_training
 
     if only_trainings([folder]):
-        watched = {name: options[name] for name in ("tensorboard", "wandb", "as_json")}
+        watched = {name: options[name] for name in ("tensorboard", "wandb", "as_json", "trust")}
         if other := _given(options).keys() - watched.keys():
             raise click.UsageError(f"a training goes on as it was begun, without --{min(other).replace('_', '-')}")
         resume_training(folder, **watched)

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uninas.cli.options import INTERRUPTED, count, device_option, json_option, seed_option, watching, whole, words
+from uninas.cli.options import (
+    INTERRUPTED,
+    count,
+    device_option,
+    json_option,
+    seed_option,
+    trust_option,
+    watching,
+    whole,
+    words,
+)
 from uninas.cli.tables import json_text, table, terminal_width, written
 from uninas.errors import error
 from uninas.runs.progress import loggers, say, watched, watcher_for
@@ -75,17 +85,17 @@ def train(
     _train(asked, output, watching)
 
 
-def resume_training(folder: Path, **watching: Any) -> None:
+def resume_training(folder: Path, trust: bool, **watching: Any) -> None:
     """Go on with a training as it was begun, on the device where it was."""
     from uninas.training.run import asked_again
 
-    _train(asked_again(folder), folder, watching)
+    _train(asked_again(folder, trust), folder, watching)
 
 
 def _train(asked: Asked, folder: Path, watching: dict[str, Any]) -> None:
     from uninas.training import events
     from uninas.training.distributed import world
-    from uninas.training.run import Session
+    from uninas.training.run import Session, keep_logged, logged_as
 
     run: TrainingRun | None = None
     with world(asked.device) as place:
@@ -97,9 +107,9 @@ def _train(asked: Asked, folder: Path, watching: dict[str, Any]) -> None:
         elif not place.first:
             session.run()
         else:
-            watcher = watcher_for(
-                watching["as_json"], EVERY, loggers(folder, watching["tensorboard"], watching["wandb"])
-            )
+            logged = loggers(folder, watching["tensorboard"], watching["wandb"], logged_as(folder),
+                             lambda session: keep_logged(folder, session))  # fmt: skip
+            watcher = watcher_for(watching["as_json"], EVERY, logged)
             try:
                 with watched(watcher, events.begun(session, session.done), lambda stopped: events.ended(run, stopped)):
                     run = session.run(events.Told(watcher))
@@ -113,12 +123,13 @@ def _train(asked: Asked, folder: Path, watching: dict[str, Any]) -> None:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", help="Other images with the same classes, instead of those of the training.")
 @device_option
+@trust_option
 @json_option
-def evaluate(run: Path, data: str | None, device: str, as_json: bool) -> None:
+def evaluate(run: Path, data: str | None, device: str, trust: bool, as_json: bool) -> None:
     """Measure a trained network, by the folder RUN of its training, on its test images."""
     from uninas.training.run import evaluate as figures_of
 
-    found = figures_of(run, data=data, device=device)
+    found = figures_of(run, data=data, device=device, trust=trust)
     say(json_text(found) if as_json else table(["figure", "value"], [[k, f"{v:.4f}"] for k, v in found.items()], 80))
 
 

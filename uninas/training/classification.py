@@ -17,7 +17,7 @@ from uninas.graph.graph import Graph
 from uninas.graph.variants import with_classes, with_drop_path
 from uninas.proxies.inputs import DEVIATION, MEAN, digest
 from uninas.training.distributed import World
-from uninas.training.files import parts_of
+from uninas.training.files import fetched, parts_of
 from uninas.training.images import ImageSet, Shifts, as_input
 from uninas.training.loop import missing
 from uninas.training.metrics import TopK
@@ -110,7 +110,7 @@ class FileClassification(Classification):
             from timm.data.dataset_factory import create_dataset
         except ImportError:
             raise missing("images from files") from None
-        named = data.split("/", 1)[0] in READERS
+        named = fetched(data)
         name, root = (data, None) if named else ("", data)
         try:
             made = [create_dataset(name, root, split=split, is_training=split == "train") for split in SPLITS]
@@ -194,5 +194,3 @@ class FileClassification(Classification):
 
 
 SPLITS = ("train", "validation")
-READERS = ("hfds", "hfids", "wds", "tfds", "torch")
-"""What a name of timm's for other people's data begins with."""

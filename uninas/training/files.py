@@ -19,6 +19,14 @@ from uninas.training.seeds import seed_of
 MOST_LISTED = 20
 """Problems that are listed one by one; of the others the number is said."""
 
+READERS = ("hfds", "hfids", "wds", "tfds", "torch")
+"""What a name of timm's for other people's data begins with."""
+
+
+def fetched(data: str) -> bool:
+    """Whether timm reads such data by name, perhaps from a network and by a program of theirs."""
+    return data.split("/", 1)[0] in READERS
+
 
 class Samples(Protocol):
     """What can be read by number; `random` draws come from torch's, numpy's and Python's own generators."""

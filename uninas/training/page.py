@@ -39,8 +39,11 @@ SURE = 0.5  # of what is drawn
 Picture = np.ndarray[Any, Any]
 
 
-def write_page(folder: str | Path, output: str | Path | None = None) -> Path:
-    """Write the page of a training; curves alone while it has not finished. Returns its path."""
+def write_page(folder: str | Path, output: str | Path | None = None, trust: bool = False) -> Path:
+    """Write the page of a training; curves alone while it has not finished. Returns its path.
+
+    With `trust`, images are also shown where timm fetches them by the name that the folder gives.
+    """
     run = TrainingRun.open(folder)
     network = run.settings["network"]
     title = f"{network['name']}: {run.settings['task']}"
@@ -49,7 +52,7 @@ def write_page(folder: str | Path, output: str | Path | None = None) -> Path:
     if run.metrics:
         parts += ["<h2>Curves</h2>", curves(run.metrics)]
     if (run.folder / FILE).is_file():
-        task, module = loaded(run)
+        task, module = loaded(run, trust=trust)
         task_parts(parts, task, module.eval(), World())
     recipe = html.escape(json.dumps(run.settings["recipe"], indent=1))
     parts += [

@@ -7,6 +7,10 @@
 | `metrics.csv` | a row for every epoch |
 | `result.json` | how it ended: `finished` with its figures, or `diverged` with the place |
 | `model.safetensors` | the weights under the names of the text; its metadata say what they are |
+| `wandb.json` | what Weights & Biases calls it, where it is logged there |
+
+A folder may be a stranger's. What it names outside of itself is read here and goes nowhere, and images are used only
+where they are those of the training; other people's data, which timm fetches by name, need the user's word (`trust`).
 """
 
 from __future__ import annotations
@@ -35,12 +39,13 @@ from uninas.language.printer import dumps
 from uninas.runs.process import read_json, write_text, written
 from uninas.training import checkpoint
 from uninas.training.distributed import World, world
+from uninas.training.files import fetched
 from uninas.training.loop import Diverged, Row, Trainer, Watch
 from uninas.training.recipe import SETTINGS, TASKS, Recipe
 from uninas.training.task import Task
 from uninas.version import __version__
 
-METRICS, RESULT = "metrics.csv", "result.json"
+METRICS, RESULT, LOGGED = "metrics.csv", "result.json", "wandb.json"
 PRECISIONS = ("fp32", "bf16")
 BYTES = 4
 
@@ -160,25 +165,31 @@ def train(
         return Session(asked, Path(out), place).run(watch)
 
 
-def resume(folder: str | Path, *, watch: Watch | None = None, **options: Any) -> TrainingRun:
-    """Go on with the training in a folder, as it was begun."""
-    asked = asked_again(folder, **options)
+def resume(folder: str | Path, *, watch: Watch | None = None, trust: bool = False, **options: Any) -> TrainingRun:
+    """Go on with the training in a folder, as it was begun. With `trust`, also where timm fetches its data by name."""
+    asked = asked_again(folder, trust, **options)
     with world(asked.device) as place:
         return Session(asked, Path(folder), place).run(watch)
 
 
-def asked_again(folder: str | Path, **options: Any) -> Asked:
-    """What the training in a folder was begun with. By default on the kind of device where it was."""
+def asked_again(folder: str | Path, trust: bool = False, **options: Any) -> Asked:
+    """What the training in a folder was begun with. By default on the kind of device where it was.
+
+    Raises UNI070 where its data would be fetched by name, unless the folder is trusted or `options` name them.
+    """
     stored = TrainingRun.open(folder).settings
     try:
-        given = {"device": stored["device"], **options}
-        return Asked(
-            architecture(stored["network"]["text"]), stored["task"], str(stored["data"]["path"]),
-            Recipe.read(stored["recipe"]), seed=stored["seed"], precision=str(stored["precision"]),
-            weights=str(stored["weights"]), **given,
+        given = {"device": stored["device"], "data": str(stored["data"]["path"]), **options}
+        asked = Asked(
+            architecture(stored["network"]["text"]), stored["task"], recipe=Recipe.read(stored["recipe"]),
+            seed=stored["seed"], precision=str(stored["precision"]), weights=str(stored["weights"]), **given,
         )  # fmt: skip
     except (KeyError, TypeError) as problem:
         raise error("UNI070", f"the training in {shown(folder)} has an odd {SETTINGS}: {shown(problem)}") from None
+    if fetched(asked.data) and not (trust or "data" in options):
+        raise error("UNI070", f"the training in {shown(folder)} reads {shown(asked.data, 200)}, which is fetched by "
+                    "name", None, "if you know what that is, accept it with --trust")  # fmt: skip
+    return asked
 
 
 class Session:
@@ -346,11 +357,10 @@ def make_task(asked: Asked, place: World) -> Task:
         raise error("UNI130", "batch norms can be kept in step on GPUs alone", None,
                     "on CPUs: --set batch_norm=local, or frozen")  # fmt: skip
     if asked.task == "classification":
-        from uninas.training.classification import READERS, Classification, FileClassification
+        from uninas.training.classification import Classification, FileClassification
         from uninas.training.images import read_images
 
-        named = asked.data.split("/", 1)[0] in READERS
-        if named or (Path(asked.data).is_dir() and (recipe.augment or recipe.crop_scale)):
+        if fetched(asked.data) or (Path(asked.data).is_dir() and (recipe.augment or recipe.crop_scale)):
             return FileClassification(recipe, asked.data, workers=asked.workers)
         size = (recipe.height, recipe.width) if recipe.height and recipe.width else None
         return Classification(recipe, read_images(asked.data, size), device=place.device)
@@ -454,6 +464,16 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
+def logged_as(folder: Path) -> object:
+    """What Weights & Biases calls the training in a folder; None where it was never logged there."""
+    return _json(folder / LOGGED).get("session")
+
+
+def keep_logged(folder: Path, session: str) -> None:
+    """Remember what Weights & Biases calls it, so that it goes on there."""
+    write_text(folder / LOGGED, json.dumps({"session": session}))
+
+
 def write_metrics(path: Path, rows: Sequence[Row]) -> None:
     """A line for every epoch; figures that an epoch does not have stay empty."""
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -480,34 +500,41 @@ def _metrics(path: Path) -> list[Row]:
 # ---- afterwards ----------------------------------------------------------------------------------------------------
 
 
-def loaded(run: TrainingRun, place: World | None = None, data: str | None = None) -> tuple[Task, torch.nn.Module]:
+def loaded(
+    run: TrainingRun, place: World | None = None, data: str | None = None, trust: bool = False
+) -> tuple[Task, torch.nn.Module]:
     """The task of a training that has finished, with its data read, and the trained model."""
     settings, path = run.settings, run.folder / FILE
     if not path.is_file():
         raise error("UNI070", f"expected a training that has finished in {shown(run.folder)}, but it is "
                     f"{run.outcome}", None, f"uninas resume {shown(run.folder)}")  # fmt: skip
     place = place or World()
-    asked = asked_again(run.folder, device=str(place.device))
-    asked = dataclasses.replace(asked, data=data or asked.data)
+    asked = asked_again(run.folder, trust, device=str(place.device), **({"data": data} if data else {}))
     task = make_task(asked, place)
     if list(task.classes) != settings.get("classes"):
         raise error("UNI130", "expected the classes of the training, but the data have "
                     f"{len(task.classes)} other ones")  # fmt: skip
+    if not data and task.fingerprint != settings["data"].get("fingerprint"):
+        raise error("UNI130", f"expected the images of the training in {shown(asked.data)}, but they are other ones",
+                    None, "name those that are to be used: --data")  # fmt: skip
     module = task.module(task.network(simplified(_network(asked))), asked.seed)
     task.load(module, load_weights(path)[0])
     return task, module
 
 
-def evaluate(run: str | Path, *, data: str | Path | None = None, device: str = "cpu") -> dict[str, float]:
+def evaluate(
+    run: str | Path, *, data: str | Path | None = None, device: str = "cpu", trust: bool = False
+) -> dict[str, float]:
     """Figures of a trained network on the test images: exactly those of its training, on the same data.
 
     Args:
         run: the folder of a training that has finished.
         data: other images with the same classes.
+        trust: fetch the data that the folder names, where timm fetches such by name.
     """
     stored = TrainingRun.open(run)
     with world(device) as place:
-        task, module = loaded(stored, place, str(data) if data else None)
+        task, module = loaded(stored, place, str(data) if data else None, trust)
         recipe = task.recipe.but(ema=0.0)
         trainer = Trainer(task, module, recipe, world=place, seed=0, parts=place.size,
                           precision=str(stored.settings["precision"]))  # fmt: skip
