@@ -12,11 +12,15 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from helpers.commands import succeed
+from helpers.commands import fail, succeed
+from helpers.commands import run as command
 
+from uninas.cli.kinds import FILES as FILES_OF_KINDS
 from uninas.cli.main import cli
 from uninas.ranking.scoring import Work
+from uninas.ranking.store import FILE as ranking_file
 from uninas.ranking.store import Store
+from uninas.training.recipe import SETTINGS as training_file
 
 FILES = {
     "metrics.csv", "metrics.json", "ranking.sqlite", "report.html", "scores.csv", "scores_easy.png", "scores_hard.png",
@@ -64,6 +68,32 @@ def test_a_ranking_prints_tables_and_leaves_files(arguments, folder):
     assert data["about"]["measured"][0]["heads"][:2] == ["score", "Kendall's tau"]
     (folder / "report.html").unlink()
     assert "report.html" in succeed("report", folder) and (folder / "report.html").is_file()
+
+
+def test_status_top_and_compare_know_rankings(arguments, folder, tmp_path):
+    run(*arguments)
+    told = json.loads(succeed("status", folder, "--json"))
+    assert told["complete"] == told["of"] == {"easy": 5, "hard": 5} and told["running"] is False
+    reasons = {"expected an answer to b, but got 7; options: Small, Large": 2}
+    assert told["failed"]["params"] == told["failed"]["l2_norm"] == reasons
+    assert "5 of 5 with all scores on hard" in succeed("status", folder)
+    best, *_ = rows = json.loads(succeed("top", folder, "-n", 3, "--json"))
+    assert len(rows) == 3 and best["key"] == "fourth" and best["accuracy"] == 90.0, "it has most parameters"
+    assert best["scores"]["params"] == best["params"] == max(row["params"] for row in rows)
+    assert succeed("top", folder).splitlines()[0].split()[:3] == ["params", "trainable_layers", "params+l2_norm"]
+    other = tmp_path / "second"
+    run("--resume", "-o", folder, "--trust", "--limit", 4, "--bootstrap", 0)  # other figures, without intervals
+    run(*arguments[:-1], other)
+    text = succeed("compare", folder, other, "--to", "csv").splitlines()
+    assert text[0] == "data set,Kendall's tau of,first,second" and len(text) == 1 + 2 * 3
+    assert text[1].startswith("easy,params,") and text[1].count("[") == 1
+    assert "expected runs of one kind" in fail("compare", folder, tmp_path)
+    assert f"uninas rank --resume --trust -o {folder}" in fail("resume", folder)
+    assert command("top", folder, "--pareto").exit_code == 2, "it has no front"
+
+
+def test_the_files_that_tell_kinds_apart_are_those_that_are_written():
+    assert {"training": training_file, "ranking": ranking_file} == FILES_OF_KINDS
 
 
 def data_of(page):

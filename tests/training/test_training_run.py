@@ -269,6 +269,9 @@ def test_commands_train_evaluate_resume_and_compare(archive, tmp_path):
         assert "160 images, 4 classes; 1 epochs of 5 updates; 32 images behind an update, in 1 part of 32" in text
         assert "finished in" in text and "top1" in text
     assert "finished in" in succeed("resume", str(tmp_path / "0"))
+    told = json.loads(succeed("status", str(tmp_path / "0"), "--json"))
+    assert told["outcome"] == "finished" and told["epochs"] == told["of"] == 1 and told["last_epoch"]["top1"]
+    assert "1 of 1" in succeed("status", str(tmp_path / "0")) and "of one network" in fail("top", str(tmp_path / "0"))
     assert "report.html" in succeed("report", str(tmp_path / "0"))
     page = (tmp_path / "0" / "report.html").read_text()
     assert "<h2>Curves</h2>" in page and "<th>square</th>" in page and "network plain" in page

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from uninas.cli.kinds import kind_of
 from uninas.cli.options import trust_option
 
 folder_argument = click.argument("run", type=click.Path(path_type=Path))
@@ -21,14 +22,13 @@ def report(run: Path, output: Path | None, trust: bool) -> None:
     It is one file that opens without a network: charts, the Pareto front, a table that sorts and filters, and every
     candidate with its text and what changed.
     """
-    from uninas.cli.train import only_trainings
-
-    if only_trainings([run]):
+    kind = kind_of([run])
+    if kind == "training":
         from uninas.training.page import write_page as write_training
 
         click.echo(f"wrote {write_training(run, output, trust)}")
         return
-    if (run / "ranking.sqlite").is_file():
+    if kind == "ranking":
         from uninas.report.ranking import write_page as write_ranking
 
         click.echo(f"wrote {write_ranking(run, output)}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from uninas.cli.kinds import kind_of
 from uninas.cli.options import json_option
 from uninas.cli.tables import json_text, table, terminal_width
 from uninas.errors import error
@@ -24,7 +25,18 @@ _folder = click.argument("folder", type=click.Path(path_type=Path))
 @_folder
 @json_option
 def status(folder: Path, as_json: bool) -> None:
-    """Say how far the run in FOLDER is."""
+    """Say how far the run in FOLDER is: a search, a training or a ranking."""
+    kind = kind_of([folder])
+    if kind == "training":
+        from uninas.cli.train import training_status
+
+        training_status(folder, as_json)
+        return
+    if kind == "ranking":
+        from uninas.cli.rankings import ranking_status
+
+        ranking_status(folder, as_json)
+        return
     with Store(folder, read_only=True) as store:
         found = state(store)
     say(json_text(found) if as_json else "\n".join(f"{name:<12} {value}" for name, value in spoken(found)))
@@ -37,7 +49,17 @@ def status(folder: Path, as_json: bool) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write them to as .uni files.")
 @json_option
 def top(folder: Path, count: int, pareto: bool, output: Path | None, as_json: bool) -> None:
-    """List the best candidates of the run in FOLDER."""
+    """List the best candidates of the search in FOLDER, or the networks that a ranking there puts on top."""
+    kind = kind_of([folder])
+    if kind == "training":
+        raise error("UNI070", f"{folder} is the training of one network", None, f"uninas status {folder}")
+    if kind == "ranking":
+        from uninas.cli.rankings import ranking_top
+
+        if pareto or output:
+            raise click.UsageError("--pareto and -o are of searches; a ranking lists its networks by the first score")
+        ranking_top(folder, count, as_json)
+        return
     with Store(folder, read_only=True) as store:
         found = _best(store, count, pareto)
         objectives = store.objectives
@@ -52,16 +74,24 @@ def top(folder: Path, count: int, pareto: bool, output: Path | None, as_json: bo
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--to", "form", type=click.Choice(["markdown", "csv", "latex"]), help="A table of trainings to paste.")
+@click.option(
+    "--to", "form", type=click.Choice(["markdown", "csv", "latex"]), help="As a table to paste; not of searches."
+)
 @click.option("--means", is_flag=True, help="Means over the seeds of searches, and differences seed by seed.")
 @click.option("--curves", type=click.Path(path_type=Path), help="File for the best score by candidate: .csv, .svg, ...")
 @json_option
 def compare(folders: Sequence[Path], form: str | None, means: bool, curves: Path | None, as_json: bool) -> None:
-    """Set the runs in FOLDERS side by side: searches, or trainings."""
-    from uninas.cli.train import compare_trainings, only_trainings
+    """Set the runs in FOLDERS side by side: searches, trainings, or rankings."""
+    kind = kind_of(folders)
+    if kind == "training":
+        from uninas.cli.train import compare_trainings
 
-    if only_trainings(folders):
         compare_trainings(folders, as_json, form)
+        return
+    if kind == "ranking":
+        from uninas.cli.rankings import compare_rankings
+
+        compare_rankings(folders, as_json, form)
         return
     if curves:
         _write_curves(folders, curves)

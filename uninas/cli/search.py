@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uninas.cli.config import read_config, write_config
+from uninas.cli.kinds import kind_of
 from uninas.cli.options import (
     INTERRUPTED,
     budget,
@@ -152,9 +153,14 @@ def search(output: Path, resume: bool, **options: Any) -> None:
 @_EXECUTION
 def resume(folder: Path, **options: Any) -> None:
     """Go on with the run in FOLDER, a search or a training, as it was begun."""
-    from uninas.cli.train import only_trainings, resume_training
+    from uninas.cli.train import resume_training
+    from uninas.errors import error
 
-    if only_trainings([folder]):
+    kind = kind_of([folder])
+    if kind == "ranking":
+        raise error("UNI070", f"{folder} is a ranking, which goes on by another command", None,
+                    f"uninas rank --resume --trust -o {folder}")  # fmt: skip
+    if kind == "training":
         watched = {name: options[name] for name in ("tensorboard", "wandb", "as_json", "trust")}
         if other := _given(options).keys() - watched.keys():
             raise click.UsageError(f"a training goes on as it was begun, without --{min(other).replace('_', '-')}")

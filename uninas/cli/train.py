@@ -21,7 +21,6 @@ from uninas.cli.options import (
     words,
 )
 from uninas.cli.tables import json_text, table, terminal_width, written
-from uninas.errors import error
 from uninas.runs.progress import loggers, say, watched, watcher_for
 
 if TYPE_CHECKING:
@@ -155,17 +154,28 @@ def _cell(value: object) -> str:
     return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def only_trainings(folders: Sequence[Path]) -> bool:
-    """Whether all folders hold trainings. Raises UNI070 where only some of them do."""
-    from uninas.training.recipe import SETTINGS
+def training_status(folder: Path, as_json: bool) -> None:
+    """How far a training is, and how it ended."""
+    from uninas.training.run import TrainingRun
 
-    found = [folder for folder in folders if (folder / SETTINGS).is_file()]
-    if found and len(found) != len(folders):
-        other = next(folder for folder in folders if folder not in found)
-        raise error(
-            "UNI070", f"expected trainings alone or searches alone, but {found[0]} is a training and {other} not"
-        )
-    return bool(found)
+    run = TrainingRun.open(folder)
+    epochs, last = run.settings["recipe"].get("epochs"), dict(run.metrics[-1]) if run.metrics else {}
+    found = {
+        "folder": str(folder), "network": run.settings["network"]["name"], "task": run.settings["task"],
+        "seed": run.settings["seed"], "outcome": run.outcome, "epochs": len(run.metrics),
+        "of": epochs if type(epochs) is int else None, "last_epoch": last, "figures": run.figures,
+    }  # fmt: skip
+    if as_json:
+        say(json_text(found))
+        return
+    ended = {"open": f"not finished; to go on, if it does not run: uninas resume {folder}"}
+    shown_last = "  ".join(f"{name} {value:.4g}" for name, value in last.items() if name != "epoch")
+    say("\n".join(f"{name:<12} {value}" for name, value in [
+        ("training", f"{folder}: {found['network']}, {found['task']}, seed {found['seed']}"),
+        ("state", ended.get(run.outcome, run.outcome)),
+        ("epochs", f"{found['epochs']} of {found['of']}"),
+        ("last epoch", shown_last or "none yet"),
+    ]))  # fmt: skip
 
 
 @click.command()

@@ -60,10 +60,17 @@ class Result:
 
 
 class Scores:
-    """The scores on one data set of the networks that are complete: scored by every proxy with every seed."""
+    """The scores on one data set of the networks that are complete: scored by every proxy with every seed.
+
+    Raises UNI070 where a proxy never scored here.
+    """
 
     def __init__(self, store: Store, settings: Settings, dataset: str):
         self.dataset, self.directions = dataset, store.directions
+        unknown = set(settings.components) - self.directions.keys()
+        if unknown:
+            raise error("UNI070", f"there are no scores of {', '.join(sorted(unknown))} here", None,
+                        f"there are scores of {', '.join(self.directions)}")  # fmt: skip
         networks = store.networks(dataset, settings.limit)
         wanted = {(seed, proxy) for seed in range(settings.seeds) for proxy in settings.components}
         found: dict[int, dict[tuple[int, str], tuple[float, float]]] = {}
@@ -109,10 +116,6 @@ def results(
     store: Store, settings: Settings, samples: int, compare: Mapping[str, Sequence[Path]], seed: int = 0
 ) -> tuple[list[Result], dict[str, Scores]]:
     """The metrics of every proxy on every data set, with bootstrap intervals from `samples` drawings (0: none)."""
-    unknown = set(settings.components) - store.directions.keys()
-    if unknown:
-        raise error("UNI070", f"there are no scores of {', '.join(sorted(unknown))} here", None,
-                    f"there are scores of {', '.join(store.directions)}")  # fmt: skip
     gathered = {name: Scores(store, settings, name) for name in settings.names}
     return [
         _result(scores, proxy, samples, compare.get(dataset, ()), seed)

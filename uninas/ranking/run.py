@@ -24,6 +24,7 @@ from uninas.scores.input_sources import NORMAL, from_files, sources
 from uninas.scores.objectives import PROTOCOL, Recipe
 from uninas.scores.options import of as plain_options
 
+MOST_SEEDS = 1000
 PROBED = 100  # rows of which one must be a network, before any work
 
 
@@ -58,6 +59,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.proxies or not self.datasets:
             raise error("UNI110", "expected at least one proxy and one data set")
+        if not 0 < self.seeds <= MOST_SEEDS:
+            raise error("UNI110", f"expected 1 to {MOST_SEEDS} seeds, but got {shown(self.seeds)}")
         if len(set(self.names)) < len(self.names):
             raise error("UNI110", f"expected different names of data sets, but got {', '.join(self.names)}")
 

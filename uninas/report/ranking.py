@@ -43,14 +43,11 @@ def write_page(folder: Path, output: Path | None = None) -> Path:
 
 def page(folder: Path) -> str:
     """The page of a ranking with all its networks inside. Raises UNI110."""
+    results, settings = figures_of(folder)
     try:
-        told = read_json(folder / FIGURES, "UNI110")
-        results, settings = [dict(one) for one in told["results"]], dict(told["settings"])
-        results = [{**one, "metrics": dict(one.get("metrics") or {})} for one in results]
         networks = _networks(folder / SCORES) if (folder / SCORES).exists() else {}
-    except (UninasError, OSError, ValueError, LookupError, TypeError, csv.Error):
-        what = f"there are no figures of a ranking in {shown(folder, 200)}"
-        raise error("UNI110", what, None, "uninas rank ... -o FOLDER") from None
+    except (OSError, ValueError, LookupError, csv.Error):
+        raise _nothing_in(folder) from None
     ways = _ways(folder)
     names = list(dict.fromkeys(words(one.get("proxy")) for one in results))
     datasets = [line["dataset"] for lines in networks.values() for line in lines]
@@ -85,6 +82,21 @@ def page(folder: Path) -> str:
         "diagrams": {number: draw(texts[key]) for number, key in enumerate(order[:DRAWN]) if key in texts},
     }
     return assembled(about, data)
+
+
+def figures_of(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """How well each score ranks, and the settings, from the file of a ranking that is done. Raises UNI110."""
+    try:
+        told = read_json(folder / FIGURES, "UNI110")
+        results = [{**dict(one), "metrics": dict(one.get("metrics") or {})} for one in told["results"]]
+        return results, dict(told["settings"])
+    except (UninasError, OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise _nothing_in(folder) from None
+
+
+def _nothing_in(folder: Path) -> UninasError:
+    what = f"there are no figures of a ranking in {shown(folder, 200)}"
+    return error("UNI110", what, None, "uninas rank ... -o FOLDER")
 
 
 def _networks(path: Path) -> dict[str, list[Line]]:
@@ -183,7 +195,7 @@ def _figures(results: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
         return -float(mean) if isinstance(mean, int | float) else 9.0
 
     rows = [
-        [words(one.get("proxy")), *(_figure(_metrics(one).get(metric)) for metric in known),
+        [words(one.get("proxy")), *(cell(one, metric) for metric in known),
          words(one.get("networks")), words(one.get("failures")), _number(one.get("seconds"))]
         for one in sorted(results, key=tau)
     ]  # fmt: skip
@@ -196,7 +208,9 @@ def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
     return {name: one for name, one in found.items() if isinstance(one, dict)} if isinstance(found, dict) else {}
 
 
-def _figure(found: Mapping[str, Any] | None) -> str:
+def cell(result: Mapping[str, Any], metric: str) -> str:
+    """A metric of a score with its interval, as a cell of a table; nothing where it is not known."""
+    found = _metrics(result).get(metric)
     if found is None:
         return ""
     interval = found.get("interval")
