@@ -11,12 +11,17 @@ from pathlib import Path
 import click
 
 import uninas
+from uninas.backend import weights
 from uninas.cli.main import cli
 from uninas.plugins import Registry
 from uninas.proxies import entry, proxies
+from uninas.ranking import store as ranking_store
+from uninas.report import files as report_files
 from uninas.scores.aggregate import AGGREGATES
+from uninas.search import store as search_store
 from uninas.search.strategies import STRATEGIES
 from uninas.space import COSTS, MOVES
+from uninas.training import run as training_run
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 NOTE = "<!-- Written by docs/reference.py. -->\n"
@@ -126,11 +131,32 @@ def _documentation(found: object) -> str:
     return text if not inspect.ismodule(found) else text.partition("\n\n>>>")[0]
 
 
+def files_page() -> str:
+    """What the folders of searches, rankings and trainings hold: what the modules that write them say of themselves."""
+    parts = [NOTE, "# Files and databases\n", "Every run is a folder. It may be moved, zipped, and opened on another "
+             "machine; a folder of somebody else's is safe to open.\n"]  # fmt: skip
+    for title, module in FOLDERS.items():
+        text = inspect.cleandoc(module.__doc__ or "")
+        parts += [f"## {title}\n", f"{text}\n"]
+    return "\n".join(parts)
+
+
+FOLDERS = {
+    "Folder of a search": report_files,
+    "Database of a search": search_store,
+    "Database of a ranking": ranking_store,
+    "Folder of a training": training_run,
+    "Weights": weights,
+}
+"""Headings, and the modules whose documentation stands below them."""
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "proxies.md": proxies_page,
     "strategies.md": strategies_page,
     "moves.md": moves_page,
     "cli.md": commands_page,
+    "files.md": files_page,
     "api.md": api_page,
 }
 

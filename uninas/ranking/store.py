@@ -6,8 +6,9 @@
 | proxies | name; direction (is higher or lower better); JSON object of its options |
 | networks | line in the table, from 0; its place in the sample; key; architecture as it stands in the table |
 | accuracies | accuracy in percent for a line and data set; parameters and MACs of the network there, once it is built |
-| scores | for a line, data set, seed and proxy: value, or NULL, and then why, in a word (reason: error, memory, time,
-crash) and in a sentence (failure); JSON object of components; seconds |
+| scores | for a line, data set, seed and proxy: value or NULL; reason and failure; JSON object of components; seconds |
+
+A reason is why there is no value in a word (error, memory, time, crash), a failure the same in a sentence.
 """
 
 from __future__ import annotations

@@ -1,5 +1,14 @@
 """What remains of a run: the best architectures as text and pictures, a table, plots, and a page that shows them all.
 
+| file | what it holds |
+|---|---|
+| `run.sqlite` | settings and candidates, and all that `uninas resume` needs |
+| `config.yaml`, `resolved.yaml` | the options that were given, and all of them: `uninas search --config` takes both |
+| `best.uni`, `best_2.uni`, `best_3.uni` | the best networks as text, and beside them as pictures (`.svg`) |
+| `candidates.csv` | every candidate, one row each |
+| `report.html` | the page of the run, which opens without a network |
+| `progress.svg`, `pareto.svg`, `moves.svg`, `score_vs_params.svg`, `.png` | the plots of the page |
+
 Files appear whole or not at all: each is written beside its place and then moved there.
 """
 
