@@ -139,14 +139,21 @@ def page(plan: dict[str, Any], texts: dict[str, str], runs: dict[str, list[Train
         title = searches(plan)[search]["proxy"] if what == "score" else what
         lines += [_DIFFERENCES.format(chosen=chosen, title=title)]
         lines += [row(["against", "difference", "interval", ""]), "|---|---|---|---|"]
-        for name in runs:
-            difference = paired(tops[chosen], tops[name]) if name != chosen else None
+        for name, others in {**tops, **together(tops)}.items():
+            difference = paired(tops[chosen], others) if name != chosen else None
             if difference:
                 middle, half = difference
                 low, high = middle - half, middle + half
                 word = "better" if low > 0 else "worse" if high < 0 else "no difference found"
                 lines.append(row([name, f"{middle:+.2f}", f"{low:+.2f} .. {high:+.2f}", word]))
     return "\n".join([*lines, _LIMITS])
+
+
+def together(tops: dict[str, dict[int, float]]) -> dict[str, dict[int, float]]:
+    """The mean of the members drawn at random, by seed, where there are several of them and all have it."""
+    drawn = [values for name, values in tops.items() if name.startswith("random_")]
+    seeds = sorted(set.intersection(*map(set, drawn))) if len(drawn) > 1 else []
+    return {f"the mean of {len(drawn)} random members": {seed: mean(one[seed] for one in drawn) for seed in seeds}}
 
 
 def same(texts: dict[str, str]) -> list[str]:
