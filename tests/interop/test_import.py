@@ -381,6 +381,42 @@ class Windows(nn.Module):
         return whole.reshape(b, c, h // 2, w // 2)
 
 
+class Parted(nn.Module):
+    """Attention inside windows, or between the same places of all windows, with a residual inside, as MaxViT has it."""
+
+    def __init__(self, size: int, grid: bool):
+        super().__init__()
+        self.size, self.grid, self.attention = size, grid, Attention(8, 2)
+
+    def forward(self, x):
+        b, c, h, w = x.shape
+        p = self.size
+        x = x.reshape(b, c, h // p, p, w // p, p).permute(0, 2, 4, 3, 5, 1).reshape(b, -1, p * p, c)
+        x = x.transpose(1, 2) if self.grid else x
+        groups = x.shape[1]
+        x = self.attention(x.flatten(0, 1)).unflatten(0, (b, groups))
+        x = x.transpose(1, 2) if self.grid else x
+        return x.reshape(b, h // p, w // p, p, p, c).permute(0, 5, 1, 3, 2, 4).reshape(b, c, h, w)
+
+
+class Unrolled(nn.Module):
+    """Tokens in an order in which pooling takes neighbours, as Hiera has it: units of 2 x 2 inside units of 2 x 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.mlp = nn.LayerNorm(4), nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 4))
+
+    def forward(self, x):
+        b, c, side, _ = x.shape
+        x = x.permute(0, 2, 3, 1)
+        for _ in range(2):
+            side //= 2
+            x = x.reshape(-1, side, 2, side, 2, c).permute(0, 2, 4, 1, 3, 5).reshape(-1, side, side, c)
+        x = x.reshape(b, -1, c)
+        x = x + self.mlp(self.norm(x))
+        return x.reshape(b, 4, -1, c).amax(1).transpose(1, 2).reshape(b, c, -1, 4)
+
+
 class Overlapping(nn.Module):
     """Takes patches apart and puts them back, as VOLO does."""
 
@@ -545,6 +581,17 @@ MODULES = {
     "bias by a table": (Biased, (8, 1, 5), "lookup"),
     "a gate used twice": (Gated, (4, 8, 8), "learned"),
     "pooling of windows": (Windows, (4, 8, 8), "max_pool(2, 2"),
+    "attention in windows": (
+        lambda: Parted(4, False),
+        (8, 8, 8),
+        "head window_partition(4) -> Attention -> window_merge(4, 8, 8)",
+    ),
+    "attention on a grid": (
+        lambda: Parted(2, True),
+        (8, 8, 8),
+        "window_partition(2) -> permute -> Attention -> permute -> window_merge",
+    ),
+    "units of tokens": (Unrolled, (4, 8, 8), "pixel_unshuffle(2) -> pixel_unshuffle(2)"),
     "patches that overlap": (Overlapping, (4, 8, 8), "fold"),
     "standardised kernels": (Standardised, (4, 8, 8), "standardise=true"),
     "heads in the batch": (HeadsConvolved, (8, 8, 8), "shared each"),

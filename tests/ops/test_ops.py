@@ -28,7 +28,17 @@ from uninas.ops.linear import Linear
 from uninas.ops.merge import Add, Divide, Maximum, Multiply, Subtract
 from uninas.ops.norm import BatchNorm, GroupNorm, L2Norm, LayerNorm, RmsNorm
 from uninas.ops.op import FAMILIES, MAX_PORTS, MAX_SIZE, REGISTRY, Op, Shape, ShapeError
-from uninas.ops.pool import AdaptivePool, AvgPool, GlobalAvgPool, GlobalMaxPool, Length, MaxPool, Mean, Upsample
+from uninas.ops.pool import (
+    AdaptivePool,
+    AvgPool,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    Largest,
+    Length,
+    MaxPool,
+    Mean,
+    Upsample,
+)
 from uninas.ops.regulariser import Dropout, DropPath, LayerScale
 from uninas.ops.sequence import CausalMask, Coordinates, Embedding, Lookup, Rotary, SineEmbed
 from uninas.ops.shape import (
@@ -152,6 +162,8 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (Upsample(12, 7, "bilinear"), (MAP,)),
     (Upsample(12, 7, "bicubic", align=True), (MAP,)),
     *((Mean(axis), (MAP,)) for axis in ("positions", "height", "width", "channels")),
+    (Largest(), (MAP,)),
+    (Largest("channels"), (MAP,)),
     (Length(), (MAP,)),
     (Length("channels"), (MAP,)),
     (Divide(), (MAP, (8, 1, 1))),

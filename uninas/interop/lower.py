@@ -95,6 +95,7 @@ class Lowering:
         self.known: dict[Static, View] = {}
         self.shared = _used_often(trace)
         self.often = _in_several(trace)
+        self.users = _users(trace)
         for port, value in enumerate(trace.inputs):
             axes = ((self.batch,), *map(made, value.shape[1:]))
             self.views[value] = View(Wire(INPUT, port), natural(axes), axes)
@@ -122,7 +123,31 @@ class Lowering:
         results = self.ruled(call.function, made_of, keywords)
         results = results if isinstance(results, list) else [results]
         results += [self.opaque(value, Wire(UNKNOWN)) for value in call.outputs[len(results) :]]
-        return [self.checked(call, value, view) for value, view in zip(call.outputs, results, strict=True)]
+        return [
+            self.in_order(call, value, self.checked(call, value, view))
+            for value, view in zip(call.outputs, results, strict=True)
+        ]
+
+    def in_order(self, call: Call, value: Value, view: View) -> View:
+        """The view with its positions as they follow each other in the tensor, where several calls take it.
+
+        So a map that is cut into windows is cut once, before the blocks that work on them, and not again in each; and a
+        module that puts it together again does so itself, not the next one.
+        """
+        channels = view.own[0]
+        axis = next((n for n, each in enumerate(view.axes) if each == channels), 0)
+        users = self.users.get(value, [])
+        leaves = view.axes[0] == (self.batch,) and not any(_inside(user, call.place) for user in users)
+        if not axis or len(view.own) != 3 or not (len(users) > 1 or leaves):
+            return view
+        inner = [tuple(f for f in each if not isinstance(f, Batch)) for n, each in enumerate(view.axes) if n != axis]
+        positions = flat((*inner,))
+        here = flat(view.own[1:])
+        if positions == here or sorted(map(id, positions)) != sorted(map(id, here)):
+            return view
+        if len(inner) == 3 and not inner[0]:
+            return self.laid(view, (channels, inner[1], inner[2]))
+        return self.laid(view, (channels, inner[0], flat((*inner[1:],))))
 
     def ruled(self, function: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """What the rule of a function makes of views. Raises Foreign."""
@@ -332,6 +357,21 @@ class Lowering:
         """The operation that makes a view."""
         name = view.wire.node
         return self.steps[int(name[1:])] if name[0] == "n" and name[1:].isdigit() else None
+
+
+def _users(trace: Trace) -> dict[Value, list[Place]]:
+    """Where the calls stand that take each value."""
+    found: dict[Value, list[Place]] = {}
+    for call in trace.calls if isinstance(trace.calls, Sequence) else ():
+        given = [part for each in call.arguments for part in (each if isinstance(each, list | tuple) else [each])]
+        for value in dict.fromkeys(part for part in given if isinstance(part, Value)):
+            found.setdefault(value, []).append(call.place)
+    return found
+
+
+def _inside(place: Place, other: Place) -> bool:
+    """Whether a place lies in the module of another."""
+    return f"{place.path}.".startswith(f"{other.path}." if other.path else "")
 
 
 def _used_often(trace: Trace) -> set[str]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, pairwise, permutations
+from functools import lru_cache
+from itertools import accumulate, combinations, pairwise
 from math import prod
 
 from uninas.graph import Wire
@@ -213,16 +214,86 @@ def refined(one: View, other: View) -> tuple[View, View]:
 # ---- operations that bring factors to other axes ---------------------------------------------------------------------
 
 
+WIDTH = 24  # layouts that are gone on from, of those that as many operations reach
+FARTHEST = 6  # operations; beyond, factor by factor
+
+
 def route(own: Layout, wanted: Layout) -> list[Op]:
     """Operations that lead from one layout of the same factors to another, the fewest that are found."""
     if own == wanted:
         return []
-    if step := _one(own, wanted):
-        return [step]
-    for middle in neighbours(own):
-        if step := _one(middle[1], wanted):
-            return [middle[0], step]
-    return _by_permutations(own, wanted)
+    order = flat(own)
+    place = {factor: n for n, factor in enumerate(order)}
+    return list(
+        _route(
+            tuple(factor.size for factor in order),
+            tuple(map(len, own)),
+            tuple(tuple(place[factor] for factor in axis) for axis in wanted),
+        )
+    )
+
+
+@lru_cache(maxsize=4096)
+def _route(sizes: tuple[int, ...], lengths: tuple[int, ...], wanted: tuple[tuple[int, ...], ...]) -> tuple[Op, ...]:
+    """The route between layouts of factors of these sizes: the first lies in order, the second as the places say."""
+    factors = tuple(map(Factor, sizes))
+    ends = tuple(accumulate(lengths, initial=0))
+    start = tuple(factors[i:j] for i, j in pairwise(ends))
+    target = tuple(tuple(factors[n] for n in axis) for axis in wanted)
+    found = _found(start, target)
+    return tuple(_by_factors(start, target) if found is None else found)
+
+
+def _found(own: Layout, wanted: Layout) -> list[Op] | None:
+    """The fewest operations, and among as few those that say most; None where the search does not come so far.
+
+    A beam search: layouts are gone on from in the order of the number of operations so far, of as many always those in
+    which most factors follow each other as they shall.
+    """
+    target = (None, *flat(wanted))
+    goal = set(pairwise(target))
+
+    def promise(item: tuple[Layout, tuple[int, list[Op]]]) -> tuple[int, int]:
+        layout, (plain, _) = item
+        return sum(pair not in goal for pair in pairwise((None, *flat(layout)))), plain
+
+    reached: list[dict[Layout, tuple[int, list[Op]]]] = [{} for _ in range(FARTHEST + 1)]
+    reached[0][own] = (0, [])
+    seen: set[Layout] = set()
+    for count in range(FARTHEST):
+        new = [item for item in reached[count].items() if item[0] not in seen]
+        here = sorted(new, key=promise)[:WIDTH]
+        seen.update(layout for layout, _ in here)
+        ends = [
+            (plain + _plain(step), [*steps, step]) for layout, (plain, steps) in here if (step := _one(layout, wanted))
+        ]
+        if wanted in reached[count + 1]:
+            ends.append(reached[count + 1][wanted])
+        if ends:
+            return min(ends, key=lambda end: end[0])[1]
+        for layout, (plain, steps) in here:
+            for more, other in _moves(layout):
+                known = reached[min(FARTHEST, count + len(more))]
+                value = (plain + sum(map(_plain, more)), [*steps, *more])
+                if other not in seen and (other not in known or value[0] < known[other][0]):
+                    known[other] = value
+    return None
+
+
+def _plain(step: Op) -> int:
+    """How little an operation says about what it is for."""
+    return 2 if isinstance(step, Reshape) else int(isinstance(step, Permute))
+
+
+def _moves(own: Layout) -> Iterator[tuple[list[Op], Layout]]:
+    """Layouts in which factors follow each other otherwise, by one operation, or two of which the first regroups."""
+    regrouped: list[tuple[list[Op], Layout]] = [([], own)]
+    for step, layout in neighbours(own):
+        if flat(layout) == flat(own):
+            regrouped.append(([step], layout))
+    for before, layout in regrouped:
+        for step, other in neighbours(layout, regroup=False):
+            yield [*before, step], other
 
 
 def _one(own: Layout, wanted: Layout) -> Op | None:
@@ -254,20 +325,20 @@ def _regrouped(own: Layout, wanted: Layout) -> Op:
     return Reshape(*shape_of(wanted))
 
 
-def neighbours(own: Layout) -> Iterator[tuple[Op, Layout]]:
-    """Layouts that one operation makes."""
+def neighbours(own: Layout, *, regroup: bool = True) -> Iterator[tuple[Op, Layout]]:
+    """Layouts that one operation makes; without `regroup`, only those in which factors follow each other otherwise."""
     if len(own) == 1:
         own = (own[0], (), ())
         yield Reshape(*shape_of(own)), own
         return
-    yield from _windows(own)
+    yield from ((op, layout) for op, layout in _windows(own) if flat(layout) != flat(own))
     c, h, w = own
     if not h and w and c:
         yield Transpose(), (w, (), c)
     for order in ("cwh", "hcw", "hwc", "wch", "whc"):
         yield Permute(order), tuple(own["chw".index(letter)] for letter in order)
     every = flat(own)
-    for i, j in combinations(range(len(every) + 1), 2):
+    for i, j in combinations(range(len(every) + 1), 2) if regroup else ():
         layout = (every[:i], every[i:j], every[j:])
         if layout != own:
             yield _regrouped(own, layout), layout
@@ -297,24 +368,15 @@ def _windows(own: Layout) -> Iterator[tuple[Op, Layout]]:
                     yield WindowMerge(size, extent(rows), extent(columns)), (c, rows, columns)
 
 
-def _by_permutations(own: Layout, wanted: Layout) -> list[Op]:
-    """Reshapes and permutations that do it in any case."""
-    order, target = flat(own), flat(wanted)
-    count = len(order)
-    for i, j in combinations(range(count + 1), 2):
-        parts = (order[:i], order[i:j], order[j:])
-        for places in permutations(range(3)):
-            moved = tuple(parts[place] for place in places)
-            if flat(moved) == target:
-                first = route_regrouped(own, parts)
-                word = "".join("chw"[place] for place in places)
-                return [*first, Permute(word), *route_regrouped(moved, wanted)]
+def _by_factors(own: Layout, wanted: Layout) -> list[Op]:
+    """Reshapes and permutations that do it in any case: each factor in turn goes to the end."""
     steps: list[Op] = []
     layout = own
-    for factor in target:  # each in turn to the end, so that in the end they stand in the order wanted
+    target = flat(wanted)
+    for factor in target:
         here = flat(layout)
         place = here.index(factor)
-        if place == count - 1:
+        if place == len(target) - 1:
             continue
         parts = (here[:place], (factor,), here[place + 1 :])
         steps += [*route_regrouped(layout, parts), Permute("cwh")]

@@ -11,7 +11,7 @@ SYNONYMS = {
     "layernorm": "layer_norm", "layernorm2d": "layer_norm", "gn": "group_norm", "groupnorm": "group_norm",
     "instance_norm": "group_norm", "rmsnorm": "rms_norm",
     "mul": "multiply", "times": "multiply", "prod": "multiply", "sum": "add", "plus": "add", "sub": "subtract",
-    "minus": "subtract", "div": "divide", "cat": "concat", "concatenate": "concat", "max": "maximum",
+    "minus": "subtract", "div": "divide", "cat": "concat", "concatenate": "concat", "max": "maximum", "amax": "largest",
     "maxpool": "max_pool", "maxpool2d": "max_pool", "avgpool": "avg_pool", "avgpool2d": "avg_pool",
     "gap": "global_avg_pool", "adaptive_avg_pool": "adaptive_pool", "adaptiveavgpool2d": "adaptive_pool",
     "fc": "linear", "dense": "linear", "mlp": "linear",

@@ -127,7 +127,7 @@ def _covered(length: int, windows: int) -> int:
 
 
 AXES = {"positions": (2, 3), "height": (2,), "width": (3,), "channels": (1,)}
-"""Axes of a batch of maps, by the words of `mean` and `length`."""
+"""Axes of a batch of maps, by the words of `mean`, `largest` and `length`."""
 
 
 def _reduced(x: Shape, axis: str) -> Shape:
@@ -148,6 +148,21 @@ class Mean(Op, name="mean", family="pool", keeps="nothing"):
 
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.call(nn.mean, AXES[self.axis], True)
+
+
+class Largest(Op, name="largest", family="pool", keeps="both"):
+    """Largest value along one axis, or over all positions (Woo et al. 2018, CBAM); the axis stays, with size 1."""
+
+    axis: str = attr("what the largest value is taken of", default="positions", choices=tuple(AXES))
+
+    def shape(self, x: Shape) -> Shape:
+        return _reduced(x, self.axis)
+
+    def elementwise(self, x: Shape) -> int:
+        return size(x)
+
+    def emit(self, nn: Any, x: Shape) -> Any:
+        return nn.call(nn.amax, AXES[self.axis], True)
 
 
 class Length(Op, name="length", family="pool", keeps="both"):

@@ -15,7 +15,7 @@ from uninas.ops import activation as act
 from uninas.ops.merge import Add
 from uninas.ops.norm import L2Norm
 from uninas.ops.op import Op
-from uninas.ops.pool import GlobalAvgPool, GlobalMaxPool, Length, Mean
+from uninas.ops.pool import GlobalAvgPool, GlobalMaxPool, Largest, Length, Mean
 
 ALONG = ("channels", "height", "width")
 
@@ -65,7 +65,7 @@ def mean(low: Lowering, x: View, dims: Any = None, keepdim: bool = False, dtype:
 
 @rule("amax")
 def amax(low: Lowering, x: View, dims: Any = None, keepdim: bool = False) -> View:
-    return reduced(low, x, dims, keepdim, {"positions": GlobalMaxPool()})
+    return reduced(low, x, dims, keepdim, {"positions": GlobalMaxPool(), **{word: Largest(word) for word in ALONG}})
 
 
 @rule("max")

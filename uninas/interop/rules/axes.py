@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from math import prod
 from typing import Any
 
-from uninas.interop.lower import Lowering, best, rule
+from uninas.interop.lower import Lowering, best, natural, rule
 from uninas.interop.rules.placing import placed
 from uninas.interop.trace import Static
 from uninas.interop.views import Batch, Foreign, Layout, View, extent, flat, made
@@ -23,7 +24,11 @@ def reshape(low: Lowering, x: View, sizes: Sequence[int]) -> View:
 
 
 def recut(low: Lowering, x: View, sizes: Sequence[int]) -> View:
-    """A reshape that cuts across axes: all numbers in one row, in the order of the tensor, cut anew."""
+    """A reshape that cuts across axes: the numbers as they lie in the tensor, in its axes or in one row, cut anew."""
+    own = natural(x.axes)
+    if len(own) == 3 and len(x.axes) == 4 and x.axes[0] == (low.batch,):
+        with suppress(Foreign):
+            return low.laid(x, own).reshaped(sizes)
     inner = tuple(f for f in flat(x.axes) if not isinstance(f, Batch))
     view = low.laid(x, (inner, (), ()))
     if not isinstance((*x.axes[0], None)[0], Batch):

@@ -49,17 +49,18 @@ def matmul(low: Lowering, a: Any, b: Any, scale: float = 1.0) -> View:
     axes = (*batch, m, n)
     m, n = m_, n_
     orders = [*permutations(rows)] if len(rows) <= 3 else [rows]
-    options: list[tuple[int, int, str, Layout, Layout]] = []
+    options: list[tuple[int, bool, int, str, Layout, Layout]] = []
     for order in orders:
+        led = order == (*(f for f in order if f in one.own[0]), *(f for f in order if f not in one.own[0]))
         kinds: tuple[tuple[str, Layout, Layout], ...] = (
             ("scores", (k, order, m), (k, order, n)),
             ("sums", (order, m, k), (n, order, k)),
             ("turned sums", (m, order, k), (order, n, k)),
         )
         for kind, first, second in kinds:
-            cost = len(route(one.own, first)) + len(route(other.own, second))
-            options.append((cost, len(options), kind, first, second))
-    _, _, kind, first, second = min(options, key=lambda option: option[:2])
+            cost = len(route(one.own, first)) + len(route(other.own, second)) + (kind != "scores" and scale != 1)
+            options.append((cost, not led, len(options), kind, first, second))  # heads before windows, where both do
+    *_, kind, first, second = min(options, key=lambda option: option[:3])
     one, other = low.laid(one, first), low.laid(other, second)
     wire, result = product(low, kind, one, other, scale, (rows != (), k, m, n))
     return View(wire, result, axes)
