@@ -439,10 +439,9 @@ def test_pictures_that_cannot_be_read_are_named(folders, tmp_path):
     [
         ("faster_coco_eval", lambda: average_precision(None, [])),
         ("timm.data.dataset_factory", lambda: FileClassification(RECIPE, "nowhere")),
-        ("safetensors.torch", lambda: load_weights("x.safetensors")),
         ("torchvision.models.detection", lambda: Detector(Backbone(load("resnet", img_size=64)), 3)),
     ],
-    ids=["faster_coco_eval", "timm", "safetensors", "torchvision"],
+    ids=["faster_coco_eval", "timm", "torchvision"],
 )
 def test_without_the_extra_one_line_says_what_to_install(module, given, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)

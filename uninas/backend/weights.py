@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -77,7 +78,6 @@ def save_weights(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) 
     """Write weights as safetensors; the metadata are words, or values of JSON. Raises UNI100."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
     metadata = {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
-    safetensors = _safetensors()
     try:
         safetensors.torch.save_file(tensors, path, metadata)
     except (OSError, safetensors.SafetensorError) as problem:
@@ -86,7 +86,6 @@ def save_weights(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The weights in a safetensors file, and its metadata. Raises UNI070 when it cannot be read."""
-    safetensors = _safetensors()
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
@@ -102,12 +101,3 @@ def weights_file(source: object) -> Path | None:
     if path.suffix == ".safetensors":
         return path
     return path / FILE if (path / FILE).is_file() else None
-
-
-def _safetensors() -> Any:
-    try:
-        import safetensors.torch
-    except ImportError:
-        raise error("UNI060", "files of weights need safetensors, which is not installed", None,
-                    "pip install 'uninas-toolkit[train]'") from None  # fmt: skip
-    return safetensors
