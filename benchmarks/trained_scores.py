@@ -2,11 +2,14 @@
 
     python benchmarks/trained_scores.py [--table docs/results/micro_table.csv] [-o runs/trained_scores.csv]
         [--page docs/results/trained_scores.md]
+    python benchmarks/trained_scores.py --run runs/experiment4/choices --table docs/results/choices_table.csv
+        --beyond size -o runs/choices_scores.csv [--page docs/results/choices_scores.md]
 
 A walk does damage: moves pile up, a pooling comes to stand on every path, a softmax in the stream, a part that does
 nothing. A score that merely counts these ranks walks, and says nothing of networks that are whole. So beside tau stands
 that of the residuals: of the ranks of accuracies and of scores what a linear regression on the start (which differ) and
-on the counts of damage does not explain.
+on the counts of damage does not explain. Members of a space of choices are whole; there `--beyond size` takes out what
+parameters and FLOPs explain. `--run` makes the table of the trained candidates of a search.
 
 Scores are kept, so the same command goes on where it stopped.
 """
@@ -15,6 +18,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shlex
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,11 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, rankdata
 
-from uninas import load, proxies
+from uninas import dumps, load, open_run, proxies
 from uninas.errors import UninasError
 from uninas.graph import Graph
+from uninas.graph.simplify import redundant
 from uninas.ops.op import Op
 from uninas.runs.scorer import Scorer
+from uninas.scores.aggregate import AGGREGATES
 from uninas.scores.paths import MEASURES, regions_of_graph
 
 Floats = NDArray[np.float64]
@@ -48,7 +55,7 @@ SETTINGS: dict[str, Setting] = {
     **{
         name: (name, {}, {})
         for name in ("expressivity", "trainability", "progressivity", "naswot", "swap", "near", "meco", "dextr",
-                     "l_swag", "dss", "synflow", "zico", "snip", "jacov", "grad_norm")
+                     "l_swag", "dss", "synflow", "zico", "snip", "jacov", "grad_norm", "graph_score")
     },
     "synflow, later half": ("synflow", {"layers": [0.5, 1.0]}, {}),
     "snip, later half": ("snip", {"layers": [0.5, 1.0]}, {}),
@@ -58,6 +65,8 @@ SETTINGS: dict[str, Setting] = {
 """A proxy, its options, and how it is measured; else 32 images, heads folded, weights by the network's own scheme."""
 GIVEN = ("params", "flops")
 DAMAGE = ("moves", "redundant", "pooled_paths", "stray_softmax")
+SUMS = ("broad_agg",)
+"""Aggregates of scores above: sums of logarithms of ranks among these members."""
 DRAWINGS = 1000
 
 
@@ -71,12 +80,26 @@ def stray_softmaxes(graph: Graph) -> int:
     return found
 
 
-def measured(row: Mapping[str, str]) -> dict[str, str]:
-    """The scores of one member, with processor seconds; empty where there is none."""
+def members(run: Path) -> list[dict[str, str]]:
+    """The trained candidates of a search as rows of a table of trained members."""
+    with open_run(run) as opened:
+        found = [(one, opened.graph(one.number)) for one in opened.candidates() if one.score is not None]
+    return [
+        {"index": str(one.number), "key": one.key, "first": "1", "start": "choices", "moves": "0",
+         "redundant": str(redundant(graph)), "c10": repr(one.score), "params": str(one.params),
+         "flops": str(one.flops), "architecture": dumps(graph, "member")}
+        for one, graph in found
+    ]  # fmt: skip
+
+
+def measured(row: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+    """The scores of one member that are not known yet, with processor seconds; empty where there is none."""
     graph = load(row["architecture"])
-    found = {"key": row["key"], "stray_softmax": str(stray_softmaxes(graph))}
+    found = {"key": row["key"], "stray_softmax": str(stray_softmaxes(graph)), **known}
     found["pooled_paths"] = str(MEASURES["pooled_paths"](regions_of_graph(graph))[0])
     for label, (proxy, options, how) in SETTINGS.items():
+        if label in known:
+            continue
         settings = {"batch_size": 32, "fold": True, **how}
         began = time.process_time()
         try:
@@ -108,43 +131,61 @@ def line(label: str, scores: Floats, accuracies: Floats, damage: Floats, seconds
     if len(one) < 10 or not np.ptp(one):
         return -9.0, f"| {label} | | | {int((~known).sum())} | {seconds} |"
     parts = residual(rankdata(one), regressors), residual(rankdata(other), regressors)
-    cells = [label, interval(one, other), interval(*parts), str(int((~known).sum())), seconds]
-    return float(kendalltau(*parts).statistic), f"| {' | '.join(cells)} |"
+    left = np.ptp(parts[0]) > 1e-6  # it is not itself what is taken out
+    cells = [label, interval(one, other), interval(*parts) if left else "", str(int((~known).sum())), seconds]
+    return float(kendalltau(*parts if left else (one, other)).statistic), f"| {' | '.join(cells)} |"
 
 
-def page(rows: Sequence[Mapping[str, str]], scores: Mapping[str, Mapping[str, str]], command: str) -> str:
+def page(
+    rows: Sequence[Mapping[str, str]], scores: Mapping[str, Mapping[str, str]], command: str, beyond: str = "damage"
+) -> str:
     """The table as Markdown."""
-    rows = [row for row in rows if row["first"] == "1" and row["key"] in scores]
+    rows = [{**row, **scores[row["key"]]} for row in rows if row["first"] == "1" and row["key"] in scores]
     accuracies = np.array([float(row["c10"]) for row in rows])
     starts = sorted({row["start"] for row in rows})
     columns = [np.array([float(row["start"] == start) for row in rows]) for start in starts]
-    for name in DAMAGE:
-        columns.append(rankdata([float({**row, **scores[row["key"]]}[name]) for row in rows]))
-    damage = np.array(columns).T
+    names = DAMAGE if beyond == "damage" else GIVEN
+    columns += [rankdata([float(row[name]) for row in rows]) for name in names]
+    taken = np.array(columns).T
     lower = {name for name in proxies.proxies() if proxies.get(name).direction == "lower"}
+    values = {label: np.array([float(row[label]) if row[label] else np.nan for row in rows])
+              for label in (*SETTINGS, *GIVEN)}  # fmt: skip
+    values |= {label: AGGREGATES[label].values(values) for label in SUMS}
     lines = []
-    for label in (*SETTINGS, *GIVEN):
-        texts = [{**row, **scores[row["key"]]}[label] for row in rows]
+    for label, column in values.items():
+        spent = [float(row[f"{label}, s"]) for row in rows] if label in SETTINGS else []
         sign = -1.0 if label in lower else 1.0
-        values = np.array([sign * float(text) if text else np.nan for text in texts])
-        spent = [float(scores[row["key"]][f"{label}, s"]) for row in rows] if label in SETTINGS else []
-        lines.append(line(label, values, accuracies, damage, f"{np.median(spent):.1f}" if spent else ""))
-    for name, column in zip(DAMAGE, damage.T[len(starts) :], strict=True):
-        if np.ptp(column):
+        lines.append(line(label, sign * column, accuracies, taken, f"{np.median(spent):.1f}" if spent else ""))
+    for name, column in zip(names, taken.T[len(starts) :], strict=True):
+        if np.ptp(column) and name not in values:
             lines.append((-8.0, f"| {name} (damage) | {interval(column, accuracies)} | | 0 | |"))
-    explained = 1 - np.var(residual(rankdata(accuracies), damage)) / np.var(rankdata(accuracies))
+    explained = 1 - np.var(residual(rankdata(accuracies), taken)) / np.var(rankdata(accuracies))
     date = datetime.now(UTC).strftime("%Y-%m-%d")
-    head = HEAD.format(count=len(rows), date=date, command=command, explained=100 * explained)
+    opening = OPENINGS[beyond].format(count=len(rows), explained=100 * explained)
+    head = opening + HEAD.format(date=date, command=command, beyond=beyond)
     return head + "\n".join(text for _, text in sorted(lines, reverse=True)) + "\n"
 
 
-HEAD = """# Scores of trained members, by their settings
+OPENINGS = {
+    "damage": """# Scores of trained members, by their settings
 
 {count} members of random walks from four starts ([Trained members](micro_table.md)), each scored alone before
 training. *Tau* is Kendall's, with accuracy; *beyond damage* is that of the residuals of ranks, after a
 regression on the start and on what walks do to networks: the number of moves, parts that do nothing, paths
 through a pooling, softmaxes in the stream. That regression alone explains {explained:.0f} % of the variance of
-the ranks of accuracies. Brackets are 95 % intervals (bootstrap over members; the regression is not drawn anew).
+the ranks of accuracies.
+""",
+    "size": """# Scores in a space of choices
+
+{count} members of `benchmarks/micro_choices.uni` that [the fourth experiment](experiment4.md) trained for a minute
+each, on 12,000 images, measured on 4,000 others; each scored alone before training. The first of them were drawn
+evenly, the later ones by a model that had learnt from those before, so good ones are more than their share. *Tau* is
+Kendall's, with accuracy; *beyond size* is that of the residuals of ranks, after a regression on parameters and FLOPs,
+which alone explains {explained:.0f} % of the variance of the ranks of accuracies.
+""",
+}
+HEAD = """
+Brackets are 95 % intervals (bootstrap over members; the regression is not drawn anew).
 All scores are label-free. Unless the row says something else: 32 images of noise, 64 tensors for VKDNW, heads
 folded, weights by the network's own scheme, one seed. Seconds are processor time of one score, with building
 the network.
@@ -153,9 +194,18 @@ Measured on {date} with
 
     {command}
 
-| score | tau | beyond damage | no score | median s |
+| score | tau | beyond {beyond} | no score | median s |
 |---|---|---|---|---|
 """
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """A table; cells that a row does not have stay empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def main() -> None:
@@ -163,9 +213,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--table", type=Path, default=Path("docs/results/micro_table.csv"))
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/trained_scores.csv"))
+    parser.add_argument("--run", type=Path, help="a search by short trainings, of which the table is made first")
+    parser.add_argument("--beyond", choices=list(OPENINGS), default="damage")
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     options.output.parent.mkdir(parents=True, exist_ok=True)
+    if options.run:
+        write_rows(options.table, members(options.run))
     with options.table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     scores: dict[str, dict[str, str]] = {}
@@ -173,15 +227,12 @@ def main() -> None:
         with options.output.open(encoding="utf-8", newline="") as file:
             scores = {row["key"]: row for row in csv.DictReader(file)}
     for row in rows:
-        if row["first"] == "1" and row["key"] not in scores:
-            scores[row["key"]] = found = measured(row)
-            with options.output.open("a", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, list(found), lineterminator="\n")
-                if not file.tell():
-                    writer.writeheader()
-                writer.writerow(found)
+        known = scores.get(row["key"], {})
+        if row["first"] == "1" and not known.keys() >= SETTINGS.keys():
+            scores[row["key"]] = measured(row, known)
+            write_rows(options.output, list(scores.values()))
             print(len(scores), flush=True)
-    text = page(rows, scores, f"python benchmarks/trained_scores.py --page {options.page or 'FILE'}")
+    text = page(rows, scores, shlex.join(["python", *sys.argv]), options.beyond)
     print(text)
     if options.page:
         options.page.write_text(text, encoding="utf-8")
