@@ -15,6 +15,7 @@ from uninas.proxies import ProxyError, score
 from uninas.proxies.engine.jacobian import Weight, logit_jacobian
 from uninas.proxies.vkdnw import (
     chosen_weights,
+    difference_jacobian,
     fisher,
     fisher_spectrum,
     multinomial_cholesky,
@@ -46,6 +47,19 @@ def test_the_jacobian_equals_reverse_mode():
     columns = torch.stack([expected[name].flatten(2)[:, :, 0] for name in names], -1)
     found = logit_jacobian(model, (x,), [Weight(name) for name in names], dtype=torch.float64)
     torch.testing.assert_close(found.values, columns, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_logits_less_the_last_have_the_same_information(classes):
+    model = uninas.create_model(TEXT.replace("linear(5)", f"linear({classes})")).eval().double()
+    x = torch.randn(3, 8, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = chosen_weights(model, scalars=2)
+    whole = logit_jacobian(model, (x,), weights, dtype=torch.float64)
+    less = difference_jacobian(model, (x,), weights, dtype=torch.float64)
+    assert less.values.shape == whole.values.shape and not less.values[:, -1].any()
+    torch.testing.assert_close(less.logits.softmax(1), whole.logits.softmax(1), rtol=1e-9, atol=1e-12)
+    expected = fisher(whole.logits, whole.values, 0.05)
+    torch.testing.assert_close(fisher(less.logits, less.values, 0.05), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_the_spectrum_is_that_of_the_definition():

@@ -134,6 +134,40 @@ class _Draws(nn.Module):
         return (inputs[-1] @ logits[..., None])[..., 0]
 
 
+def difference_jacobian(module: nn.Module, inputs: Inputs, weights: Sequence[Weight], **settings: Any) -> Jacobian:
+    """The Jacobian of the logits less the last one: a softmax and its information are the same, for a row less.
+
+    The rows are pulled back through the whole network, so of ten classes a tenth is spared. `settings` and errors are
+    those of `logit_jacobian`, and so is what comes of a single logit.
+    """
+    differing = [Weight(f"network.{weight.name}", weight.index) for weight in weights]
+    network = _Differences(module)
+    found = logit_jacobian(network, inputs, differing, **settings)
+    if network.classes == {1}:
+        return found
+    return Jacobian(nn.functional.pad(found.logits, (0, 1)), nn.functional.pad(found.values, (0, 0, 0, 1)))
+
+
+class _Differences(nn.Module):
+    """A network whose outputs (N, K - 1) are its logits less the last one; one logit, and what is none, stay."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        self.training = network.training
+        self.classes: set[int] = set()
+        """How many logits were met."""
+
+    def forward(self, *inputs: Tensor) -> Any:
+        logits: Any = self.network(*inputs)
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            return logits
+        self.classes.add(logits.shape[1])
+        if logits.shape[1] < 2:
+            return logits
+        return logits[:, :-1] - logits[:, -1:]
+
+
 def multinomial_cholesky(p: Tensor) -> Tensor:
     """The lower triangular L with L L^T = diag(p) - p p^T for probabilities p (K,) (Tanabe & Sagae 1992).
 
@@ -237,7 +271,10 @@ def _exact_spectrum(
     module: nn.Module, inputs: Inputs, weights: Sequence[Weight], smoothing: float, compat: Variant, how: dict[str, Any]
 ) -> Tensor:
     """The eigenvalues of the Fisher information. ProxyError where they are all zero or there is none."""
-    jacobian = logit_jacobian(module, inputs, weights, **how)
+    if compat == "exact":
+        jacobian = difference_jacobian(module, inputs, weights, **how)
+    else:  # multiplies from the side where the last row counts, too
+        jacobian = logit_jacobian(module, inputs, weights, **how)
     if jacobian.logits.shape[1] < 2:
         raise ProxyError("expected logits of at least two classes, but got 1", "a softmax over one class is constant")
     _check_finite(jacobian.values)

@@ -18,6 +18,7 @@ from uninas.fact import fact
 from uninas.proxies.engine.jvp_rules import (
     RULES,
     Call,
+    Local,
     Rows,
     Seed,
     Tangent,
@@ -26,7 +27,6 @@ from uninas.proxies.engine.jvp_rules import (
     generic,
     neighbours,
     total,
-    zeros,
 )
 
 aten = torch.ops.aten
@@ -169,21 +169,30 @@ class Convolution:
             out = _scaled(x, self.filters, self.scale, None, self.settings, piece=len(self.x))
         return out.reshape(len(stack), *self.call.out.shape)
 
-    def of_filters(self, tangent: Tangent) -> Tensor:
+    def of_filters(self, tangent: Tangent) -> Tangent:
         """By those of the filters."""
         if self.settings[3] or not isinstance(tangent, Seed):  # transposed, or filters that are themselves computed
-            return self._of_all_filters(tangent.stack)
-        out = zeros(len(tangent.columns), self.call.out)
-        for row, direction in zip(out, tangent.directions.values(), strict=True):
-            for group, entries in self._by_group(direction).items():
+            return Tangent(tangent.columns, self._of_all_filters(tangent.stack))
+        moving = [self._by_group(direction) for direction in tangent.directions.values()]
+        every = (entry.output for groups in moving for entries in groups.values() for entry in entries)
+        channels = tuple(sorted(set(every)))
+        out = self._local(len(moving), channels)
+        for row, groups in zip(out, moving, strict=True):
+            for group, entries in groups.items():
                 to, of = sorted({entry.output for entry in entries}), sorted({entry.input for entry in entries})
                 some = self.filters.new_zeros(len(to), len(of), *self.filters.shape[2:])
                 for entry in entries:
                     some[to.index(entry.output), of.index(entry.input)].view(-1)[entry.place].fill_(entry.step)
                 found = self._part(some, group, neighbours(of))
-                where = neighbours(to)
-                row[:, where] = found if self.scale is None else found * _along(self.scale[where], found, 1)
-        return out
+                where = neighbours([channels.index(output) for output in to])
+                scale = None if self.scale is None else self.scale[neighbours(to)]
+                row[:, where] = found if scale is None else found * _along(scale, found, 1)
+        return Local(tangent.columns, channels, out, self.call.out)
+
+    def _local(self, count: int, channels: Sequence[int]) -> Tensor:
+        """Zeros for some channels of the output of so many tangents."""
+        like: Tensor = self.call.out
+        return like.new_zeros(count, len(like), len(channels), *like.shape[2:])
 
     def _of_all_filters(self, stack: Tensor) -> Tensor:
         out = empty(len(stack), self.call.out)
@@ -192,16 +201,16 @@ class Convolution:
             row.copy_(found if self.scale is None else found * _along(self.scale, found, 1))
         return out
 
-    def of_weight(self, tangent: Tangent) -> Tensor:
+    def of_weight(self, tangent: Tangent) -> Tangent:
         """By those of the norm's weight, which scales what is standardised."""
         if not isinstance(tangent, Seed):
-            found: Tensor = self._standard(None) * by_channel(tangent.stack, self.x.ndim)
-            return found
-        out = zeros(len(tangent.columns), self.call.out)
+            return Tangent(tangent.columns, self._standard(None) * by_channel(tangent.stack, self.x.ndim))
+        channels = _moved(tangent)
+        out = self._local(len(tangent.columns), channels)
         for row, direction in zip(out, tangent.directions.values(), strict=True):
             for channel, step in direction.items():
-                row[:, channel] = self._standard(channel)[:, 0] * step
-        return out
+                row[:, channels.index(channel)] = self._standard(channel)[:, 0] * step
+        return Local(tangent.columns, channels, out, self.call.out)
 
     def _standard(self, channel: int | None) -> Tensor:
         """One output channel, or all, before the norm's weight and offset."""
@@ -233,32 +242,40 @@ class Convolution:
             found.setdefault(output * self.settings[-1] // outputs, []).append(entry)
         return found
 
-    def spread(self, stack: Tensor) -> Tensor:
-        """By those of a bias: the same at all positions."""
-        out = self.call.out
-        return by_channel(stack, out.ndim).expand(-1, *out.shape)
+    def of_bias(self, tangent: Tangent, scale: Tensor | None) -> Tangent:
+        """By those of a bias, which counts `scale` times: the same at all positions."""
+        out, stack = self.call.out, tangent.stack if scale is None else tangent.stack * scale
+        if not isinstance(tangent, Seed):
+            return Tangent(tangent.columns, by_channel(stack, out.ndim).expand(-1, *out.shape))
+        channels = _moved(tangent)
+        some = by_channel(stack[:, neighbours(channels)], out.ndim)
+        return Local(tangent.columns, channels, some.expand(-1, len(out), -1, *out.shape[2:]), out)
+
+
+def _moved(seed: Seed) -> tuple[int, ...]:
+    """The elements that move at all, ascending."""
+    return tuple(sorted({element for direction in seed.directions.values() for element in direction}))
 
 
 def convolution(call: Call, tangents: Mapping[int, Tangent]) -> Tangent:
     """The tangents of a convolution, by those of its arguments."""
-    return total([Tangent(t.columns, stack) for t, stack in _partials(Convolution(call), tangents)])
+    return total(list(_partials(Convolution(call), tangents)))
 
 
-def _partials(one: Convolution, tangents: Mapping[int, Tangent]) -> Iterator[tuple[Tangent, Tensor]]:
+def _partials(one: Convolution, tangents: Mapping[int, Tangent]) -> Iterator[Tangent]:
     for slot, tangent in tangents.items():
         if slot == 0:
-            yield tangent, one.of_input(tangent.stack)
+            yield Tangent(tangent.columns, one.of_input(tangent.stack))
         elif slot == 1:
-            yield tangent, one.of_filters(tangent)
+            yield one.of_filters(tangent)
         elif slot == 2:
-            stack = tangent.stack if one.scale is None else tangent.stack * one.scale
-            yield tangent, one.spread(stack)
+            yield one.of_bias(tangent, one.scale)
         elif slot == 3:
-            yield tangent, one.of_weight(tangent)
+            yield one.of_weight(tangent)
         elif slot == 4:
-            yield tangent, one.spread(tangent.stack)
+            yield one.of_bias(tangent, None)
         else:  # running statistics, which nobody trains
-            yield tangent, generic(one.call, slot, tangent.stack)
+            yield Tangent(tangent.columns, generic(one.call, slot, tangent.stack))
 
 
 RULES.update(dict.fromkeys(CONVOLUTIONS, convolution))

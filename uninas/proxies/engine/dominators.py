@@ -28,7 +28,7 @@ from torch import Tensor, fx
 
 from uninas.proxies.engine.aten_graph import Program, call, entries
 from uninas.proxies.engine.forward import Env, Place, seeds_of, sweep, walk
-from uninas.proxies.engine.jvp_rules import Tangent, empty, laid_as, neighbours
+from uninas.proxies.engine.jvp_rules import Local, Tangent, empty, laid_as, neighbours
 from uninas.proxies.engine.vjp_rules import Pull, plus, pull
 
 BACKWARD = 1.0  # what pulling one row back through some steps costs, in forward passes through them
@@ -184,7 +184,11 @@ def _pulls(
 
 def _meeting(rows: Tensor, tangent: Tangent) -> Tensor:
     """What rows (R, N, ...) say of the tangents (P, N, ...) of a value (N, ...): the products (N, R, P)."""
-    return _by_sample(rows, tangent.stack) @ _by_sample(tangent.stack, tangent.stack).transpose(1, 2)
+    if isinstance(tangent, Local):
+        rows, stack = rows[:, :, neighbours(tangent.channels)], tangent.part
+    else:
+        stack = tangent.stack
+    return _by_sample(rows, stack) @ _by_sample(stack, stack).transpose(1, 2)
 
 
 def _by_sample(stack: Tensor, like: Tensor) -> Tensor:

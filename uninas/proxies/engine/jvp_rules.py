@@ -66,6 +66,38 @@ class Seed(Tangent):
         return stack.reshape(len(stack), *self._value.shape)
 
 
+class Local(Tangent):
+    """Tangents (P, N, C, ...) that are zero but in some channels, as those of one filter of a convolution are.
+
+    `part` (P, N, len(channels), ...) has these channels, which ascend. The stack, laid out as `like` (N, C, ...) is,
+    is made only for rules that want it: most meet rows of the Jacobian first, which want the channels alone.
+    """
+
+    def __init__(self, columns: tuple[int, ...], channels: tuple[int, ...], part: Tensor, like: Tensor):
+        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "channels", channels)
+        object.__setattr__(self, "part", part)
+        object.__setattr__(self, "_like", like)
+
+    channels: tuple[int, ...]
+    part: Tensor
+    _like: Tensor
+
+    @fact
+    def stack(self) -> Tensor:
+        """As of any tangent."""
+        stack = zeros(len(self.columns), self._like)
+        stack[:, :, neighbours(self.channels)] = self.part
+        return stack
+
+    @classmethod
+    def sum(cls, parts: Sequence[Local]) -> Local:
+        """The sum of tangents of one value that have the same channels."""
+        columns = union(parts)
+        part = _sum(columns, [(rows_of(one, columns), one.part) for one in parts])
+        return cls(columns, parts[0].channels, part, parts[0]._like)
+
+
 @dataclass(frozen=True)
 class Call:
     """One executed operation: `out = op(*args, **kwargs)`. A slot numbers its arguments, lists flattened."""
@@ -121,6 +153,9 @@ def total(parts: Sequence[Tangent]) -> Tangent:
     """The sum of tangents of one value that belong to different sets of weights."""
     if len(parts) == 1:
         return parts[0]
+    local = [part for part in parts if isinstance(part, Local)]
+    if len(local) == len(parts) and len({one.channels for one in local}) == 1:
+        return Local.sum(local)
     columns = union(parts)
     if not isinstance(parts[0].stack, tuple):
         return Tangent(columns, _sum(columns, [(rows_of(part, columns), part.stack) for part in parts]))
