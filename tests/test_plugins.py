@@ -5,10 +5,10 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.fresh import fresh
 
 from uninas import UninasError, plugins
 from uninas.plugins import Registry
@@ -38,11 +38,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(site: Path, *command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(map(str, (site, ROOT)))
-    return subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path, **environment},
-    )  # fmt: skip
+    return fresh(*command, cwd=cwd, PYTHONPATH=os.pathsep.join(map(str, (site, ROOT))), **environment)
 
 
 def uninas(site: Path, *arguments: str, cwd: Path, **environment: str) -> str:

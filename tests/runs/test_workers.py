@@ -87,6 +87,17 @@ def test_workers_that_cannot_start_end_the_run():
         Workers(leave, lost, 1)
 
 
+def tell(index):
+    return Ready(square, ("torch" in sys.modules, "uninas.runs.scorer" in sys.modules))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker loads what it needs")
+def test_a_worker_has_what_others_have_loaded():
+    pool = Workers(tell, lost, 1)
+    assert pool.greeting == (True, True)
+    pool.close()
+
+
 def refuse(index):
     raise error("UNI071", "expected something else")
 

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-import subprocess
+import socket
 import sys
 import types
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers.commands import fail, succeed
 from helpers.commands import run as command_run
+from helpers.fresh import Start, fresh, together
 from helpers.shapes import NET
 
 from uninas import create_model, load
@@ -207,7 +208,7 @@ def test_a_killed_training_ends_with_the_same_bits(archive, tmp_path):
     whole = train(NET, data=archive, recipe=RECIPE, out=tmp_path / "whole")
     values = {name: value for name, value in RECIPE.as_dict().items() if name != "task"}
     (tmp_path / "killed.yaml").write_text(yaml.safe_dump({"classification": values}))
-    done = subprocess.run([sys.executable, "-c", KILLED, NET, archive, tmp_path / "killed", "8"], env={**os.environ})
+    done = fresh("-c", KILLED, NET, archive, tmp_path / "killed", "8")
     assert done.returncode == -signal.SIGKILL
     assert TrainingRun.open(tmp_path / "killed").outcome == "open"
     after = resume(tmp_path / "killed")
@@ -224,24 +225,32 @@ def command(archive, out, *further):
             "--set", "pad=1", "-o", str(out), *further]  # fmt: skip
 
 
+def on(count, arguments):
+    """A command on so many processes, started as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    ranks = ({"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count))
+    world = {"WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)} if count > 1 else {}
+    return together(*(Start(arguments, None, {**world, **rank} if world else {}) for rank in ranks))
+
+
 def test_two_processes_train_as_one_that_accumulates(archive, tmp_path):
     """And a run of two that is interrupted after an epoch ends with the same bits."""
     one, two, cut = tmp_path / "one", tmp_path / "two", tmp_path / "cut"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29871"]
-    for start in (command(archive, one, "--per-step", "16"), launch + command(archive, two)):
-        done = subprocess.run([sys.executable, *start], env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    (done,) = on(1, command(archive, one, "--per-step", "16"))
+    assert done.returncode == 0, done.stderr
+    done, _ = on(2, command(archive, two))
+    assert done.returncode == 0, done.stderr
     assert "in 2 parts of 16 on 2 processes" in done.stdout
-    alone, together = (load_weights(folder / FILE)[0] for folder in (one, two))
+    alone, halves = (load_weights(folder / FILE)[0] for folder in (one, two))
     for name, tensor in alone.items():
-        torch.testing.assert_close(tensor, together[name], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(tensor, halves[name], rtol=1e-4, atol=1e-5)
     cut.mkdir()
     for name in (SETTINGS, "previous.pt"):
         (cut / name.replace("previous", "last")).write_bytes((two / name).read_bytes())
-    done = subprocess.run([sys.executable, *launch, *command(archive, cut)], env=environment, capture_output=True)
-    assert done.returncode == 0
-    assert all(torch.equal(tensor, together[name]) for name, tensor in load_weights(cut / FILE)[0].items())
+    assert [done.returncode for done in on(2, command(archive, cut))] == [0, 0]
+    assert all(torch.equal(tensor, halves[name]) for name, tensor in load_weights(cut / FILE)[0].items())
 
 
 def test_a_process_of_many_without_a_master_is_told_so(archive, tmp_path, monkeypatch):

@@ -91,6 +91,7 @@ def to_onnx(
     examples = tuple(torch.zeros(2, *shape) for shape in graph.inputs)
     free = {0: torch.export.Dim("batch")}
     if any_size:
+        _must_take_other_sizes(graph, model)
         free |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     shapes = tuple({axis: dim for axis, dim in free.items() if axis <= len(shape)} for shape in graph.inputs)
     try:
@@ -107,6 +108,16 @@ def to_onnx(
     if any_size and not all(sides):
         raise _of_one_size(graph)
     return bytes(written.SerializeToString())
+
+
+def _must_take_other_sizes(graph: Graph, model: torch.nn.Module) -> None:
+    """Refuse a network that images twice as high and wide do not fit; to find that out by tracing takes half a minute."""
+    larger = [torch.zeros(1, *shape[:1], *(2 * side for side in shape[1:])) for shape in graph.inputs]
+    try:
+        with torch.inference_mode():
+            model(*larger)
+    except RuntimeError as problem:
+        raise _of_one_size(graph) from problem
 
 
 def _of_one_size(graph: Graph) -> UninasError:

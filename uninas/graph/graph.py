@@ -90,6 +90,11 @@ class Block:
         return name if self.times == 1 else f"shared repeat {self.times} {{ {name} }}"
 
 
+def bundled(wires: Sequence[T], copies: int) -> list[tuple[T, ...]]:
+    """What each of so many copies takes: one wire of every bundle; the bundles stand one after another."""
+    return list(zip(*(wires[start : start + copies] for start in range(0, len(wires), copies)), strict=True))
+
+
 @dataclass(frozen=True)
 class Each:
     """One copy of `body` for every input; the outputs of all copies, one after the other.
@@ -112,8 +117,7 @@ class Each:
 
     def parts(self, inputs: Sequence[T]) -> list[tuple[T, ...]]:
         """What every copy takes: one wire of each bundle."""
-        copies = self.copies(len(inputs))
-        return [tuple(inputs[number::copies]) for number in range(copies)]
+        return bundled(inputs, self.copies(len(inputs)))
 
     def body_for(self, part: tuple[Shape, ...]) -> Graph:
         """What is done to a part of these shapes. Raises ShapeError where nothing is."""
@@ -127,7 +131,9 @@ class Each:
             raise ShapeError(f"expected 1 to {MAX_PORTS} parts, but got {len(x)}")
         if len(x) % len(self.body.inputs):
             raise ShapeError(f"expected {len(self.body.inputs)} bundles of equal length, but got {len(x)} wires")
-        return tuple(made for part in self.parts(x) for made in self.body_for(part).output_shapes)
+        parts = self.parts(x)
+        made = {part: self.body_for(part).output_shapes for part in dict.fromkeys(parts)}
+        return tuple(shape for part in parts for shape in made[part])
 
     def cost(self, *x: Shape) -> Cost:
         if not self.shared:

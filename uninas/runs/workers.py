@@ -1,4 +1,7 @@
-"""Worker processes: each is spawned, does one job after the other, and may die or hang without harm.
+"""Worker processes: each is fresh, does one job after the other, and may die or hang without harm.
+
+On Linux they are forked from a server of Python's multiprocessing that has loaded torch and this package, once for all
+workers, and has done nothing else; elsewhere each is spawned, and loads them itself.
 
 A worker that is killed or crashes is replaced and its job given out once more, as it may have been an accident; the
 second time the job is lost. A worker that takes too long is killed and its job is lost. It makes no difference whether
@@ -30,6 +33,7 @@ ATTEMPTS = 2  # that a job may end a worker before it is lost
 STARTS = 3  # that workers may die in a row before they have done anything
 SPARE = 2  # jobs kept ready for whoever is free first
 MOST_WORKERS = 1024
+_FORKS = sys.platform == "linux"
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -80,7 +84,7 @@ class _Worker(Generic[J]):
 
 
 class Workers(Generic[J, R]):
-    """A pool of spawned processes. Limits are for one job (seconds) and for one worker (bytes).
+    """A pool of fresh processes. Limits are for one job (seconds) and for one worker (bytes).
 
     `begin(index)` is called in worker `index` when it starts, and gives what is done with a job and a greeting; what it
     raises as a UninasError is raised here. `lost(job, loss)` is the result of a job that has none. Both begin and jobs
@@ -170,13 +174,13 @@ class Workers(Generic[J, R]):
         return sum(worker.job is not None for worker in self._workers)
 
     def _spawned(self, index: int) -> _Worker[J]:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver" if _FORKS else "spawn")
+        if _FORKS:
+            context.set_forkserver_preload(["uninas.runs.scorer"])
         ours, theirs = context.Pipe()
-        lasting = threading.current_thread() is threading.main_thread()
         process = context.Process(
-            target=serve, args=(theirs, self.begin, index, self.memory_limit, lasting), name=f"uninas-{index}",
-            daemon=True,
-        )  # fmt: skip
+            target=serve, args=(theirs, self.begin, index, self.memory_limit), name=f"uninas-{index}", daemon=True
+        )
         process.start()
         theirs.close()
         return _Worker(process, ours, index)
@@ -271,14 +275,13 @@ class Workers(Generic[J, R]):
 # ---- the other side --------------------------------------------------------------------------------------------------
 
 
-def serve(connection: Connection, begin: bytes, index: int, memory_limit: float | None, lasting: bool = False) -> None:
+def serve(connection: Connection, begin: bytes, index: int, memory_limit: float | None) -> None:
     """What a worker process does: say that it is ready, then do what comes until the door closes.
 
-    `begin` comes packed, as to unpack it loads torch: before that, the end of the main process must be noticed.
-    `lasting` says that the thread that made this process lasts as long as its process does.
+    `begin` comes packed, as to unpack it may load torch: before that, the end of the main process must be noticed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asked
-    end_with_parent(lasting)
+    end_with_parent()
     try:
         ready: Ready[Any, Any] = pickle.loads(begin)(index)  # noqa: S301  # from the process that made us
     except UninasError as problem:
@@ -293,16 +296,16 @@ def serve(connection: Connection, begin: bytes, index: int, memory_limit: float 
             connection.send(ready.work(connection.recv()))
 
 
-def end_with_parent(lasting: bool) -> None:
+def end_with_parent() -> None:
     """End this worker when its main process dies, whatever the worker is doing.
 
-    Linux ends them by itself, at the end of the thread that made them; so it is only asked to where that is `lasting`.
-    Elsewhere, and should the kill have come before, a thread does it.
+    The server that forks workers ends with the main process, and Linux ends them with the server. Elsewhere, and should
+    the kill have come before, a thread does it.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
         return
-    if lasting and sys.platform == "linux":
+    if _FORKS:
         import ctypes
 
         with suppress(OSError, AttributeError):

@@ -8,6 +8,7 @@ from typing import Any
 from uninas.errors import Span, UninasError, did_you_mean, error, shown
 from uninas.graph import Block, Each, Graph, GraphError
 from uninas.graph.builder import Builder, Wires, snake_case
+from uninas.graph.graph import bundled
 from uninas.graph.resolve import shared_each
 from uninas.language import tree as ast
 from uninas.language.elaborate.core import MAX_OPTIONS, Exhausted, describe, text_of, whole
@@ -155,7 +156,7 @@ class Steps(Expressions):
 
     def shared(self, step: ast.Each, wires: Wires, scope: Scope) -> Wires:
         """Every wire treated with the same weights. The steps are built for the first, and solved for other sizes."""
-        parts = [part.shapes for part in self.parts(step, wires)]
+        parts = bundled(wires.shapes, self.copies(step, wires))
         first, *others = dict.fromkeys(parts)
         body = self.each_body(step, first, scope, "each")
         try:
@@ -174,22 +175,24 @@ class Steps(Expressions):
     def each(self, step: ast.Each, wires: Wires, scope: Scope) -> Wires:
         if step.shared:
             return self.shared(step, wires, scope)
-        parts = self.parts(step, wires)
-        shapes = tuple(dict.fromkeys(part.shapes for part in parts))
+        copies = self.copies(step, wires)
+        parts = bundled(wires.shapes, copies)
+        shapes = tuple(dict.fromkeys(parts))
         called = step.names[0].text
         name = "each" if len(shapes) == 1 else called.capitalize()
         bodies = {part: self.each_body(step, part, scope, name) for part in shapes}
         if len(bodies) == 1:
             return self.add(Each(bodies[shapes[0]]), wires, "parts", step.span, scope)
         made = []
-        for part in parts:
+        for part, taken in zip(parts, bundled(wires.wires, copies), strict=True):
             self.work()
-            made.append(self.add(Block(bodies[part.shapes]), part, snake_case(called), step.span, scope))
+            given = Wires(wires.builder, taken)
+            made.append(self.add(Block(bodies[part]), given, snake_case(called), step.span, scope))
         return self.bundle(made, step.span, scope)
 
-    @staticmethod
-    def parts(step: ast.Each, wires: Wires) -> list[Wires]:
-        """What the body is for, time after time: a wire of the bundle, or one of each of the bundles that are named."""
+    def copies(self, step: ast.Each, wires: Wires) -> int:
+        """How often the body is used: for every wire of the bundle, or of each of the bundles that are named."""
+        self.work(2 * len(wires.wires))
         count = len(step.names)
         lengths = wires.lengths if count > 1 else (len(wires.wires),)
         names = ", ".join(name.text for name in step.names)
@@ -200,8 +203,7 @@ class Steps(Expressions):
         if len(set(lengths)) > 1:
             several = " and ".join(map(str, lengths))
             raise error("UNI021", f"expected bundles of equal length for {names}, but got {several} wires", step.span)
-        bundles = [wires.wires[start : start + lengths[0]] for start in range(0, len(wires.wires), lengths[0])]
-        return [Wires(wires.builder, part) for part in zip(*bundles, strict=True)]
+        return lengths[0]
 
     def each_body(self, step: ast.Each, shapes: tuple[Shape, ...], scope: Scope, name: str) -> Graph:
         """What happens to a part of these shapes."""
