@@ -38,7 +38,8 @@ os.chdir(order["cwd"])
 os.environ.clear()
 os.environ.update(order["environment"])
 kind, what, *rest = order["arguments"]
-sys.path[:1] = [os.getcwd() if kind == "-m" else "", *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+named = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+sys.path[:1] = [os.getcwd() if kind == "-m" else "", *named]
 if kind == "-m":
     sys.argv = [what, *rest]
     runpy.run_module(what, run_name="__main__", alter_sys=True)
@@ -68,14 +69,15 @@ def together(*starts: Start) -> list[subprocess.CompletedProcess[str]]:
     with tempfile.TemporaryDirectory() as folder:
         orders = []
         for number, start in enumerate(starts):
-            said = {name: os.path.join(folder, f"{number}.{name}") for name in ("stdout", "stderr")}
+            said = {name: str(Path(folder) / f"{number}.{name}") for name in ("stdout", "stderr")}
             for path in said.values():
                 Path(path).touch()
             orders.append({"arguments": list(map(str, start.arguments)), "cwd": str(start.cwd or Path.cwd()),
                            "environment": {**os.environ, **start.environment}, **said})  # fmt: skip
         server = _server()
         assert server.stdin and server.stdout
-        print(json.dumps(orders), file=server.stdin, flush=True)
+        server.stdin.write(json.dumps(orders) + "\n")
+        server.stdin.flush()
         codes = json.loads(server.stdout.readline())
         return [
             subprocess.CompletedProcess(

@@ -1,7 +1,6 @@
 """Trainings in folders: begun, killed, resumed, refused, evaluated, and built again."""
 
 import json
-import os
 import signal
 import socket
 import sys

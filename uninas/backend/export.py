@@ -111,7 +111,7 @@ def to_onnx(
 
 
 def _must_take_other_sizes(graph: Graph, model: torch.nn.Module) -> None:
-    """Refuse a network that images twice as high and wide do not fit; to find that out by tracing takes half a minute."""
+    """Refuse a network that images of twice the size do not fit. To find that out by tracing takes half a minute."""
     larger = [torch.zeros(1, *shape[:1], *(2 * side for side in shape[1:])) for shape in graph.inputs]
     try:
         with torch.inference_mode():

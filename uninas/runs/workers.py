@@ -24,10 +24,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from uninas.errors import UninasError, error
 from uninas.runs.process import bars_of_one_process, freeze_gc, manage_memory
+
+if TYPE_CHECKING:  # Windows has no server that forks
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 ATTEMPTS = 2  # that a job may end a worker before it is lost
 STARTS = 3  # that workers may die in a row before they have done anything
@@ -174,8 +177,9 @@ class Workers(Generic[J, R]):
         return sum(worker.job is not None for worker in self._workers)
 
     def _spawned(self, index: int) -> _Worker[J]:
-        context = multiprocessing.get_context("forkserver" if _FORKS else "spawn")
+        context: ForkServerContext | SpawnContext = multiprocessing.get_context("spawn")
         if _FORKS:
+            context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(["uninas.runs.scorer"])
         ours, theirs = context.Pipe()
         process = context.Process(
