@@ -116,7 +116,7 @@ def _must_take_other_sizes(graph: Graph, model: torch.nn.Module) -> None:
     try:
         with torch.inference_mode():
             model(*larger)
-    except RuntimeError as problem:
+    except (RuntimeError, UninasError) as problem:
         raise _of_one_size(graph) from problem
 
 
