@@ -3,10 +3,12 @@
 import random
 import re
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
 from helpers.commands import succeed
+from onnx import helper, numpy_helper
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -241,6 +243,83 @@ def test_a_file_that_is_no_onnx_is_refused(content, tmp_path):
     path.write_bytes(content)
     with pytest.raises(UninasError, match=r"error\[UNI0(01|54)\]"):
         read_onnx(path)
+
+
+def onnx_file(path, *nodes, opset=18, **constants):
+    """A file of nodes from x, 1 x 4 x 8 x 8, to y."""
+    x, y = helper.make_tensor_value_info("x", 1, [1, 4, 8, 8]), helper.make_tensor_value_info("y", 1, None)
+    given = [numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y], given), opset_imports=[helper.make_opsetid("", opset)]
+    )
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+HUGE = np.array([200_000, 200_000, 4])
+TRUE = helper.make_tensor_value_info("c", 9, [])
+FOREVER = helper.make_graph(
+    [helper.make_node("Identity", ["c"], ["d"])], "g", [helper.make_tensor_value_info("i", 7, []), TRUE],
+    [helper.make_tensor_value_info("d", 9, [])],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("message", "nodes", "constants"),
+    [
+        ("nothing makes nope", [("Relu", ["nope"], {})], {}),
+        ("nothing makes y", [("Relu", ["x"], {}), ("Relu", ["x"], {})], {}),
+        ("onnx Concat with such arguments", [("Concat", ["x", "x"], {})], {}),
+        ("onnx Resize with such arguments", [("Resize", ["x", "", "s"], {"mode": "odd"})], {"s": np.ones(4)}),
+        ("cannot compute the constant", [("ConstantOfShape", ["s"], {}), ("Add", ["x", "n0"], {})], {"s": HUGE}),
+        ("cannot compute the constant", [("Expand", ["a", "s"], {}), ("Add", ["x", "n0"], {})], {"a": 1.0, "s": HUGE}),
+        ("cannot compute the constant", [("Add", ["a", "b"], {}), ("Add", ["x", "n0"], {})],
+         {"a": np.ones((100_000, 1)), "b": np.ones((1, 100_000))}),
+        ("a graph of its own", [("Loop", ["n", "t"], {"body": FOREVER}), ("Add", ["x", "n0"], {})],
+         {"n": 2**62, "t": True}),
+        ("onnx Conv with such arguments", [("Conv", ["x"], {})], {}),
+        ("weights that depend on the input", [("PRelu", ["x", "x"], {})], {}),
+        ("onnx Reshape with such arguments", [("Reshape", ["x", "x"], {})], {}),
+        ("a permutation of 4 axes", [("Transpose", ["x"], {"perm": [0, 1, 2, 2]})], {}),
+        ("div with such arguments", [("Div", ["x", "a"], {})], {"a": 0.0}),
+        ("matmul with such arguments", [("MatMul", ["x", "a"], {})], {"a": np.ones(3)}),
+        ("the function onnx Erf", [("Erf", ["x"], {})], {}),
+        ("does not depend on the input", [("Identity", ["a"], {})], {"a": np.ones(1)}),
+        ("does not depend on the input", [("Shape", ["x"], {})], {}),
+        ("onnx MaxPool with such arguments", [("MaxPool", ["x"], {"kernel_shape": [3, 3], "pads": [0, 0, 1, 1]})], {}),
+    ],
+)  # fmt: skip
+def test_files_that_mean_harm_end_in_a_message(message, nodes, constants, tmp_path):
+    made = [
+        helper.make_node(kind, inputs, [f"n{n}" if len(nodes) - n > 1 else "y"], **attributes)
+        for n, (kind, inputs, attributes) in enumerate(nodes)
+    ]
+    if message == "nothing makes y":
+        made[-1].output[0] = "z"
+    with pytest.raises(UninasError, match=message):
+        read_onnx(onnx_file(tmp_path / "net.onnx", *made, **constants))
+
+
+def test_a_softmax_of_before_opset_13_is_over_all_axes_behind_its_own(tmp_path):
+    softmax = helper.make_node("Softmax", ["x"], ["y"])
+    assert " head softmax\n" in read_onnx(onnx_file(tmp_path / "new.onnx", softmax)).text
+    with pytest.raises(UninasError, match="onnx Softmax"):
+        read_onnx(onnx_file(tmp_path / "old.onnx", softmax, opset=11))
+
+
+class Factors(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.linspace(-1, 1, 4)[:, None, None])
+
+    def forward(self, x):
+        y = torch.relu(x)
+        x = torch.add(torch.sub(x, y, alpha=3), self.shift, alpha=0.5)
+        return torch.rsub(torch.sub(x, 2.0, alpha=0.25), 5.0, alpha=2)
+
+
+def test_sums_and_differences_keep_their_factors():
+    imported(Factors(), (4, 6, 6))
 
 
 def test_an_exported_python_file_comes_back_without_being_run(tmp_path):

@@ -265,10 +265,9 @@ class Assembly:
 
     def network(self, top: _Part) -> Graph:
         """Sections in a row where the network is one, else one graph."""
-        segments = self.segments(top.members)
-        rows = self.rows(segments)
         if len(self.inputs) != 1 or len(self.outputs) != 1:
             return replace(self.graph(top.members, self.trace.name, ""), name=self.trace.name)
+        rows = self.rows(self.segments(top.members))
         nodes: list[Node] = []
         previous = INPUT
         stages = 0

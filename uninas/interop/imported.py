@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from uninas.errors import UninasError, error
 from uninas.graph import INPUT, Graph, Wire, subgraphs
 from uninas.interop import rules as _rules  # noqa: F401  # registers them
 from uninas.interop.assembly import Assembly
-from uninas.interop.lower import Lowering, Step, natural
+from uninas.interop.lower import Lowering, Missing, Step, natural
 from uninas.interop.trace import Place, Trace
-from uninas.interop.views import Batch, View, shape_of
+from uninas.interop.views import Batch, Foreign, View, shape_of
 from uninas.language.compact import compact
 from uninas.language.elaborate import build
 from uninas.language.library import load_text
@@ -60,6 +61,9 @@ class Imported:
             name = places.get(path, path)
             if theirs not in original:
                 raise error("UNI055", f"expected a weight {theirs} for {name}, but there is none")
+            count, wanted = prod(original[theirs].shape), prod(ours[name].shape)
+            if count != wanted:
+                raise error("UNI055", f"expected a weight {theirs} of {wanted} numbers for {name}, but it has {count}")
             found[name] = _cut(original[theirs], self.cuts.get(path), tuple(ours[name].shape))
         for path, value in self.values.items():
             name = places.get(path, path)
@@ -84,7 +88,11 @@ def imported(trace: Trace, *, partial: bool = False) -> Imported:
     outputs = lowering.run()
     if lowering.missing and not partial:
         raise _refusal(trace, lowering)
-    outputs = [_finished(lowering, view) for view in outputs]
+    try:
+        outputs = [_finished(lowering, view) for view in outputs]
+    except Foreign as problem:
+        lowering.missing.append(Missing(f"as an output {problem}", Place()))
+        raise _refusal(trace, lowering) from None
     steps = _tidied(lowering.steps, [view.wire for view in outputs])
     found = _assembled(Assembly(trace, lowering.inputs, steps, [view.wire for view in outputs]))
     if lowering.missing:

@@ -122,6 +122,8 @@ class Lowering:
         keywords = {name: self.argument(argument) for name, argument in call.keywords.items()}
         results = self.ruled(call.function, made_of, keywords)
         results = results if isinstance(results, list) else [results]
+        if not all(isinstance(view, View) for view in results):
+            raise Foreign("a result that does not depend on the input")
         results += [self.opaque(value, Wire(UNKNOWN)) for value in call.outputs[len(results) :]]
         return [
             self.in_order(call, value, self.checked(call, value, view))
@@ -159,6 +161,8 @@ class Lowering:
         except TypeError as problem:
             if "argument" not in str(problem):
                 raise
+            raise Foreign(f"{function} with such arguments") from None
+        except (ArithmeticError, LookupError):
             raise Foreign(f"{function} with such arguments") from None
 
     def checked(self, call: Call, value: Value, view: View) -> View:
@@ -409,7 +413,12 @@ def natural(axes: Layout, *, batched: bool = True) -> Layout:
 
 
 def weighed(weights: dict[str, Any]) -> dict[str, Weight]:
-    """Weights by name, without those that are not there; `bias__table` stands for bias.table."""
+    """Weights by name, without those that are not there; `bias__table` stands for bias.table.
+
+    Raises Foreign for those that depend on the input.
+    """
+    if any(isinstance(each, View) for each in weights.values()):
+        raise Foreign("a layer with weights that depend on the input")
     return {
         name.replace("__", "."): static if isinstance(static, Weight) else Weight(static)
         for name, static in weights.items()

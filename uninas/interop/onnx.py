@@ -12,6 +12,8 @@ import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,11 @@ import numpy as np
 from uninas.errors import error, shown
 from uninas.interop.imported import Imported, imported
 from uninas.interop.trace import Call, Place, Static, Trace, Value
+from uninas.interop.views import Foreign
 
 MAX_BYTES = 2**31
 BATCH = 2  # what a free batch is while the file is read
-SMALL = 4096  # numbers of a constant that are computed at once, as for shapes
+MOST = 2**28  # numbers of a constant that is computed from others
 
 SIMPLE = {
     "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hardswish", "Softplus": "softplus",
@@ -62,20 +65,25 @@ class _Reader:
         from onnx import numpy_helper
 
         self.graph = model.graph
+        self.opset = max((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), default=1)
         self.values: dict[str, Any] = {"": None}
         self.weights: dict[str, Any] = {}
         self.arrays: dict[str, Any] = {}
         for tensor in self.graph.initializer:
             if tensor.data_location == 1:
                 raise error("UNI054", f"expected all weights in the file, but {shown(tensor.name)} lies in another")
-            array = numpy_helper.to_array(tensor)
+            try:
+                array = numpy_helper.to_array(tensor)
+            except (LookupError, TypeError, ValueError) as problem:
+                raise error("UNI001", f"cannot read the weight {shown(tensor.name)}: {shown(problem, 120)}") from None
             self.constant(tensor.name, array, learned=array.dtype.kind == "f" and array.size > 1)
         self.users: dict[str, list[Any]] = {}
         for node in self.graph.node:
             for given in node.input:
                 self.users.setdefault(given, []).append(node)
         self.makers = {made: node for node in self.graph.node for made in node.output}
-        self.skipped: set[int] = set()
+        products = [node for node in self.graph.node if node.op_type == "Mul"]
+        self.erfs = {id(self.erf_before(node)) for node in products if self.gelu_of(node)}
 
     def constant(self, name: str, array: Any, *, learned: bool = False) -> None:
         self.arrays[name] = array
@@ -93,7 +101,7 @@ class _Reader:
             sizes = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in dims]
             if len(sizes) < 2 or any(size <= 0 for size in sizes[1:]):
                 raise error("UNI054", f"expected an input of fixed size behind the batch, but {given.name} has {sizes}")
-            value = self.values[given.name] = Value((sizes[0] or BATCH, *sizes[1:]))
+            value = self.values[given.name] = Value((sizes[0] if sizes[0] > 0 else BATCH, *sizes[1:]))
             inputs.append(value)
         if len(inputs) != 1:
             raise error("UNI054", f"expected a network with one input, but it has {len(inputs)}")
@@ -105,18 +113,22 @@ class _Reader:
     def calls(self, outputs: Sequence[Value]) -> Iterator[Call]:
         """Calls, each made when the one before it has been lowered, so that shapes are known."""
         for node in self.graph.node:
-            if id(node) in self.skipped:
-                continue
-            given = [self.values[name] for name in node.input]
+            given = [self.made(name) for name in node.input]
             if not any(isinstance(value, Value) for value in given) or node.op_type == "Shape":
                 self.fold(node, given)
                 continue
             yield from self.lowered(node, given)
         for value, output in zip(outputs, self.graph.output, strict=True):
-            yield Call("alias", [self.values[output.name]], {}, [value], Place())
+            yield Call("alias", [self.made(output.name)], {}, [value], Place())
+
+    def made(self, name: str) -> Any:
+        """The value of that name. Raises UNI001 where nothing makes it."""
+        if name not in self.values:
+            raise error("UNI001", f"cannot read the graph: nothing makes {shown(name)}, which it uses")
+        return self.values[name]
 
     def fold(self, node: Any, given: Sequence[Any]) -> None:
-        """A node that does not depend on the input: its value, at once where it is small, else when asked for."""
+        """The value of a node that does not depend on the input. Raises UNI054 where it cannot be computed."""
         if node.op_type == "Shape":
             shape = given[0].shape
             first, last = (_attributes(node).get(word) for word in ("start", "end"))
@@ -125,7 +137,13 @@ class _Reader:
         from onnx.reference import ReferenceEvaluator
 
         arrays = {name: np.asarray(value.read()) for name, value in zip(node.input, given, strict=True) if name}
-        results = ReferenceEvaluator(node).run(None, arrays)
+        try:
+            if _largest(node, list(arrays.values())) > MOST or any(a.HasField("g") for a in node.attribute):
+                raise ValueError("it is too large, or has a graph of its own")
+            results = ReferenceEvaluator(node).run(None, arrays)
+        except Exception as problem:  # what the evaluator raises is of any class
+            what = f"cannot compute the constant {shown(node.output[0])} ({shown(node.op_type)})"
+            raise error("UNI054", f"{what}: {shown(problem, 120)}") from None
         sources = tuple(dict.fromkeys(s for value in given if value for s in value.sources))
         for name, array in zip(node.output, results, strict=True):
             array = np.asarray(array)
@@ -136,8 +154,8 @@ class _Reader:
 
     def lowered(self, node: Any, given: list[Any]) -> Iterator[Call]:
         place = _place(node)
-        if node.op_type == "Mul" and (gelu := self.gelu_of(node)) is not None:
-            yield self.call("gelu", [gelu], node, place)
+        if node.op_type == "Mul" and (gelu := self.gelu_of(node)):
+            yield self.call("gelu", [self.made(gelu)], node, place)
             return
         if node.op_type in ("Erf", "Add", "Div", "Mul") and self.inside_gelu(node):
             return
@@ -147,11 +165,14 @@ class _Reader:
         elif method is None:
             yield self.call(f"onnx {node.op_type}", given, node, place)
         else:
-            for function, arguments in method(_attributes(node), given):
-                last = function.startswith("=")
-                call = self.call(function.removeprefix("="), arguments, node if last else None, place)
-                yield call
-                given[0] = call.outputs[0]
+            try:
+                for function, arguments in method(_attributes(node), given):
+                    last = function.startswith("=")
+                    call = self.call(function.removeprefix("="), arguments, node if last else None, place)
+                    yield call
+                    given[0] = call.outputs[0]
+            except (Foreign, ArithmeticError, LookupError, ValueError):
+                yield self.call(f"onnx {node.op_type} with such arguments", given[:1], node, place)
 
     def call(self, function: str, arguments: Sequence[Any], node: Any, place: Place) -> Call:
         results = [Value(()) for _ in (node.output if node is not None else [""])]
@@ -160,17 +181,21 @@ class _Reader:
         plain = [float(a.read()) if isinstance(a, Static) and a.shape == () and not a.sources else a for a in arguments]
         return Call(function, plain, {}, results, place)
 
-    def numbers(self, value: Any) -> list[int]:
-        return [int(number) for number in np.asarray(value.read()).ravel()]
+    def array(self, value: Any) -> Any:
+        """The numbers of a constant. Raises Foreign for what depends on the input."""
+        if not isinstance(value, Static):
+            raise Foreign("arguments that depend on the input")
+        return np.asarray(value.read())
 
-    def gelu_of(self, last: Any) -> Any:
-        """x, when a product ends the formula x / 2 (1 + erf(x / sqrt 2)); its inner nodes then are skipped."""
+    def numbers(self, value: Any) -> list[int]:
+        return [int(number) for number in self.array(value).ravel()]
+
+    def gelu_of(self, last: Any) -> str:
+        """The name of x, when a product ends the formula x / 2 (1 + erf(x / sqrt 2)), whose inner nodes are skipped."""
         erf = self.erf_before(last)
-        if erf is None:
-            return None
-        scaled = self.makers.get(erf.input[0])
+        scaled = self.makers.get(erf.input[0]) if erf is not None else None
         if scaled is None or scaled.op_type not in ("Div", "Mul"):
-            return None
+            return ""
         x = next((name for name in scaled.input if name not in self.arrays), "")
         found, seen = {"x": False, "half": False}, set()
 
@@ -189,8 +214,8 @@ class _Reader:
             collect(name)
         after = self.users.get(last.output[0], [])
         if not all(found.values()) or any(user.op_type == "Mul" and self.halves(user) for user in after):
-            return None
-        return self.values.get(x)
+            return ""
+        return x
 
     def halves(self, user: Any) -> bool:
         """Whether one of two factors is 1 / 2, so that the formula goes on."""
@@ -210,17 +235,16 @@ class _Reader:
 
     def inside_gelu(self, node: Any) -> bool:
         """Whether a node is inside such a formula: it leads to erf, or comes from it, and to nothing else."""
-        for name in node.output:
-            self.values.setdefault(name, Value(()))
-        if node.op_type == "Erf":
-            return True
         users = self.users.get(node.output[0], [])
-        if node.op_type in ("Div", "Mul") and users and all(user.op_type == "Erf" for user in users):
-            return True
-        if self.erf_before(node) is not None and all(user.op_type == "Mul" for user in users) and users:
-            return True
-        inner = all(user.op_type == "Mul" and self.erf_before(user) is not None for user in users)
-        return bool(node.op_type == "Mul" and self.halves(node) and users and inner)
+        to_erf = node.op_type in ("Div", "Mul") and all(id(user) in self.erfs for user in users)
+        from_erf = id(self.erf_before(node)) in self.erfs and all(user.op_type == "Mul" for user in users)
+        beside = node.op_type == "Mul" and self.halves(node) and all(
+            user.op_type == "Mul" and id(self.erf_before(user)) in self.erfs for user in users
+        )  # fmt: skip
+        inside = id(node) in self.erfs or (bool(users) and (to_erf or from_erf or beside))
+        if inside:
+            self.values.update((name, Value(())) for name in node.output)
+        return inside
 
     # ---- one function for each kind of node: (name of a call, its arguments), the last marked by = -----------------
 
@@ -261,11 +285,14 @@ class _Reader:
         yield "=elu", [x[0], a.get("alpha", 1.0)]
 
     def on_clip(self, a: dict[str, Any], x: list[Any]) -> Iterator[tuple[str, list[Any]]]:
-        bounds = [None if each is None else float(np.asarray(each.read())) for each in (*x[1:], None, None)[:2]]
+        bounds = [None if each is None else float(self.array(each)) for each in (*x[1:], None, None)[:2]]
         yield "=clamp", [x[0], *bounds]
 
     def on_softmax(self, a: dict[str, Any], x: list[Any]) -> Iterator[tuple[str, list[Any]]]:
-        yield "=softmax", [x[0], a.get("axis", -1)]
+        rank, axis = len(x[0].shape), a.get("axis", -1 if self.opset >= 13 else 1)
+        if self.opset < 13 and axis % rank != rank - 1:
+            raise Foreign("a softmax over several axes")  # before opset 13, over this axis and all behind it
+        yield "=softmax", [x[0], axis]
 
     def on_gemm(self, a: dict[str, Any], x: list[Any]) -> Iterator[tuple[str, list[Any]]]:
         bias = x[2] if len(x) > 2 else None
@@ -278,12 +305,14 @@ class _Reader:
         yield "=mean", [x[0], list(range(2, len(x[0].shape))), True]
 
     def on_reducemean(self, a: dict[str, Any], x: list[Any]) -> Iterator[tuple[str, list[Any]]]:
-        axes = self.numbers(x[1]) if len(x) > 1 else list(a["axes"])
-        yield "=mean", [x[0], axes, bool(a.get("keepdims", 1))]
+        yield "=mean", [x[0], self.axes(a, x), bool(a.get("keepdims", 1))]
 
     def on_reducesum(self, a: dict[str, Any], x: list[Any]) -> Iterator[tuple[str, list[Any]]]:
-        axes = self.numbers(x[1]) if len(x) > 1 else list(a["axes"])
-        yield "=sum", [x[0], axes, bool(a.get("keepdims", 1))]
+        yield "=sum", [x[0], self.axes(a, x), bool(a.get("keepdims", 1))]
+
+    def axes(self, a: dict[str, Any], x: list[Any]) -> list[int] | None:
+        """Which axes, as an input or, in older files, as an attribute; all, where there is neither."""
+        return self.numbers(x[1]) if len(x) > 1 else a.get("axes")
 
     def on_maxpool(self, a: dict[str, Any], x: list[Any]) -> Iterator[tuple[str, list[Any]]]:
         yield "=max_pool2d", [*self.window(a, x[0]), list(a.get("dilations", [1, 1])), bool(a.get("ceil_mode", 0))]
@@ -294,7 +323,7 @@ class _Reader:
     def window(self, a: dict[str, Any], x: Any) -> list[Any]:
         pads = list(a.get("pads", [0, 0, 0, 0]))
         if pads[:2] != pads[2:] or len(pads) != 4:
-            raise error("UNI054", "expected poolings of maps that are padded alike on both sides")
+            raise Foreign("a pooling of maps that are not padded alike on both sides")
         return [x, list(a["kernel_shape"]), list(a.get("strides", [1, 1])), pads[:2]]
 
     def on_reshape(self, a: dict[str, Any], x: list[Any]) -> Iterator[tuple[str, list[Any]]]:
@@ -308,7 +337,7 @@ class _Reader:
         yield "=permute", [x[0], list(a.get("perm", range(len(x[0].shape))[::-1]))]
 
     def on_unsqueeze(self, a: dict[str, Any], x: list[Any]) -> Iterator[tuple[str, list[Any]]]:
-        axes = self.numbers(x[1]) if len(x) > 1 else list(a["axes"])
+        axes = self.axes(a, x) or []
         rank = len(x[0].shape) + len(axes)
         sizes, given = [], iter(x[0].shape)
         for place in range(rank):
@@ -316,7 +345,7 @@ class _Reader:
         yield "=reshape", [x[0], sizes]
 
     def on_squeeze(self, a: dict[str, Any], x: list[Any]) -> Iterator[tuple[str, list[Any]]]:
-        yield "=squeeze", [x[0], self.numbers(x[1]) if len(x) > 1 else a.get("axes")]
+        yield "=squeeze", [x[0], self.axes(a, x)]
 
     def on_expand(self, a: dict[str, Any], x: list[Any]) -> Iterator[tuple[str, list[Any]]]:
         yield "=expand", [x[0], self.numbers(x[1])]
@@ -342,14 +371,14 @@ class _Reader:
 
     def on_gather(self, a: dict[str, Any], x: list[Any]) -> Iterator[tuple[str, list[Any]]]:
         if x[1].shape == ():
-            yield "=select", [x[0], a.get("axis", 0), int(np.asarray(x[1].read()))]
+            yield "=select", [x[0], a.get("axis", 0), int(self.array(x[1]))]
         else:
             yield "=onnx Gather of several", [x[0]]
 
     def on_pad(self, a: dict[str, Any], x: list[Any]) -> Iterator[tuple[str, list[Any]]]:
         pads = self.numbers(x[1])
         rank = len(pads) // 2
-        value = float(np.asarray(x[2].read())) if len(x) > 2 and x[2] is not None else 0.0
+        value = float(self.array(x[2])) if len(x) > 2 and x[2] is not None else 0.0
         sides = [side for n in reversed(range(rank)) for side in (pads[n], pads[n + rank])]
         mode = a.get("mode", b"constant").decode()
         yield "=pad", [x[0], sides, mode, value]
@@ -360,12 +389,27 @@ class _Reader:
 
     def on_resize(self, a: dict[str, Any], x: list[Any]) -> Iterator[tuple[str, list[Any]]]:
         sizes = x[3] if len(x) > 3 else None
-        scales = [float(s) for s in np.asarray(x[2].read()).ravel()] if sizes is None else []
+        scales = [float(s) for s in self.array(x[2]).ravel()] if sizes is None else []
         scaled = [int(n * s) for n, s in zip(x[0].shape[2:], scales[2:], strict=True)] if scales else []
         size = scaled or self.numbers(sizes)[2:]
         mode = {b"nearest": "nearest2d", b"linear": "bilinear2d", b"cubic": "bicubic2d"}[a.get("mode", b"nearest")]
         align = a.get("coordinate_transformation_mode", b"half_pixel") == b"align_corners"
         yield f"=upsample_{mode}", [x[0], size, *([align] if mode != "nearest2d" else [])]
+
+
+def _largest(node: Any, arrays: list[Any]) -> int:
+    """How many numbers the result of a node has at most, of those nodes whose result may be larger than its inputs."""
+    if node.op_type in ("ConstantOfShape", "Expand"):
+        return int(max(1, arrays[0].size) * np.prod(np.maximum(1, arrays[-1].ravel()), dtype=float))
+    if node.op_type in ("Tile", "Resize", "Upsample"):
+        return int(arrays[0].size * np.prod(np.maximum(1, arrays[-1].ravel()), dtype=float))
+    if node.op_type == "Range":
+        return int(abs((arrays[1] - arrays[0]) / arrays[2])) if arrays[2] else 0
+    if node.op_type.startswith("Gather") and arrays[1:]:
+        return int(arrays[1].size * arrays[0].size // max(1, min(arrays[0].shape, default=1)))
+    if node.op_type in ("Pad", "OneHot", "EyeLike"):
+        return int(max(1, arrays[0].size) * np.prod(1 + np.abs(arrays[1].ravel()), dtype=float)) if arrays[1:] else 0
+    return prod(max(sizes) for sizes in zip_longest(*(array.shape[::-1] for array in arrays), fillvalue=1))
 
 
 def _attributes(node: Any) -> dict[str, Any]:

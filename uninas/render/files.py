@@ -135,7 +135,6 @@ def scene_svg(scene: Scene, options: Options, outlines: bool = False) -> str:
 
 def drawing(scene: Scene, options: Options, kind: str) -> bytes:
     """A scene as PNG or PDF."""
-
     laid = lay_out(scene, style.THEMES[options.theme], options.width)
     size = f"{laid.width * laid.scale / 72:.4f},{laid.height * laid.scale / 72:.4f}!"
     # Graphviz leaves half an inch around a page of PDF, which would be wider than asked for.

@@ -60,7 +60,10 @@ def unflatten(low: Lowering, x: View, dim: int, sizes: Sequence[int]) -> View:
 
 @rule("permute")
 def permute(low: Lowering, x: View, order: Sequence[int]) -> View:
-    return x.permuted([placed(x, place) for place in order])
+    places = [placed(x, place) for place in order]
+    if sorted(places) != list(range(len(x.axes))):
+        raise Foreign(f"a permutation of {len(x.axes)} axes by {list(order)}")
+    return x.permuted(places)
 
 
 @rule("transpose", "swapaxes")

@@ -121,20 +121,24 @@ def same(low: Lowering, x: View, *_: Any, **__: Any) -> View:
 
 @rule("add")
 def add(low: Lowering, x: Any, y: Any, alpha: float = 1) -> View:
+    needs_view(x if isinstance(x, View) else y)
+    if alpha != 1 and (number := None if isinstance(y, View) else uniform(y)) is not None:
+        y = number * alpha
+    elif alpha != 1:
+        y = low.apply(act.Scale(float(alpha)), y if isinstance(y, View) else learned(low, x, y))
     if not isinstance(x, View):
         x, y = y, x
-        if alpha != 1:
-            raise Foreign("a sum with a factor")
-    needs_view(x)
     if isinstance(y, View):
-        return merged(low, Add(), x, y if alpha == 1 else low.apply(act.Scale(float(alpha)), y))
+        return merged(low, Add(), x, y)
     if (number := uniform(y)) is not None:
-        return low.apply(act.Scale(1.0, number * alpha), x) if number else x
+        return low.apply(act.Scale(1.0, number), x) if number else x
     return added(low, x, y)
 
 
 @rule("sub", "subtract")
 def sub(low: Lowering, x: Any, y: Any, alpha: float = 1) -> View:
+    if alpha != 1:
+        return add(low, x, y, -alpha)
     if isinstance(x, View) and isinstance(y, View):
         return merged(low, Subtract(), x, y)
     if isinstance(x, View) and (number := uniform(y)) is not None:
@@ -148,7 +152,7 @@ def sub(low: Lowering, x: Any, y: Any, alpha: float = 1) -> View:
 
 @rule("rsub")
 def rsub(low: Lowering, x: View, y: Any, alpha: float = 1) -> View:
-    return sub(low, y, x)
+    return sub(low, y, x, alpha)
 
 
 @rule("mul", "multiply")
@@ -209,7 +213,7 @@ def power(low: Lowering, x: View, exponent: Any) -> View:
     if exponent in (0.5, -0.5):
         return low.apply(act.Root(inverse=exponent < 0), x)
     if exponent != 2:
-        raise Foreign(f"a power of {exponent}")
+        raise Foreign(f"a power of {exponent}" if isinstance(exponent, int | float) else "a power by a tensor")
     return merged(low, Multiply(), x, x)
 
 

@@ -14,6 +14,7 @@ from uninas.graph import INPUT, Block, Each, Graph, Node, Operator, Wire
 from uninas.graph.diff import paired
 from uninas.ops.op import Shape
 from uninas.render.scenes.captions import FEW
+from uninas.render.scenes.drawing import port_name
 
 SAME, REMOVED, ADDED, CHANGED = "", "removed", "added", "changed"
 
@@ -97,13 +98,13 @@ def compare(before: Graph, after: Graph, path: str = "", seen: dict[tuple[str, s
     root = Frame(path, after.name)
     graphs = before, after
     inputs = [
-        [(below(path, port_of("in", port, len(graph.inputs))), 0) for port in range(len(graph.inputs))]
+        [(below(path, port_name("in", port, len(graph.inputs))), 0) for port in range(len(graph.inputs))]
         for graph in graphs
     ]
     outputs = walk.inside(root, graphs, (inputs[0], inputs[1]))
     for side, graph in enumerate(graphs):
         for port, end in enumerate(outputs[side]):
-            name = below(path, port_of("out", port, len(graph.outputs)))
+            name = below(path, port_name("out", port, len(graph.outputs)))
             walk.wire(side, end, name, graph.output_shapes[port])
     return Comparison(root, walk.links())
 
@@ -111,11 +112,6 @@ def compare(before: Graph, after: Graph, path: str = "", seen: dict[tuple[str, s
 def below(path: str, name: str) -> str:
     """The path of something in something."""
     return f"{path}.{name}" if path else name
-
-
-def port_of(name: str, port: int, ports: int) -> str:
-    """in, or in[0] where there are several."""
-    return name if ports == 1 else f"{name}[{port}]"
 
 
 Pair = tuple[Node | None, Node | None]
