@@ -25,6 +25,7 @@ from uninas.backend.emit import compile
 from uninas.backend.model import Model
 from uninas.errors import error
 from uninas.graph import Graph, GraphError
+from uninas.graph.network import network_of
 from uninas.graph.resolve import at_size
 from uninas.graph.variants import with_drop_path, with_stage_outputs
 from uninas.language.elaborate import sized
@@ -99,7 +100,7 @@ class Backbone(nn.Module):
         super().__init__()
         if drop_path:
             graph = with_drop_path(graph, drop_path)
-        stages = sum(node.name.startswith("stages.") for node in graph.nodes)
+        stages = len(network_of(graph).stages)
         if stages < count:
             raise error("UNI060", f"expected a network of at least {count} stages, but {graph.name} has {stages}")
         cut = with_stage_outputs(graph, range(stages - count, stages))

@@ -9,7 +9,7 @@ from math import sqrt
 
 from uninas.errors import error, shown
 from uninas.graph.graph import INPUT, Block, Each, Graph, Node, Wire
-from uninas.graph.network import network_of, place
+from uninas.graph.network import is_stage, network_of, place
 from uninas.graph.resolve import around
 from uninas.ops.linear import Linear
 from uninas.ops.merge import Add
@@ -87,14 +87,13 @@ def with_residual_drop_path(graph: Graph) -> Graph:
     A branch is an input of an `add` that is computed from another input of it. Graphs without stages are changed
     everywhere. Wires that others use, too, keep their values there.
     """
-    stages = [node for node in graph.nodes if node.name.startswith("stages.") and isinstance(node.op, Block)]
-    if not stages:
+    if not network_of(graph).stages:
         return _with_dropped_branches(graph)
     nodes = []
     for node in graph.nodes:
-        op = node.op
-        inside = isinstance(op, Block) and node.name.startswith("stages.")
-        nodes.append(replace(node, op=Block(_with_dropped_branches(op.graph))) if inside else node)  # type: ignore[union-attr]
+        if is_stage(node) and isinstance(node.op, Block):
+            node = replace(node, op=Block(_with_dropped_branches(node.op.graph)))
+        nodes.append(node)
     return replace(graph, nodes=tuple(nodes))
 
 

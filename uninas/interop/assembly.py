@@ -16,6 +16,7 @@ from typing import Any
 from uninas.graph import INPUT, Block, Each, Graph, GraphError, Node, Wire
 from uninas.graph.builder import node_names, snake_case
 from uninas.graph.graph import RESERVED
+from uninas.graph.network import HEAD, STEM, block_name, stage_name
 from uninas.graph.resolve import shared_each
 from uninas.interop.lower import Step, Weight
 from uninas.interop.trace import Trace
@@ -272,19 +273,14 @@ class Assembly:
         previous = INPUT
         stages = 0
         last = max((n for n, (kind, _) in enumerate(rows) if kind == "stage"), default=-1)
-        taken: set[str] = set()
         for number, (kind, parts) in enumerate(rows):
             if kind == "stage":
-                name = f"stages.{stages}"
+                name = stage_name(stages)
                 stages += 1
                 graph = self.stage(parts, name)
             else:
                 members = [member for part in parts for member in part]
-                name = "stem" if number == 0 and last > 0 else "head" if number > last else f"part{number}"
-                if number == 0 and last < 0:
-                    name = "head"
-                assert name not in taken
-                taken.add(name)
+                name = HEAD if number > last else STEM if number == 0 else f"part{number}"
                 graph = self.section(members, name)
             nodes.append(Node(name, Block(graph), (Wire(previous),)))
             previous = name
@@ -345,7 +341,7 @@ class Assembly:
         nodes: list[Node] = []
         previous = INPUT
         for number, members in enumerate(parts):
-            inner = f"blocks.{number}"
+            inner = block_name(number)
             graph = self.one(members, "block", f"{name}.{inner}.")
             nodes.append(Node(inner, Block(graph), (Wire(previous),)))
             previous = inner

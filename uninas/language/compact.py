@@ -18,6 +18,7 @@ from typing import Any
 
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire, subgraphs
 from uninas.graph.graph import RESERVED
+from uninas.graph.network import is_stage
 from uninas.language.printer import (
     INFIX,
     STRIDES,
@@ -290,7 +291,7 @@ class _Compact:
         yield graph
         for node in graph.nodes:
             assert isinstance(node.op, Block)
-            if node.name.startswith("stages."):
+            if is_stage(node):
                 yield node.op.graph
                 for block in node.op.graph.nodes:
                     if isinstance(block.op, Block) and block.op.graph.name == "block" and is_chain(block.op.graph):
@@ -310,7 +311,7 @@ class _Compact:
             if not isinstance(node.op, Block):
                 lines.append(f"out = {sources}")
                 continue
-            if node.name.startswith("stages."):
+            if is_stage(node):
                 lines += self.stage(node.op.graph, inside, sources, label).split("\n")
                 continue
             word = node.name if node.name in ("stem", "head") else f"section {node.name}"

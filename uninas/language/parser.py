@@ -72,9 +72,6 @@ MAX_SIGNS = 64  # changes of sign in one sum or product; every change is one mor
 MAX_SYNTAX_ERRORS = 20  # reported for one file
 
 
-# ---- the tree ------------------------------------------------------------------------------------------------------
-
-
 # ---- text -> tree --------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from uninas.errors import Diagnostic, UninasError, did_you_mean, error
 from uninas.graph import Graph
-from uninas.graph.network import INSERTED
+from uninas.graph.network import INSERTED, place
 from uninas.language import tree as ast
 from uninas.language.elaborate.core import PROBE, describe, text_of
 from uninas.language.elaborate.counting import Counting
@@ -112,7 +112,7 @@ def _probe(module: Module, network: ast.Network, shape: Shape | None) -> tuple[t
     run = Elaborator(lambda choice: 0)
     _top(run, module, network, shape)
     asked = tuple(dict.fromkeys(choice for choice in run.asked if len(choice.options) > 1))
-    outer = tuple(choice for choice in asked if "blocks." not in choice.path and "@" not in choice.path)
+    outer = tuple(choice for choice in asked if place(choice.path).block < 0 and "@" not in choice.path)
     return outer, len(outer) < len(asked)
 
 
