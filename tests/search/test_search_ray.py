@@ -24,51 +24,27 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def cluster(root, monkeypatch):
+@pytest.fixture(scope="module")
+def cluster(root):
     """A head without places for tasks, and two nodes with one each."""
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_DISABLE_METRICS_EXPORT", "1")
-    monkeypatch.setenv("RAY_health_check_period_ms", "500")
-    monkeypatch.setenv("RAY_health_check_failure_threshold", "4")
-    monkeypatch.setenv("PYTHONPATH", str(root))
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000})
-    nodes = [made.add_node(num_cpus=1, object_store_memory=80_000_000) for _ in range(2)]
-    made.nodes_by_hand = nodes
-    yield made
-    ray.shutdown()
-    made.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_DISABLE_METRICS_EXPORT", "1")
+        patch.setenv("RAY_health_check_period_ms", "500")
+        patch.setenv("RAY_health_check_failure_threshold", "4")
+        patch.setenv("PYTHONPATH", str(root))
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000})
+        nodes = [made.add_node(num_cpus=1, object_store_memory=80_000_000) for _ in range(2)]
+        made.nodes_by_hand = nodes
+        yield made
+        ray.shutdown()
+        made.shutdown()
 
 
 def rows(folder):
     with Store(folder, read_only=True) as store:
         return [(c.number, c.parent, c.edit, c.key, c.score, c.failure, c.seed) for c in store]
-
-
-def test_a_killed_worker_and_a_killed_node_lose_nothing(cluster, tmp_path, make):
-    from uninas.search.ray_executor import RayExecutor
-
-    plan = make(strategy="evolution", proxy="params", tuning={"population": 6})
-    with Run(tmp_path / "whole", plan, Inline(cost_score("params"))) as run:
-        list(run.candidates(60))
-
-    executor = RayExecutor(plan.recipe, address=cluster.address)
-    try:
-        assert executor.jobs == 2
-        with Run(tmp_path / "run", plan, executor) as run:
-            hosts = []
-            for candidate in run.candidates(60):
-                hosts.append(candidate.worker)
-                if len(run) == 15:
-                    killed = candidate.worker
-                    os.kill(int(killed.rpartition(":")[2]), signal.SIGKILL)
-                if len(run) == 30:
-                    cluster.remove_node(cluster.nodes_by_hand[0], allow_graceful=False)
-            assert killed not in hosts[30:], "what was killed was no worker, or its tasks were not done by others"
-    finally:
-        executor.close()
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
 
 
 def test_mistakes_and_slow_tasks_come_back_as_they_do_from_local_workers(cluster, make):
@@ -100,3 +76,29 @@ def test_a_score_on_a_cluster_is_the_score_of_this_process(cluster, make):
         executor.close()
     assert result.score == score(start, "vkdnw", 7, batch_size=2).value
     assert result.components["jacov"] == score(start, "jacov", 7, batch_size=2).value
+
+
+def test_a_killed_worker_and_a_killed_node_lose_nothing(cluster, tmp_path, make):
+    """The last test of the cluster, which has one node less then."""
+    from uninas.search.ray_executor import RayExecutor
+
+    plan = make(strategy="evolution", proxy="params", tuning={"population": 6})
+    with Run(tmp_path / "whole", plan, Inline(cost_score("params"))) as run:
+        list(run.candidates(60))
+
+    executor = RayExecutor(plan.recipe, address=cluster.address)
+    try:
+        assert executor.jobs == 2
+        with Run(tmp_path / "run", plan, executor) as run:
+            hosts = []
+            for candidate in run.candidates(60):
+                hosts.append(candidate.worker)
+                if len(run) == 15:
+                    killed = candidate.worker
+                    os.kill(int(killed.rpartition(":")[2]), signal.SIGKILL)
+                if len(run) == 30:
+                    cluster.remove_node(cluster.nodes_by_hand[0], allow_graceful=False)
+            assert killed not in hosts[30:], "what was killed was no worker, or its tasks were not done by others"
+    finally:
+        executor.close()
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")

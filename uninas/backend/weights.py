@@ -32,9 +32,9 @@ def plain(module: nn.Module) -> dict[str, Tensor]:
 
 def stacked_again(module: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `plain`: the state dict of a model that may be folded, from weights under plain names."""
-    found = dict(weights)
-    for name in module.state_dict():
-        path, count = next(((p, n) for p, n in _folded(module).items() if name.startswith(f"{p}.")), ("", 0))
+    found, folded = dict(weights), _folded(module)
+    for name in module.state_dict() if folded else ():
+        path, count = next(((p, n) for p, n in folded.items() if name.startswith(f"{p}.")), ("", 0))
         if path:
             rest = name[len(path) + 1 :]
             names = [f"{path}.{number}.{rest}" for number in range(count)]
