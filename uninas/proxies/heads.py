@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from uninas.proxies.attention import Lowered, lowered
 from uninas.proxies.base import proxy
 from uninas.proxies.engine.aten_graph import advance
-from uninas.proxies.observe.gradients import Labels, added, derivatives, targets
+from uninas.proxies.observe.gradients import Labels, added, as_logits, derivatives, targets
 from uninas.proxies.types import Inputs, Measured, ProxyError
 
 
@@ -65,9 +65,7 @@ def head_importance(
     samples = len(inputs[0])
     env = found.start(module, tuple(part.detach().requires_grad_(part.is_floating_point()) for part in inputs))
     advance(found.program, env, range(found.program.stop), keep=True)
-    logits = env[found.program.output]
-    if logits.shape[1] < 2 or not bool(logits.isfinite().all()):
-        raise ProxyError("expected finite logits (N, K) of at least 2 classes")
+    logits = as_logits(env[found.program.output])
     entropy = F.cross_entropy(logits, targets(logits, generator, labels), reduction="sum")
     outputs = [env[head.product] for head in found.heads]
     parts = [_by_head(o.detach() * g, samples) for o, g in zip(outputs, derivatives(entropy, outputs), strict=True)]

@@ -42,7 +42,11 @@ def loss(module: nn.Module, inputs: Inputs, generator: torch.Generator, labels: 
 
 def logits_of(module: nn.Module, inputs: Inputs) -> Tensor:
     """The output of `module(*inputs)`. ProxyError unless it is finite logits (N, K) with K > 1."""
-    logits = run(module, inputs)
+    return as_logits(run(module, inputs))
+
+
+def as_logits(logits: Tensor) -> Tensor:
+    """An output as it is. ProxyError unless it is finite logits (N, K) with K > 1."""
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ProxyError(f"expected logits (N, K) of at least 2 classes, but got shape {tuple(logits.shape)}")
     if not logits.is_floating_point():
