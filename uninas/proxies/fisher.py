@@ -16,14 +16,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from uninas.proxies.base import proxy
-from uninas.proxies.observe.activations import prepare
+from uninas.proxies.observe.activations import FUNCTIONS, prepare
 from uninas.proxies.observe.gradients import Labels, added, derivatives, loss, weights_of
 from uninas.proxies.types import Inputs, Measured, ProxyError
 
 CONVOLUTIONS = frozenset(f"conv{'_transpose' * t}{n}d" for t in (0, 1) for n in (1, 2, 3))
-ACTIVATIONS = frozenset(
-    name + end for name in ("relu", "leaky_relu", "rrelu", "hardtanh", "elu", "celu", "selu") for end in ("", "_")
-).union(("relu6", "prelu", "gelu", "silu", "mish", "hardswish", "softplus"))
+ACTIVATIONS = FUNCTIONS | {"softplus"}
 
 
 @proxy("fisher")

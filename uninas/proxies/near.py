@@ -18,18 +18,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from uninas.proxies.base import proxy
-from uninas.proxies.observe.activations import prepare, run
+from uninas.proxies.observe.activations import FUNCTIONS, prepare, run
 from uninas.proxies.observe.channels import ChannelAxes, channel_axis
 from uninas.proxies.observe.layers import ALL, window
 from uninas.proxies.types import Inputs, Measured, ProxyError
-
-NAMES = frozenset(
-    name + ending
-    for name in ("relu", "relu6", "leaky_relu", "prelu", "rrelu", "hardtanh", "elu", "celu", "selu", "gelu", "silu",
-                 "mish", "hardswish")
-    for ending in ("", "_")
-)  # fmt: skip
-"""Functions of torch that are activations: those of `naswot`."""
 
 
 def effective_rank(matrix: Tensor) -> float:
@@ -50,7 +42,7 @@ class _Ranks(ChannelAxes):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if getattr(func, "__name__", "") not in NAMES or not isinstance(args[0], Tensor) or args[0].ndim < 2:
+        if getattr(func, "__name__", "") not in FUNCTIONS or not isinstance(args[0], Tensor) or args[0].ndim < 2:
             return super().__torch_function__(func, types, args, kwargs)
         axis = 1 if self.ours or args[0].ndim == 2 else channel_axis(args[0])
         count = args[0].numel() // args[0].shape[axis]

@@ -36,6 +36,14 @@ SWITCHES = frozenset(
 )
 """Activations that are close to zero for negative inputs and close to the identity for positive ones."""
 
+FUNCTIONS = frozenset(
+    name + ending
+    for name in ("relu", "relu6", "leaky_relu", "prelu", "rrelu", "hardtanh", "elu", "celu", "selu", "gelu", "silu",
+                 "mish", "hardswish")
+    for ending in ("", "_")
+)  # fmt: skip
+"""The same by the names of torch's functions; those that end in _ write into their input."""
+
 
 def prepare(module: nn.Module, inputs: Inputs) -> Inputs:
     """Put `module` into the state proxies of activations measure, and `inputs` into the layout it is fastest with.
