@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from uninas.fact import fact
@@ -206,6 +207,23 @@ PACKAGES = {
     "timm": "timm", "torch": "torch", "torchvision": "torchvision", "wandb": "wandb", "yaml": "pyyaml",
 }  # fmt: skip
 """What to install for a module that cannot be imported."""
+
+
+def contents(path: Path, most: int) -> bytes:
+    """The bytes of a file of somebody else. Raises UNI001 for one that cannot be read, or has more than `most`.
+
+    What may never end, as pipes and devices, is not opened.
+    """
+    try:
+        if not path.is_file():
+            path.stat()  # says why, where there is nothing
+            raise error("UNI001", f"cannot read {shown(path, 200)}: expected a file")
+        if path.stat().st_size > most:
+            raise error("UNI001", f"cannot read {shown(path, 200)}: expected at most {most:,} bytes")
+        return path.read_bytes()
+    except (OSError, ValueError) as problem:
+        why = getattr(problem, "strerror", None) or problem
+        raise error("UNI001", f"cannot read {shown(path, 200)}: {shown(why)}") from None
 
 
 def missing(problem: ModuleNotFoundError) -> UninasError | None:

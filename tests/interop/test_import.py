@@ -1,5 +1,6 @@
 """Torch modules come in as text: the same parameters, FLOPs and numbers, in as few lines as a person would write."""
 
+import os
 import random
 import re
 
@@ -18,8 +19,10 @@ from uninas.backend.export import to_onnx, to_python
 from uninas.backend.trace import carried, import_module, names_json
 from uninas.errors import UninasError
 from uninas.graph import Wire
+from uninas.interop import read_json
 from uninas.interop.imported import Imported
 from uninas.interop.onnx import read_onnx
+from uninas.interop.python import text_in
 from uninas.interop.views import Batch, Factor, Foreign, View, made, route, shape_of
 
 
@@ -298,6 +301,16 @@ def test_files_that_mean_harm_end_in_a_message(message, nodes, constants, tmp_pa
         made[-1].output[0] = "z"
     with pytest.raises(UninasError, match=message):
         read_onnx(onnx_file(tmp_path / "net.onnx", *made, **constants))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+@pytest.mark.parametrize("read", [read_onnx, read_json, text_in])
+def test_what_never_ends_is_not_opened(read, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "binary").write_bytes(b"\xff" * 9)
+    for name, message in (("pipe", "expected a file"), ("nothing", "No such file"), ("binary", "cannot read")):
+        with pytest.raises(UninasError, match=message):
+            read(tmp_path / name)
 
 
 def test_a_softmax_of_before_opset_13_is_over_all_axes_behind_its_own(tmp_path):

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from uninas.errors import did_you_mean, error, shown
+from uninas.errors import contents, did_you_mean, error, shown
 from uninas.graph import Graph
 from uninas.interop.published import MAX_TEXT, parse, render
 from uninas.interop.reader import to_graph
@@ -89,9 +89,6 @@ def state_dict_from_published(graph: Graph, published: Mapping[str, Tensor]) -> 
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(4 * MAX_TEXT + 1)  # a character takes at most 4 bytes; `parse` refuses what is too long
-        return data.decode()
-    except (OSError, ValueError) as problem:
-        reason = "it is not UTF-8 text" if isinstance(problem, UnicodeDecodeError) else str(problem)
-        raise error("UNI001", f"cannot read {shown(path)}: {reason}") from None
+        return contents(path, 4 * MAX_TEXT).decode()  # a character takes at most 4 bytes; `parse` refuses what is long
+    except UnicodeDecodeError:
+        raise error("UNI001", f"cannot read {shown(path)}: it is not UTF-8 text") from None

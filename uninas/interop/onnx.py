@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from uninas.errors import error, shown
+from uninas.errors import UninasError, contents, error, shown
 from uninas.interop.imported import Imported, imported
 from uninas.interop.trace import Call, Place, Static, Trace, Value
 from uninas.interop.views import Foreign
@@ -46,11 +46,9 @@ def read_onnx(path: str | Path, name: str = "", *, partial: bool = False) -> Imp
     except ImportError:
         raise error("UNI060", "reading ONNX needs the package onnx", None, "pip install onnx") from None
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise error("UNI001", f"expected an ONNX file of at most 2 GiB, but {shown(path)} is larger")
-        model = onnx.load_model_from_string(path.read_bytes())
-    except OSError as problem:
-        raise error("UNI001", f"cannot read {shown(path)}: {problem}") from None
+        model = onnx.load_model_from_string(contents(path, MAX_BYTES))
+    except UninasError:
+        raise
     except Exception as problem:  # protobuf raises classes of its own
         raise error("UNI001", f"cannot read {shown(path)} as ONNX: {shown(problem, 120)}") from None
     reader = _Reader(model)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uninas.errors import error, shown
+from uninas.errors import contents, error, shown
 
 MARK = "#|"
 MAX_BYTES = 16 * 2**20
@@ -22,10 +22,9 @@ def comments(text: str) -> str:
 def text_in(path: Path) -> str:
     """The text in an exported file. Raises UNI001 for a file that cannot be read, UNI054 for one that has none."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES).decode()
-    except (OSError, ValueError) as problem:
-        raise error("UNI001", f"cannot read {shown(path)}: {problem}") from None
+        content = contents(path, MAX_BYTES).decode()
+    except UnicodeDecodeError:
+        raise error("UNI001", f"cannot read {shown(path)}: it is not UTF-8 text") from None
     lines = [line.removeprefix(MARK).removeprefix(" ") for line in content.splitlines() if line.startswith(MARK)]
     if not lines:
         raise error("UNI054", f"expected a file of `uninas export --to py`, but {shown(path)} carries no network", None,
