@@ -1,11 +1,10 @@
 """What a score switches in the whole process: it comes back, nothing trips over it, and threads take turns."""
 
-import subprocess
-import sys
 import threading
 
 import pytest
 import torch
+from helpers.fresh import fresh
 from torch import nn
 
 from uninas.proxies import score
@@ -57,7 +56,7 @@ def test_precisions_come_back_whatever_they_were(state):
     """Each in a process of its own: torch remembers which of its switches were used."""
     special = "True" if "newer" in state else "False"
     program = PROGRAM.replace("STATE", STATES[state]).replace("SPECIAL", special)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    done = fresh("-c", program)
     assert done.returncode == 0, done.stderr
 
 

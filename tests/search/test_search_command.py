@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
+from helpers.fresh import fresh
 from helpers.reports import SPACE
 
 import uninas
@@ -146,12 +146,7 @@ search.main(sys.argv[1:])
 
 
 def test_a_polite_kill_stops_like_ctrl_c(arguments, folder, root):
-    done = subprocess.run(
-        [sys.executable, "-c", TERMINATED, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-    )
+    done = fresh("-c", TERMINATED, *arguments, PYTHONPATH=str(root))
     assert (done.returncode, done.stderr) == (130, "")
     assert "interrupted" in done.stdout
     assert signal.SIGTERM.name not in done.stdout

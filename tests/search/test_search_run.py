@@ -2,14 +2,12 @@
 
 import dataclasses
 import math
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.fresh import fresh
 
 from uninas.errors import UninasError, error
 from uninas.language.elaborate import build
@@ -226,10 +224,7 @@ def test_a_process_killed_again_and_again_loses_only_the_candidate_in_flight(
 ):
     folder = tmp_path / "run"
     for round_ in range(1, 4):
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, str(space_file), str(folder), "6"],
-            env={**os.environ, "PYTHONPATH": str(root)},
-        )
+        done = fresh("-c", KILLED, space_file, folder, 6, PYTHONPATH=str(root))
         assert done.returncode == -signal.SIGKILL
         with Run(folder, make(), Inline(score)) as run:
             assert len(run) == 6 * round_
