@@ -1,9 +1,11 @@
 """Sums of scores that should hold everywhere, chosen on all spaces but one and reported on that one.
 
-    python benchmarks/aggregates.py [--scores runs/proxy_spaces] [--page docs/results/sums.md]
+    python benchmarks/aggregates.py [--scores docs/results/proxy_spaces] [--data ../shared/benchmarks]
+        [--page docs/results/sums.md]
 
-It reads what `proxy_spaces.py` has scored. A sum is one of logarithms of ranks, of up to three of `TERMS`, of which one
-may count twice. Trained members of walks are a fifth space.
+It reads what `proxy_spaces.py` has scored, and accuracies from their tables. A sum is one of logarithms of ranks, of up
+to three of `TERMS`, of which one may count twice. Trained members of walks are a fifth space to choose on; `ASIDE` is
+reported on, and nothing is chosen there. All that the page says of results is counted from them.
 """
 
 from __future__ import annotations
@@ -11,14 +13,15 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from proxy_spaces import PASSES
-from rank_spaces import SPACES, Space, differences, tau, written
+from proxy_spaces import TRAINED
+from rank_spaces import SPACES, Space, differences, tau, verdict, written
 from scipy.stats import spearmanr
 
 from uninas.scores.aggregate import AGGREGATES
@@ -33,8 +36,15 @@ SINGLE = (
 )  # fmt: skip
 SHORT = 0.05
 """By how much a sum may rank worse than the better of parameters and FLOPs on a task that it is chosen on."""
-TITLES = {**{name: title for title, (name, _, _) in SPACES.items()}, "members": "Trained members"}
+RANKED = {name: title for title, (name, _, _) in SPACES.items()}
+TITLES = {**RANKED, "members": "Trained members", "choices": "Members of choices"}
+ASIDE = "choices"
+SIZES = ("params", "flops", "graph_score")
+KINDS = (SIZES, ("expressivity", "naswot", "near"), ("jacov", "synflow"))
+"""Terms by what they look at: size, features, and how changes pass."""
+UNCHOSEN = dict.fromkeys(AGGREGATES["consensus_agg"].components, 1.0)
 HALVES = 200
+WIDTH = 120
 PUBLISHED = {
     "near": "no figure found",
     "meco": ".89 Spearman on CIFAR-10 (Jiang et al., NeurIPS 2023, abstract)",
@@ -45,31 +55,41 @@ PUBLISHED = {
 """What is published of the newer scores on NAS-Bench-201, where we could look it up."""
 
 
-def read(folder: Path, name: str, passes: Sequence[str]) -> Space | None:
-    """The networks of a space that all these passes have scored; a score that there is not is below all others."""
+def read(scores: Path, data: Path, name: str, passes: Sequence[str]) -> Space | None:
+    """The networks of a space that all these passes have scored; a score that there is not is below all others.
+
+    None where there are no scores of it, or a file with them or its table of accuracies is not there.
+    """
     parts = []
-    for one in passes:
-        path = folder / one / f"{name}.csv"
-        if not path.is_file():
-            return None
-        with path.open(encoding="utf-8", newline="") as file:
-            parts.append({row["key"]: row for row in csv.DictReader(file)})
+    try:
+        for one in passes:
+            with (scores / f"{one}.csv").open(encoding="utf-8", newline="") as file:
+                parts.append({row["key"]: row for row in csv.DictReader(file) if row["space"] == name})
+        known = _accuracies(name, data)
+    except FileNotFoundError as problem:
+        print(f"{TITLES[name]} is left out: {problem}")
+        return None
     keys = [key for key in parts[0] if all(key in part for part in parts)]
+    if not keys:
+        return None
     rows = [{name: text for part in parts for name, text in part[key].items()} for key in keys]
-    scores, accuracies = {}, {}
-    for column in rows[0]:
-        if column == "key" or column.endswith(", s"):
-            continue
+    columns = {}
+    for column in rows[0].keys() - {"space", "key"}:
         values = np.array([float(row[column]) if row[column] else np.nan for row in rows])
-        if column.startswith("accuracy "):
-            accuracies[column.removeprefix("accuracy ")] = values
-        else:
-            scores[column] = np.where(np.isfinite(values), values, np.nanmin(values) - 1)
-    if "vkdnw_sampled" in scores:
-        scores["vkdnw_single"] = scores["vkdnw_sampled"] + scores["trainable_layers"]
-    if "flops" in scores:
-        scores["complexity"] = scores["flops"]
-    return Space(TITLES[name], scores, accuracies)
+        columns[column] = np.where(np.isfinite(values), values, np.nanmin(values) - 1)
+    if "vkdnw_sampled" in columns:
+        columns["vkdnw_single"] = columns["vkdnw_sampled"] + columns["trainable_layers"]
+    if "flops" in columns:
+        columns["complexity"] = columns["flops"]
+    return Space(TITLES[name], columns, {task: np.array([known[key][task] for key in keys]) for task in known[keys[0]]})
+
+
+def _accuracies(name: str, data: Path) -> dict[str, Mapping[str, float]]:
+    """By the keys of networks, their accuracies by task."""
+    if name in RANKED:
+        return {row.key: row.accuracies for row in SPACES[RANKED[name]][1](data)}
+    with TRAINED[name].open(encoding="utf-8", newline="") as file:
+        return {row["key"]: {"c10": float(row["c10"])} for row in csv.DictReader(file) if row["first"] == "1"}
 
 
 def formulas() -> Iterator[Formula]:
@@ -86,24 +106,82 @@ def shortfall(space: Space, taus: Sequence[float]) -> float:
     return float(np.max(space.bases - np.array(taus)))
 
 
-def choose(spaces: Sequence[Space], known: dict[str, list[list[float]]]) -> Formula:
-    """The sum with the highest mean tau of those that are nowhere more than `SHORT` short."""
+Known = dict[str, list[list[float]]]
+"""Of spaces, by their titles: the taus of every formula by task."""
+Merit = Callable[[Formula, Sequence[Space], Sequence[Sequence[float]]], tuple[float, ...]]
+"""The larger, the rather a formula with these taus on some spaces is chosen."""
+
+
+def _shortest(spaces: Sequence[Space], taus: Sequence[Sequence[float]]) -> float:
+    return max(map(shortfall, spaces, taus))
+
+
+def by_mean(formula: Formula, spaces: Sequence[Space], taus: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """The highest mean tau of those that are nowhere more than `SHORT` short."""
+    return _shortest(spaces, taus) <= SHORT, float(np.mean([np.mean(one) for one in taus]))
+
+
+def by_worst(formula: Formula, spaces: Sequence[Space], taus: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """The smallest shortfall on the worst task."""
+    return (-_shortest(spaces, taus),)
+
+
+def with_size(formula: Formula, spaces: Sequence[Space], taus: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """The same as `by_mean`, of those with parameters, FLOPs or `graph_score` in them."""
+    return any(name in SIZES for name in formula), *by_mean(formula, spaces, taus)
+
+
+def of_each_kind(formula: Formula, spaces: Sequence[Space], taus: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """The same as `by_mean`, of those that have one term of each kind."""
+    each = all(sum(name in kind for name in formula) == 1 for kind in KINDS) and set(formula.values()) == {1.0}
+    return each, *by_mean(formula, spaces, taus)
+
+
+RULES: Mapping[str, Merit] = {
+    "the highest mean": by_mean, "the best worst task": by_worst, "size among the terms": with_size,
+    "size, features and changes, one each": of_each_kind,
+}  # fmt: skip
+
+
+def choose(spaces: Sequence[Space], known: Known, merit: Merit = by_mean) -> Formula:
+    """The sum that a rule chooses on these spaces."""
     tried = list(formulas())
     for space in spaces:
         if space.title not in known:
             known[space.title] = [space.taus(space.score(formula)) for formula in tried]
     taus = [[known[space.title][place] for space in spaces] for place in range(len(tried))]
-    short = [max(map(shortfall, spaces, row)) for row in taus]
-    mean = [float(np.mean([np.mean(one) for one in row])) for row in taus]
-    return tried[max(range(len(tried)), key=lambda place: (short[place] <= SHORT, mean[place]))]
+    return tried[max(range(len(tried)), key=lambda place: merit(tried[place], spaces, taus[place]))]
+
+
+def rules(spaces: Sequence[Space], known: Known) -> Iterator[str]:
+    """What each rule chooses on all spaces but one, and how it does on the worst task of that one."""
+    yield "| rule | space left out | formula | worst task | difference |\n|---|---|---|---|---|"
+    for label, merit in RULES.items():
+        for space in spaces:
+            formula = choose([one for one in spaces if one is not space], known, merit)
+            found = space.differences(space.score(formula))
+            task = min(found, key=lambda task: found[task][0])
+            value, low, high = found[task]
+            yield f"| {label} | {space.title} | {written(formula)} | {task} | {value:+.2f} [{low:+.2f}, {high:+.2f}] |"
+
+
+def lost(rows: Sequence[tuple[Space, Formula, Floats]]) -> str:
+    """The tasks on which formulas are below the better of parameters and FLOPs by more than the interval."""
+    found = [
+        f"{space.title} ({task}, {difference:+.2f})"
+        for space, _, scores in rows
+        for task, (difference, _, high) in space.differences(scores).items()
+        if high < 0
+    ]
+    return "; ".join(found) or "none"
 
 
 def singles(spaces: Sequence[Space]) -> Iterator[str]:
-    """Tau of every score in every task."""
+    """Tau of every score in every task, of those that there are."""
     heads = [f"{space.title}, {task}" for space in spaces for task in space.accuracies]
     yield f"| score | {' | '.join(heads)} |"
     yield "|---" * (len(heads) + 1) + "|"
-    for name in SINGLE:
+    for name in (name for name in SINGLE if any(name in space.counts for space in spaces)):
         cells = [
             f"{found:+.2f}" if name in space.counts and np.ptp(space.counts[name]) else ""
             for space in spaces
@@ -112,22 +190,33 @@ def singles(spaces: Sequence[Space]) -> Iterator[str]:
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def table(rows: Sequence[tuple[Space, Formula]]) -> Iterator[str]:
-    """Tau of sums, and less that of the better of parameters and FLOPs."""
-    return differences([(space, formula, space.score(formula)) for space, formula in rows], "space", digits=2)
+def scored(rows: Sequence[tuple[Space, Formula]]) -> list[tuple[Space, Formula, Floats]]:
+    """With the scores of each formula."""
+    return [(space, formula, space.score(formula)) for space, formula in rows]
 
 
-def aggregates(spaces: Sequence[Space], chosen: Formula) -> Iterator[str]:
-    """Mean tau in every space of aggregates, and of the chosen sum, on the networks of all passes."""
+def means(spaces: Sequence[Space], rows: Mapping[str, Formula]) -> Iterator[str]:
+    """The mean tau over tasks of formulas, in every space and over spaces, and on how many tasks they win and lose."""
+    yield f"| score | {' | '.join(space.title for space in spaces)} | mean | above | below |"
+    yield "|---" * (len(spaces) + 4) + "|"
+    for name, formula in rows.items():
+        found = [float(np.mean(space.taus(space.score(formula)))) for space in spaces]
+        spans = [span for space in spaces for span in space.differences(space.score(formula)).values()]
+        above, below = sum(low > 0 for _, low, _ in spans), sum(high < 0 for *_, high in spans)
+        yield f"| {name} | {' | '.join(f'{one:.2f}' for one in [*found, np.mean(found)])} | {above} | {below} |"
+
+
+def aggregates(spaces: Sequence[Space]) -> Iterator[str]:
+    """Mean tau in every space of aggregates, on the networks of all passes."""
     heads = [f"{space.title}, {len(space.counts['params'])}" for space in spaces]
     yield f"| score | {' | '.join(heads)} | mean |"
     yield "|---" * (len(spaces) + 2) + "|"
     named: dict[str, Formula] = {name: {name: 1.0} for name in ("params", "flops", "graph_score", "expressivity")}
-    for name in ("paths_agg", "graph_agg", "az_nas", "vkdnw_agg"):
+    for name in ("paths_agg", "graph_agg", "az_nas", "vkdnw_agg", "broad_agg", "consensus_agg"):
         named[f"`{name}`"] = dict.fromkeys(AGGREGATES[name].components, 1.0)
-    for name, formula in {**named, written(chosen): chosen}.items():
-        means = [float(np.mean(space.taus(space.score(formula)))) for space in spaces]
-        yield f"| {name} | {' | '.join(f'{mean:.2f}' for mean in [*means, float(np.mean(means))])} |"
+    for name, formula in named.items():
+        found = [float(np.mean(space.taus(space.score(formula)))) for space in spaces]
+        yield f"| {name} | {' | '.join(f'{one:.2f}' for one in [*found, float(np.mean(found))])} |"
 
 
 def halves(space: Space) -> Iterator[str]:
@@ -178,41 +267,72 @@ def newer(space: Space) -> Iterator[str]:
         yield f"| `{name}` | {' | '.join(cells)} | {said} |"
 
 
-def page(folder: Path, command: str) -> str:
+def filled(text: str, **values: str) -> str:
+    """A text with values in its places; paragraphs that became too long are broken again."""
+    core = text.strip("\n")
+    parts = [
+        part if part.startswith("    ") or max(map(len, part.split("\n"))) <= WIDTH else textwrap.fill(part, WIDTH)
+        for part in core.format(**values).split("\n\n")
+    ]
+    before, after = text.split(core)
+    return before + "\n\n".join(parts) + after
+
+
+def page(scores: Path, data: Path, command: str) -> str:
     """All tables as Markdown."""
-    names = [name for name in TITLES if (folder / "leaders" / f"{name}.csv").is_file()]
-    spaces = [space for name in names if (space := read(folder, name, ("counts", "leaders")))]
-    full = [space for name in names if (space := read(folder, name, ("counts", "leaders", "more", "dear")))]
-    more = [space for name in names if (space := read(folder, name, ("counts", "leaders", "more")))]
-    known: dict[str, list[list[float]]] = {}
+
+    def known_to(*passes: str) -> list[Space]:
+        return [space for name in TITLES if (space := read(scores, data, name, passes))]
+
+    every, full = known_to("counts", "leaders"), known_to("counts", "leaders", "more", "dear")
+    spaces = [space for space in every if space.title != TITLES[ASIDE]]
+    known: Known = {}
     chosen = choose(spaces, known)
-    left = [(space, choose([one for one in spaces if one is not space], known)) for space in spaces]
-    counts = ", ".join(f"{len(space.counts['params'])} of {space.title}" for space in spaces)
-    date = datetime.now(UTC).date().isoformat()
+    left = scored([(space, choose([one for one in spaces if one is not space], known)) for space in spaces])
+    inside = scored([(space, chosen) for space in spaces])
+    outside = scored([(space, chosen) for space in every if space not in spaces])
+    unchosen = scored([(space, UNCHOSEN) for space in every])
+    counts = ", ".join(f"{len(space.counts['params'])} of {space.title}" for space in every)
+    named = [f"This is `{name}`" for name, one in AGGREGATES.items() if dict.fromkeys(one.components, 1.0) == chosen]
+    without = {
+        f"without {term}": {name: weight for name, weight in UNCHOSEN.items() if name != term} for term in UNCHOSEN
+    }
+    rows = {
+        **{name: {name: 1.0} for name in TERMS}, "`graph_agg`": dict.fromkeys(AGGREGATES["graph_agg"].components, 1.0),
+        written(chosen): chosen, "`consensus_agg`": UNCHOSEN, **without,
+        "with flops and graph_score": dict.fromkeys(TERMS, 1.0),
+    }  # fmt: skip
     lines = [
-        HEAD.format(command=command, date=date, counts=counts, more=" and ".join(PASSES)),
-        *singles(full or more), CHOICE.format(tried=sum(1 for _ in formulas()), short=SHORT), *table(left),
-        WHOLE.format(chosen=written(chosen)), *table([(space, chosen) for space in spaces]),
+        filled(HEAD, command=command, date=datetime.now(UTC).date().isoformat(), counts=counts, aside=TITLES[ASIDE]),
+        *singles(every),
+        CHOICE.format(tried=sum(1 for _ in formulas()), short=SHORT), *differences(left, "space left out", digits=2),
+        filled(LEFT, verdict=verdict(left), lost=lost(left)), *rules(spaces, known),
+        filled(WHOLE, chosen=written(chosen), named=named[0] if named else "It has no name", verdict=verdict(inside),
+               lost=lost(inside), outside=verdict(outside) if outside else "not measured"),
+        *differences([*inside, *outside], "space", digits=2),
+        filled(NOTHING, formula=written(UNCHOSEN), verdict=verdict(unchosen), lost=lost(unchosen)),
+        *differences(unchosen, "space", digits=2), "",
+        *means(every, rows),
     ]  # fmt: skip
     if full:
-        lines += [OTHERS, *aggregates(full, chosen)]
-    members = [space for space in full or more if space.title == TITLES["members"]]
-    for space in members:
+        lines += [OTHERS, *singles(full), "", *aggregates(full)]
+    for space in (space for space in full if space.title == TITLES["members"]):
         lines += [HALF.format(halves=HALVES, count=len(space.counts["params"])), *halves(space)]
-    cells = read(folder, "nasbench201", ("published",))
-    if cells:
+    if cells := read(scores, data, "nasbench201", ("published",)):
         lines += [NEWER.format(count=len(cells.counts["near"])), *newer(cells)]
     return "\n".join(lines) + "\n"
 
 
 HEAD = """# Sums of scores
 
-Kendall's tau with accuracies of proxies, counts and sums of their ranks, in four spaces and on the [trained
-members](micro_table.md) of walks. Networks are drawn at random:
+Kendall's tau with accuracies of proxies, counts and sums of their ranks, in four spaces, on the [trained
+members](micro_table.md) of walks, and on {aside}, the trained networks of [a space of choices](choices_scores.md), on
+which nothing is chosen. Networks are drawn at random:
 {counts}.
 Images are noise, 16 of 32 x 32 (64 x 64 for AutoFormer-T), weights those of the spaces' own schemes, one seed, heads
 folded. Scores are label-free; a sum is **chosen with labels**, those of the spaces that it was chosen on. Brackets are
-95 % intervals (bootstrap over networks, paired).
+95 % intervals (bootstrap over networks, paired). *Above* and *below* mean by more than the interval. The scores are
+shipped (`docs/results/proxy_spaces`), the accuracies are not.
 
 Measured on {date} with
 
@@ -220,8 +340,6 @@ Measured on {date} with
     {command}
 
 ## Single scores
-
-On the networks that all passes have scored. `pooled_paths` is meant to be low.
 """
 
 CHOICE = """
@@ -233,25 +351,42 @@ CHOICE = """
 left out.
 """
 
-WHOLE = """
-What it says: where the space left out is the only one of transformers, flowers are lost, as in [Spaces](spaces.md):
-convolutions and trained members do not tell that width counts there. In no other space is the choice of the others
-below the better of the two by more than its interval.
+LEFT = """
+Chosen without the space, formulas are {verdict}: {lost}.
 
+A choice on convolutions and trained members does not know what counts in the only space of transformers. Is there a
+reason to choose otherwise that needs none of its labels? Other rules were tried: the best worst task instead of the
+best mean; a term of size in every sum, as what is larger can hold more; one term of each kind (size, features, how
+changes pass), so that no kind counts twice. Of each rule, the worst task of the space left out:
+"""
+
+WHOLE = """
 ## Chosen on all
 
     {chosen}
 
-This is `broad_agg`, whose choice all five spaces had a say in; on none of the eleven tasks it is below the better of
-parameters and FLOPs by more than its interval. `expressivity` alone ranks trained members best, and is far behind on
-flowers.
+{named}. On the spaces that had a say in it, it is {verdict}: {lost}. On the space kept aside it is {outside}.
 """
+
+NOTHING = """
+## Nothing chosen
+
+A choice trusts few terms, each of which is blind somewhere. So take all terms of the list above, one of size and every
+other, with equal weights: no formula is chosen, so no space is fitted, and each is one left out.
+
+    {formula}
+
+This is `consensus_agg`. It is {verdict}: {lost}. What is not blind here is the list itself: these
+terms were known to do well in one space or another before. {aside} was scored after the sum had been written down.
+Below, each term in turn is left out, which shows on how little the result hangs.
+""".replace("{aside}", TITLES[ASIDE])
 
 OTHERS = """
 ## Beside aggregates
 
-The mean tau over tasks, on the networks that all passes have scored. `vkdnw_agg` is made of `vkdnw_sampled` with 32
-tensors here, which ranks like the exact score ([Which tensors VKDNW looks at](tensors.md)).
+On the networks that all passes have scored: tau of single scores, then the mean tau over tasks. `pooled_paths` is meant
+to be low. `vkdnw_agg` is made of `vkdnw_sampled` with 32 tensors here, which ranks like the exact score ([Which tensors
+VKDNW looks at](tensors.md)).
 """
 
 HALF = """
@@ -272,10 +407,11 @@ redundant, 16 images of noise, and what their papers have. All are label-free.
 def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--scores", type=Path, default=Path("runs/proxy_spaces"))
+    parser.add_argument("--scores", type=Path, default=Path("docs/results/proxy_spaces"))
+    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "benchmarks")
     parser.add_argument("--page", type=Path)
     given = parser.parse_args()
-    found = page(given.scores, f"python benchmarks/aggregates.py --page {given.page or 'FILE'}")
+    found = page(given.scores, given.data, f"python benchmarks/aggregates.py --page {given.page or 'FILE'}")
     print(found)
     if given.page:
         given.page.write_text(found, encoding="utf-8")

@@ -150,6 +150,11 @@ AGGREGATES: Registry[Aggregate] = Registry(
                 dict.fromkeys(("params", "expressivity", "jacov"), "higher"),
                 "this toolkit, chosen with the accuracies of five spaces, see docs/results/sums.md",
             ),
+            Aggregate(
+                "consensus_agg",
+                dict.fromkeys(("params", "expressivity", "jacov", "near", "naswot", "synflow"), "higher"),
+                "this toolkit, nothing chosen: a size and five scores of different kinds, see docs/results/sums.md",
+            ),
         )
     },
 )
