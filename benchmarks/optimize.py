@@ -104,9 +104,10 @@ def times_of(runs: dict[str, Callable[[], None]], seconds: float, device: str) -
     return {name: 1e3 * median(found) for name, found in times.items()}
 
 
-def peak_of(run: Callable[[], None]) -> int:
-    """The most bytes that one pass holds at once, of what it allocates itself."""
+def peak_of(module: nn.Module, run: Callable[[], None]) -> int:
+    """The most bytes that one pass of a module holds at once, of what it allocates itself."""
     run()
+    module.zero_grad()  # what is freed inside, but was allocated before, would be counted as less than nothing
     gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         run()
@@ -119,7 +120,7 @@ def memory_row(modules: dict[str, nn.Module], x: torch.Tensor, goal: str) -> tup
     """The peak of the first of the modules in MB, and those of the others as parts of it."""
     peaks = {}
     for name, module in modules.items():
-        peaks[name] = peak_of(run_of(module, x, goal, torch.float32))
+        peaks[name] = peak_of(module, run_of(module, x, goal, torch.float32))
         module.zero_grad()
     base = peaks.get("timm", peaks["plain"])
     return base / 1e6, [f"{peaks[name] / base:.2f}" if name in peaks else "" for name in COLUMNS[1:]]
