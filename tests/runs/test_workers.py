@@ -98,6 +98,18 @@ def test_a_worker_has_what_others_have_loaded():
     pool.close()
 
 
+def variable(index):
+    return Ready(square, os.environ.get("UNINAS_OF_A_TEST"))
+
+
+def test_a_worker_has_the_environment_of_its_time(monkeypatch):
+    for value in ("one", "two"):
+        monkeypatch.setenv("UNINAS_OF_A_TEST", value)
+        pool = Workers(variable, lost, 1)
+        assert pool.greeting == value
+        pool.close()
+
+
 def refuse(index):
     raise error("UNI071", "expected something else")
 

@@ -183,8 +183,9 @@ class Workers(Generic[J, R]):
             context.set_forkserver_preload(["uninas.runs.scorer"])
         ours, theirs = context.Pipe()
         process = context.Process(
-            target=serve, args=(theirs, self.begin, index, self.memory_limit), name=f"uninas-{index}", daemon=True
-        )
+            target=serve, args=(theirs, self.begin, index, self.memory_limit, dict(os.environ)), name=f"uninas-{index}",
+            daemon=True,
+        )  # fmt: skip
         process.start()
         theirs.close()
         return _Worker(process, ours, index)
@@ -279,11 +280,15 @@ class Workers(Generic[J, R]):
 # ---- the other side --------------------------------------------------------------------------------------------------
 
 
-def serve(connection: Connection, begin: bytes, index: int, memory_limit: float | None) -> None:
+def serve(
+    connection: Connection, begin: bytes, index: int, memory_limit: float | None, environment: dict[str, str]
+) -> None:
     """What a worker process does: say that it is ready, then do what comes until the door closes.
 
     `begin` comes packed, as to unpack it may load torch: before that, the end of the main process must be noticed.
     """
+    os.environ.clear()  # what the server that forked this process has is that of its own beginning
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asked
     end_with_parent()
     try:
