@@ -369,3 +369,44 @@ def test_choices_by_their_importance_with_slices_and_lines(opened, tmp_path):
     assert page.locator(".parallel .way").count() == 41
     page.goto(f"{address}#7")
     assert page.locator("#detail details table.heads tbody tr").count() == 6
+
+
+# ---- the page of a ranking -----------------------------------------------------------------------------------------
+
+TABLE = """index,architecture,easy,hard
+0,micro_transformer,60,41
+1,micro_efficientnet,70,44
+2,micro_resnet,50,47
+3,micro_coatnet,55,35
+4,../elsewhere.uni,40,31
+"""
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory):
+    """A ranking of four networks and of a file that is not there, on two data sets."""
+    folder = tmp_path_factory.mktemp("ranked")
+    (folder / "nets.csv").write_text(TABLE)
+    succeed("rank", "--table", folder / "nets.csv", "--datasets", "easy,hard", "--proxy", "params,trainable_layers",
+            "--batch-size", 2, "--bootstrap", 20, "-o", folder / "ranks")  # fmt: skip
+    return folder / "ranks"
+
+
+def test_the_page_of_a_ranking_shows_scores_networks_and_their_pictures(opened, ranked):
+    window = opened((ranked / "report.html").as_uri())
+    page = window.page
+    assert all(asked.startswith(("file:", "blob:", "data:")) for asked in window.asked)
+    assert page.inner_text("#title") == "Ranking ranks"
+    assert page.locator("#measured-body h3").all_inner_texts() == ["easy", "hard"]
+    rows = page.locator("#measured-body table").first.locator("tbody tr td:first-child").all_inner_texts()
+    assert sorted(rows) == ["params", "trainable_layers"]
+    assert window.column("accuracy on easy") == sorted(window.column("accuracy on easy"), reverse=True)
+    names = [words.split("\n")[0] for words in window.column("network")]
+    assert names[:4] == ["micro_efficientnet", "micro_transformer", "micro_coatnet", "micro_resnet"]
+    page.locator("#table thead tr:first-child th", has_text="params").first.click()
+    assert window.column("network")[0].startswith("micro_")
+    page.goto(f"{(ranked / 'report.html').as_uri()}#1")
+    page.get_by_role("button", name="Text").click()
+    assert "network micro_transformer" in page.inner_text("#detail")
+    assert "parent" not in page.inner_text("#detail table")
+    assert page.locator("#best-figure img").get_attribute("alt") == "Diagram of the best network, number 0"

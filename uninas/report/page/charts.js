@@ -57,7 +57,7 @@ class Chart {
       new Bokeh.HoverTool({
         renderers: [dots],
         tooltips: [
-          ["candidate", "@number"],
+          ["number", "@number"],
           ["across", "@x{0,0.[0000]}"],
           ["up", "@y{0,0.[0000]}"],
         ],
@@ -208,7 +208,7 @@ class TradeOff extends Chart {
     });
     const bar = new Bokeh.ColorBar({
       color_mapper: this.mapper,
-      title: "candidate",
+      title: "number",
       width: 10,
       padding: 4,
       bar_line_color: null,
@@ -217,7 +217,7 @@ class TradeOff extends Chart {
     this.figure.add_layout(bar, "right");
     this.stairs = this.addStep(this.front, "Pareto front", "best", "after");
     this.addMark(this.front, "circle", "Pareto front", "best", 9);
-    this.addMark(this.start, "square", "start", "start", 13);
+    this.begun = this.addMark(this.start, "square", "start", "start", 13);
     this.addChosen();
     this.limits = ["low", "high"].map(
       () => new Bokeh.Span({ dimension: "height", line_dash: "dashed", line_width: 1.5, visible: false }),
@@ -251,7 +251,9 @@ class TradeOff extends Chart {
     this.dots.data = at(rows);
     this.front.data = at(front);
     this.stairs.glyph.mode = run.measures().get(x).way === "higher" ? "before" : "after";
-    this.start.data = at(start && rows.includes(start) ? [start] : []);
+    this.start.data = at(start && rows.includes(start) && !run.about.measured ? [start] : []);
+    const entry = this.figure.legend.items.find((item) => item.renderers.includes(this.begun));
+    entry.visible = !run.about.measured; // a ranking has no start, and its legend does not name one
     this.figure.xaxes[0].axis_label = axisLabel(run, x);
     this.figure.yaxes[0].axis_label = axisLabel(run, y);
     const [low, high] = run.about.limits[x] ?? [null, null];

@@ -16,9 +16,10 @@ class Detail {
     if (!row) return;
     const views = [
       ["picture", "Diagram"],
-      ["diff", row.parent === null ? "Against the start" : "What changed"],
+      ...(this.run.about.measured ? [] : [["diff", row.parent === null ? "Against the start" : "What changed"]]),
       ["text", "Text"],
     ];
+    const plain = this.run.about.measured ? "text" : "diff";
     const buttons = views.map(([view, label]) =>
       element("button", { type: "button", "data-view": view, click: () => this.want(view) }, label),
     );
@@ -27,7 +28,7 @@ class Detail {
       element(
         "div",
         { class: "bar" },
-        element("h2", { id: "detail-title" }, `Candidate ${row.number}`),
+        element("h2", { id: "detail-title" }, `${this.run.about.measured ? "Network" : "Candidate"} ${row.number}`),
         this.comparing(row),
         element(
           "button",
@@ -47,7 +48,7 @@ class Detail {
       element("p", { class: "bar", role: "group", "aria-label": "What to look at" }, ...buttons),
       this.body,
     );
-    this.look(this.wanted === "picture" && !this.pictures(row.number, "network", theme()) ? "diff" : this.wanted);
+    this.look(this.wanted === "picture" && !this.pictures(row.number, "network", theme()) ? plain : this.wanted);
   }
 
   /** Look at this of every candidate from now on, as far as there is one. */
@@ -93,9 +94,7 @@ class Detail {
   }
 
   facts(row) {
-    const link = (to) => element("a", { href: `#${to}` }, `candidate ${to}`);
-    const children = this.run.children(row.number);
-    const some = children.slice(0, 12).flatMap((child) => [link(child.number), " "]);
+    const link = (to) => element("a", { href: `#${to}` }, `${this.run.noun} ${to}`);
     const measures = this.run.measures();
     const facts = [
       [
@@ -108,6 +107,27 @@ class Detail {
       ...["operations", "activations", "peak"]
         .filter((name) => row[name])
         .map((name) => [measures.get(name).label, number(row[name])]),
+      ...(this.run.about.measured ? [["network", origin(row)]] : this.made(row, link)),
+      ["key", row.key],
+    ].filter(([, value]) => value !== "–" && value !== "");
+    return element(
+      "table",
+      { class: "plain" },
+      element(
+        "tbody",
+        {},
+        ...facts.map(([name, value]) =>
+          element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value)),
+        ),
+      ),
+    );
+  }
+
+  /** Where a candidate of a search came from, and how it was scored. */
+  made(row, link) {
+    const children = this.run.children(row.number);
+    const some = children.slice(0, 12).flatMap((child) => [link(child.number), " "]);
+    return [
       ["how it came", origin(row)],
       ["parent", row.parent === null ? "none" : link(row.parent)],
       ...(row.mate === null ? [] : [["second parent", link(row.mate)]]),
@@ -130,19 +150,7 @@ class Detail {
           .join(" "),
       ],
       ["seed", row.seed],
-      ["key", row.key],
-    ].filter(([, value]) => value !== "–" && value !== "");
-    return element(
-      "table",
-      { class: "plain" },
-      element(
-        "tbody",
-        {},
-        ...facts.map(([name, value]) =>
-          element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value)),
-        ),
-      ),
-    );
+    ];
   }
 
   line(row) {
@@ -195,7 +203,7 @@ class Detail {
     const levels = ["network", "block"].filter((one) => this.pictures(this.row.number, one, theme()));
     const image = element("img", {
       src: address,
-      alt: `Diagram of candidate ${this.row.number}; the text says the same`,
+      alt: `Diagram of ${this.run.noun} ${this.row.number}; the text says the same`,
       error: () => frame.replaceChildren(element("p", { class: "note" }, "This diagram cannot be drawn.")),
     });
     const frame = element("div", { class: "picture", tabindex: "0" }, image);
@@ -230,14 +238,14 @@ class Detail {
   text() {
     const lines = this.run.lines(this.row.number);
     if (lines === null)
-      return [element("p", { class: "note" }, "This page has no text of this candidate; the database of the run has.")];
+      return [element("p", { class: "note" }, `This page has no text of this ${this.run.noun}${this.run.about.measured ? "." : "; the database of the run has."}`)];
     const text = `${lines.join("\n")}\n`;
     const copied = element("button", { type: "button", click: () => copy(text, copied) }, "Copy");
     const saved = element(
       "a",
       {
         href: URL.createObjectURL(new Blob([text], { type: "text/plain" })),
-        download: `candidate-${this.row.number}.uni`,
+        download: `${this.run.noun}-${this.row.number}.uni`,
       },
       "Save as a file",
     );

@@ -174,16 +174,16 @@ class Compared {
     const differing = this.run.choices.filter((name) => new Set(rows.map((row) => row[`choice ${name}`])).size > 1);
     const body = [
       ...measures.map(([name, { label }]) => line(label, (row) => number(row[name]))),
-      line("how it came", (row) => origin(row)),
+      line(this.run.about.measured ? "network" : "how it came", (row) => origin(row)),
       ...differing.map((name) => line(name, (row) => row[`choice ${name}`] ?? "–")),
       line("", (row) => {
         const address = this.pictures(row.number, "network", theme());
-        return address ? element("img", { src: address, alt: `Diagram of candidate ${row.number}` }) : "";
+        return address ? element("img", { src: address, alt: `Diagram of ${this.run.noun} ${row.number}` }) : "";
       }),
     ];
     const head = (row) =>
-      element("span", {}, element("a", { href: `#${row.number}` }, `candidate ${row.number}`), " ",
-        element("button", { type: "button", "aria-label": `Leave out candidate ${row.number}`, click: () => this.toggle(row.number) }, "×"));
+      element("span", {}, element("a", { href: `#${row.number}` }, `${this.run.noun} ${row.number}`), " ",
+        element("button", { type: "button", "aria-label": `Leave out ${this.run.noun} ${row.number}`, click: () => this.toggle(row.number) }, "×"));
     byId("compared-body").replaceChildren(plainTable(["", ...rows.map(head)], body));
   }
 }

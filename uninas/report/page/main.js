@@ -47,7 +47,7 @@ class Page {
     const [x, y] = [byId("axis-x").value, byId("axis-y").value];
     this.front = this.tradeOff.draw(this.run, x, y);
     byId("pareto-note").textContent = this.front.length
-      ? `${plural(this.front.length, "candidate")} on the front: none is better in both.${this.run.about.limits[x] ? " Dashed lines are the budget." : ""}`
+      ? `${plural(this.front.length, this.run.noun)} on the front: none is better in both.${this.run.about.limits[x] ? " Dashed lines are the budget." : ""}`
       : "Which way is better is not known for one of these, so there is no front.";
     this.cards();
     this.best();
@@ -63,10 +63,10 @@ class Page {
     byId("best-figure").hidden = !address;
     if (!address) return;
     byId("best-link").href = `#${best.number}`;
-    byId("best-link").textContent = `candidate ${best.number}`;
+    byId("best-link").textContent = `${this.run.noun} ${best.number}`;
     byId("best-note").textContent = `${this.run.scoreName} ${number(best.score)}, ${short(best.params)} parameters, ${short(best.flops)} FLOPs. ${this.run.about.measured ? "" : "It was made so: "}${origin(best)}.`;
     byId("best-picture").replaceChildren(
-      element("img", { src: address, alt: `Diagram of the best network, candidate ${best.number}` }),
+      element("img", { src: address, alt: `Diagram of the best network, number ${best.number}` }),
     );
   }
 
@@ -76,6 +76,9 @@ class Page {
     byId("measured").hidden = !measured;
     if (!measured) return;
     byId("progress-figure").hidden = true;
+    byId("candidates-title").textContent = "Networks";
+    byId("again-note").textContent = "What has a score is not scored again.";
+    byId("which").querySelector("[value=line]").remove();
     byId("measured-body").replaceChildren(
       ...measured.flatMap(({ dataset, heads, rows }) => [element("h3", {}, dataset), plainTable(heads, rows)]),
     );

@@ -13,6 +13,11 @@ class Run {
     this.texts = new Map(); // the last few, as lines
   }
 
+  /** What one of the rows is called. */
+  get noun() {
+    return this.about.measured ? "network" : "candidate";
+  }
+
   /** Take what the page or the server has: columns become one object per candidate. */
   add({ about, columns, changes }) {
     this.about = about;
@@ -20,7 +25,7 @@ class Run {
     const names = Object.keys(columns).filter((name) => name !== "components" && name !== "choices");
     const fresh = columns.number.map((number, at) => {
       const row = Object.fromEntries(names.map((name) => [name, columns[name][at]]));
-      row.flops = 2 * row.macs;
+      row.flops = row.macs === null ? null : 2 * row.macs;
       for (const name of Object.keys(columns.components)) row[`component ${name}`] = columns.components[name][at];
       for (const name of Object.keys(columns.choices)) row[`choice ${name}`] = columns.choices[name][at];
       this.rows.push(row);

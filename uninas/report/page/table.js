@@ -29,10 +29,10 @@ class Table {
       language: {
         search: "find",
         lengthMenu: "_MENU_ on a page",
-        info: "_START_ to _END_ of _TOTAL_ candidates",
-        infoEmpty: "no candidates",
+        info: `_START_ to _END_ of _TOTAL_ ${run.noun}s`,
+        infoEmpty: `no ${run.noun}s`,
         infoFiltered: "(of _MAX_)",
-        emptyTable: "no candidates yet",
+        emptyTable: `no ${run.noun}s yet`,
         zeroRecords: "none fits",
       },
       createdRow: (line, row) => {
