@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, combinations, pairwise
 from math import prod
+from typing import Any
 
 from uninas.graph import Wire
 from uninas.ops.op import Op, Shape
@@ -214,7 +215,7 @@ def refined(one: View, other: View) -> tuple[View, View]:
 # ---- operations that bring factors to other axes ---------------------------------------------------------------------
 
 
-WIDTH = 24  # layouts that are gone on from, of those that as many operations reach
+LOOKED_AT, WIDTH = 96, 16  # layouts that are looked at, and gone on from, of those that as many operations reach
 FARTHEST = 6  # operations; beyond, factor by factor
 
 
@@ -241,131 +242,127 @@ def _route(sizes: tuple[int, ...], lengths: tuple[int, ...], wanted: tuple[tuple
     start = tuple(factors[i:j] for i, j in pairwise(ends))
     target = tuple(tuple(factors[n] for n in axis) for axis in wanted)
     found = _found(start, target)
-    return tuple(_by_factors(start, target) if found is None else found)
+    return tuple(_by_factors(start, target) if found is None else [kind(*given) for kind, given in found])
 
 
-def _found(own: Layout, wanted: Layout) -> list[Op] | None:
+Made = tuple[type[Op], tuple[Any, ...]]
+"""An operation that is not made yet: its class, and its attributes."""
+
+
+def _found(own: Layout, wanted: Layout) -> list[Made] | None:
     """The fewest operations, and among as few those that say most; None where the search does not come so far.
 
     A beam search: layouts are gone on from in the order of the number of operations so far, of as many always those in
     which most factors follow each other as they shall.
     """
-    target = (None, *flat(wanted))
-    goal = set(pairwise(target))
+    goal = set(pairwise((None, *flat(wanted))))
 
-    def promise(item: tuple[Layout, tuple[int, list[Op]]]) -> tuple[int, int]:
+    def promise(item: tuple[Layout, tuple[int, list[Made]]]) -> tuple[int, int]:
         layout, (plain, _) = item
         return sum(pair not in goal for pair in pairwise((None, *flat(layout)))), plain
 
-    reached: list[dict[Layout, tuple[int, list[Op]]]] = [{} for _ in range(FARTHEST + 1)]
+    reached: list[dict[Layout, tuple[int, list[Made]]]] = [{} for _ in range(FARTHEST + 1)]
     reached[0][own] = (0, [])
     seen: set[Layout] = set()
     for count in range(FARTHEST):
         new = [item for item in reached[count].items() if item[0] not in seen]
-        here = sorted(new, key=promise)[:WIDTH]
-        seen.update(layout for layout, _ in here)
+        here = sorted(new, key=promise)[:LOOKED_AT]
         ends = [
-            (plain + _plain(step), [*steps, step]) for layout, (plain, steps) in here if (step := _one(layout, wanted))
+            (plain + PLAIN.get(step[0], 0), [*steps, step])
+            for layout, (plain, steps) in here
+            if (step := _one(layout, wanted))
         ]
         if wanted in reached[count + 1]:
             ends.append(reached[count + 1][wanted])
         if ends:
             return min(ends, key=lambda end: end[0])[1]
-        for layout, (plain, steps) in here:
+        seen.update(layout for layout, _ in here[:WIDTH])
+        for layout, (plain, steps) in here[:WIDTH]:
             for more, other in _moves(layout):
                 known = reached[min(FARTHEST, count + len(more))]
-                value = (plain + sum(map(_plain, more)), [*steps, *more])
-                if other not in seen and (other not in known or value[0] < known[other][0]):
-                    known[other] = value
+                value = plain + sum(PLAIN.get(kind, 0) for kind, _ in more)
+                if other not in seen and (other not in known or value < known[other][0]):
+                    known[other] = (value, [*steps, *more])
     return None
 
 
-def _plain(step: Op) -> int:
-    """How little an operation says about what it is for."""
-    return 2 if isinstance(step, Reshape) else int(isinstance(step, Permute))
+PLAIN: dict[type[Op], int] = {Reshape: 2, Permute: 1}
+"""How little an operation says about what it is for."""
 
 
-def _moves(own: Layout) -> Iterator[tuple[list[Op], Layout]]:
+def _moves(own: Layout) -> Iterator[tuple[list[Made], Layout]]:
     """Layouts in which factors follow each other otherwise, by one operation, or two of which the first regroups."""
-    regrouped: list[tuple[list[Op], Layout]] = [([], own)]
-    for step, layout in neighbours(own):
-        if flat(layout) == flat(own):
-            regrouped.append(([step], layout))
-    for before, layout in regrouped:
-        for step, other in neighbours(layout, regroup=False):
-            yield [*before, step], other
+    for step, layout in _turned(own):
+        yield [step], layout
+    every = flat(own)
+    for i, j in combinations(range(len(every) + 1), 2):
+        parts = (every[:i], every[i:j], every[j:])
+        if parts != own:
+            before = _regrouped(own, parts)
+            for step, layout in _turned(parts):
+                yield [before, step], layout
 
 
-def _one(own: Layout, wanted: Layout) -> Op | None:
+def _one(own: Layout, wanted: Layout) -> Made | None:
     """The single operation that does it, if there is one."""
     if flat(own) == flat(wanted):
         return _regrouped(own, wanted)
-    if len(own) != 3 or len(wanted) != 3:
+    if len(wanted) != 3:
         return None
-    if wanted == (own[2], (), own[0]) and not own[1]:
-        return Transpose()
-    for order in ("cwh", "hcw", "hwc", "wch", "whc"):
-        if wanted == tuple(own["chw".index(letter)] for letter in order):
-            return Permute(order)
-    for op, layout in _windows(own):
-        if layout == wanted:
-            return op
-    return None
+    return next((step for step, layout in _turned(own) if layout == wanted), None)
 
 
-def _regrouped(own: Layout, wanted: Layout) -> Op:
+def _regrouped(own: Layout, wanted: Layout) -> Made:
     """The same numbers in the same order as another shape."""
     if len(wanted) == 1:
-        return Flatten()
+        return Flatten, ()
     if len(own) == 3 and own[0] == wanted[0]:
         if not wanted[1]:
-            return Tokens()
+            return Tokens, ()
         if not own[1]:
-            return Untokens(extent(wanted[1]), extent(wanted[2]))
-    return Reshape(*shape_of(wanted))
+            return Untokens, shape_of(wanted[1:])
+    return Reshape, shape_of(wanted)
 
 
-def neighbours(own: Layout, *, regroup: bool = True) -> Iterator[tuple[Op, Layout]]:
-    """Layouts that one operation makes; without `regroup`, only those in which factors follow each other otherwise."""
-    if len(own) == 1:
-        own = (own[0], (), ())
-        yield Reshape(*shape_of(own)), own
-        return
-    yield from ((op, layout) for op, layout in _windows(own) if flat(layout) != flat(own))
-    c, h, w = own
-    if not h and w and c:
-        yield Transpose(), (w, (), c)
-    for order in ("cwh", "hcw", "hwc", "wch", "whc"):
-        yield Permute(order), tuple(own["chw".index(letter)] for letter in order)
+def neighbours(own: Layout) -> Iterator[Layout]:
+    """Layouts that one operation makes."""
     every = flat(own)
-    for i, j in combinations(range(len(every) + 1), 2) if regroup else ():
-        layout = (every[:i], every[i:j], every[j:])
-        if layout != own:
-            yield _regrouped(own, layout), layout
+    yield from (layout for _, layout in _turned(own))
+    yield from ((every[:i], every[i:j], every[j:]) for i, j in combinations(range(len(every) + 1), 2))
 
 
-def _windows(own: Layout) -> Iterator[tuple[Op, Layout]]:
-    """What heads and windows make of a layout."""
+ORDERS = {order: tuple("chw".index(letter) for letter in order) for order in ("cwh", "hcw", "hwc", "wch", "whc")}
+
+
+def _turned(own: Layout) -> Iterator[tuple[Made, Layout]]:
+    """Layouts in which factors follow each other otherwise, by one operation."""
+    if len(own) != 3:
+        return
     c, h, w = own
     for n in range(1, len(c)):
-        yield Heads(extent(c[:n])), (c[n:], c[:n] + h, w)
-    for n in range(1, len(h) + 1):
-        yield Unheads(extent(h[:n])), (h[:n] + c, h[n:], w)
+        yield (Heads, (extent(c[:n]),)), (c[n:], c[:n] + h, w)
+    for n in range(1, len(h) + 1) if c else ():
+        yield (Unheads, (extent(h[:n]),)), (h[:n] + c, h[n:], w)
     if len(c) > 2 and c[-1].size == c[-2].size:
-        yield PixelShuffle(c[-1].size), (c[:-2], (*h, c[-2]), (*w, c[-1]))
+        yield (PixelShuffle, (c[-1].size,)), (c[:-2], (*h, c[-2]), (*w, c[-1]))
     if h and w:
-        for i in range(len(h)):
-            for j in range(len(w)):
-                if extent(h[i:]) == extent(w[j:]) > 1:
-                    size = extent(h[i:])
-                    yield WindowPartition(size), (c, h[:i] + w[:j], h[i:] + w[j:])
-                    yield PixelUnshuffle(size), (c + h[i:] + w[j:], h[:i], w[:j])
-        for i in range(len(h) + 1):
-            for j in range(1, len(w)):
-                if extent(w[:j]) == extent(w[j:]):
-                    size = extent(w[:j])
-                    rows, columns = h[:i] + w[:j], h[i:] + w[j:]
-                    yield WindowMerge(size, extent(rows), extent(columns)), (c, rows, columns)
+        yield from _windows(c, h, w)
+    if not h and w and c:
+        yield (Transpose, ()), (w, (), c)
+    for order, (i, j, k) in ORDERS.items():
+        yield (Permute, (order,)), (own[i], own[j], own[k])
+
+
+def _windows(c: Axis, h: Axis, w: Axis) -> Iterator[tuple[Made, Layout]]:
+    """What is made of a map that is cut into windows both ways, and of such windows that are put together."""
+    for i in range(1, len(h)):
+        for j in range(1, len(w)):
+            if (size := extent(h[i:])) == extent(w[j:]):
+                yield (WindowPartition, (size,)), (c, h[:i] + w[:j], h[i:] + w[j:])
+                yield (PixelUnshuffle, (size,)), (c + h[i:] + w[j:], h[:i], w[:j])
+            if (size := extent(w[:j])) == extent(w[j:]):
+                rows, columns = h[:i] + w[:j], h[i:] + w[j:]
+                yield (WindowMerge, (size, extent(rows), extent(columns))), (c, rows, columns)
 
 
 def _by_factors(own: Layout, wanted: Layout) -> list[Op]:
@@ -386,4 +383,5 @@ def _by_factors(own: Layout, wanted: Layout) -> list[Op]:
 
 def route_regrouped(own: Layout, wanted: Layout) -> list[Op]:
     """The regrouping, or nothing where there is none to do."""
-    return [] if own == wanted else [_regrouped(own, wanted)]
+    kind, given = _regrouped(own, wanted)
+    return [] if own == wanted else [kind(*given)]

@@ -55,7 +55,7 @@ def channels_first(low: Lowering, x: View, dim: int) -> View:
     in_order = tuple(f for a in x.axes for f in a if not isinstance(f, Batch) and f not in axis)
     options: list[Layout] = [(axis, rest[1], rest[2]), (axis, rest[0], rest[2])] if not rest[0] or not rest[1] else []
     if len(x.own) == 3:
-        options += [own for op, own in neighbours(x.own) if sorted(map(id, own[0])) == sorted(map(id, axis))]
+        options += [own for own in neighbours(x.own) if sorted(map(id, own[0])) == sorted(map(id, axis))]
     options += [
         (axis, (), joined_rest),
         (axis, (), in_order),
