@@ -226,6 +226,14 @@ def test_network_shows_sections_with_repeats_shapes_and_costs():
     assert "Down 3 × Residual (Heads, Mlp)" in label(picture, "stages.1")
 
 
+def test_a_section_of_very_many_parts_is_counted_and_numbers_are_short():
+    steps = " -> ".join(["conv(8) -> relu"] * 12)
+    text = f"network n {{ input 3 x 8 x 8 stem conv(8) stage 8 x 1 {{ relu }} head {steps} }}"
+    assert "12 × conv, 12 × relu" in label(drawn(build(load_text(text), "n")), "head")
+    block = build(load_text("block A { out = in -> scale(0.08838834764831845) -> conv(C) }"), "A")
+    assert label(drawn(block), "scale") == "scale, factor 0.0884"
+
+
 def test_block_draws_every_distinct_block_once_and_says_where_it_occurs():
     found = clusters(drawn(graph_of("tiny"), "block"))
     sheets = [text for name, text in found.items() if name[0] == "b" and name[-1] == "."]

@@ -94,11 +94,13 @@ def named(attribute: Attr, value: object, spread: set[str]) -> bool:
 
 
 def detail(attribute: Attr, value: object) -> str:
-    """'stride 2', or 'row wise' and 'no affine' for a switch."""
+    """'stride 2', 'scale 0.0884', or 'row wise' and 'no affine' for a switch."""
     words = attribute.name.replace("_", " ")
     if value is True:
         return words
-    return f"no {words}" if value is False else f"{words} {show_value(value)}"
+    if value is False:
+        return f"no {words}"
+    return f"{words} {value:.3g}" if isinstance(value, float) else f"{words} {show_value(value)}"
 
 
 def flexible(attribute: Attr, spread: set[str]) -> bool:

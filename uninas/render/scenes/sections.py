@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
@@ -15,6 +16,7 @@ from uninas.render.scenes.sheets import Sheets
 
 USUAL = ("attributes", "shape", "params", "flops", "share")
 WIDE = 40  # characters in a line of a section
+LONG = 16  # operations and blocks that are still told one after another
 
 
 def section_column(drawing: Drawing, into: Cluster, graph: Graph, sheets: Sheets | None) -> None:
@@ -81,7 +83,11 @@ def section(drawing: Drawing, graph: Graph, node: Node, work: dict[str, int], mo
 def consists(graph: Graph, node: Node, sheets: Sheets | None) -> list[str]:
     """What a section is made of, in lines."""
     if not is_row(graph):
-        return wrapped(describe(node.op, title=node.name).replace("_", " ").split(" -> "), " → ")
+        parts = describe(node.op, title=node.name).replace("_", " ").split(" -> ")
+        if len(parts) <= LONG:
+            return wrapped(parts, " → ")
+        often = Counter(parts).most_common()  # nobody follows so many; what there is most of says more
+        return wrapped([f"{number} × {part}" if number > 1 else part for part, number in often], ", ")
     if sheets:
         blocks = [n.op for n in graph.nodes if isinstance(n.op, Block)]
         counted = periods([sheets.name_of(block.graph, describe(block, inner=False)) for block in blocks])
