@@ -179,17 +179,23 @@ def pages() -> list[tuple[str, str]]:
     return [("generated pages of reference", f"{len(reference.PAGES)}, and the page of operations")]
 
 
-def page(rows: Sequence[tuple[str, str]], command: str) -> str:
-    """The page of results."""
+WALK = "## A walk"
+"""The heading of what a person found, which no script can measure and none overwrites."""
+
+
+def page(rows: Sequence[tuple[str, str]], command: str, before: str = "") -> str:
+    """The page of results, with the walk of the page before."""
     lines = [f"| {what} | {figure} |" for what, figure in rows]
     return "\n".join([
         "# What people wait for", "",
-        f"Measured on {datetime.now(UTC).date().isoformat()}, with torch and other work on the same two cores, by", "",
+        f"Measured on {datetime.now(UTC).date().isoformat()}, at a load of {os.getloadavg()[0]:.0f} on "
+        f"{os.cpu_count()} cores and a niceness of {os.nice(0)}, by", "",
         f"    {command}", "",
         "The time of the frame is that of the processor, the times of the language server are waited for, over its",
-        "standard input and output, medians, with the time that its process used beside it. Grammars for GBNF are",
+        "standard input and output, medians, with the time that its process used beside it: it answers one after the",
+        "other, and holds nothing back. Mistakes are waited for together with an outline. Grammars for GBNF are",
         "followed by a matcher of our own (`tests/helpers/gbnf.py`), which shares nothing with what writes them.", "",
-        "| what | figure |", "|---|---|", *lines, "",
+        "| what | figure |", "|---|---|", *lines, "", *([WALK + before.partition(WALK)[2]] if WALK in before else []),
     ])  # fmt: skip
 
 
@@ -205,7 +211,8 @@ def main() -> None:
     command += " --tokenizer FOLDER" * (asked.tokenizer is not None) + f" --page {asked.page}" * (
         asked.page is not None
     )
-    made = page(rows, command)
+    before = asked.page.read_text(encoding="utf-8") if asked.page and asked.page.exists() else ""
+    made = page(rows, command, before)
     if asked.page:
         asked.page.write_text(made, encoding="utf-8")
     sys.stdout.write(made)
