@@ -1,11 +1,10 @@
-"""Ways from one architecture to another: replaying edits, the lineage of a candidate, and short paths of edits."""
+"""Short paths of edits from one architecture to another."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
-from typing import NamedTuple
 
 from uninas.graph import Graph
 from uninas.graph.diff import Change, diff
@@ -19,37 +18,6 @@ from uninas.mutate.walk import MoveWalk, Walk
 
 KEPT = 24  # neighbours of an architecture that are compared with the aim in full
 WEIGHT = 2.0  # how much a step that comes nearer is preferred to a short way
-
-
-class Step(NamedTuple):
-    """One step of a lineage: an architecture by its key, the edit that made it, and its parents' keys."""
-
-    key: str
-    edit: Edit | None
-    parent: str | None
-    mate: str | None
-
-
-def replayed(graph: Graph, edits: Iterable[Edit], walk: Walk) -> Iterator[Graph]:
-    """The architectures after each of the edits, which need no second parents. Raises UNI080 when one does not fit."""
-    for edit in edits:
-        graph = walk.apply(graph, edit)
-        yield graph
-
-
-def lineage(key: str, origin: Callable[[str], Step]) -> list[Step]:
-    """All ancestors of an architecture, each once and before its children."""
-    steps: dict[str, Step] = {}
-    pending = [key]
-    while pending:
-        step = origin(pending[-1])
-        missing = [parent for parent in (step.parent, step.mate) if parent and parent not in steps]
-        if missing and step.key not in missing:
-            pending += missing
-        else:
-            steps.setdefault(step.key, step)
-            pending.pop()
-    return list(steps.values())
 
 
 def edit_path(a: Graph, b: Graph, walk: Walk, expansions: int = 100) -> list[Edit] | Refusal:
