@@ -106,8 +106,3 @@ class Budget:
 
     def against(self, start: Graph) -> Budget:
         return Budget(tuple(limit.against(start) for limit in self.limits))
-
-    def with_limits(self, *limits: Limit) -> Budget:
-        """These limits take the place of earlier ones on the same metric at the same size."""
-        replaced = {(limit.metric, limit.at) for limit in limits}
-        return Budget(tuple(limit for limit in self.limits if (limit.metric, limit.at) not in replaced) + limits)
