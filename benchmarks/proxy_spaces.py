@@ -29,7 +29,7 @@ TRAINED = {"members": Path("docs/results/micro_table.csv"), "choices": Path("doc
 SPACES = {
     "members": 200, "choices": 200, "autoformer": 200, "nasbench201": 160, "natsbench_size": 160, "transnas_micro": 160,
 }  # fmt: skip
-SOME = dict.fromkeys(SPACES, 60)
+SOME = dict.fromkeys(SPACES, 40)
 PASSES: Mapping[str, tuple[tuple[str, ...], Mapping[str, int]]] = {
     "counts": (("params", "flops", "trainable_layers", *MEASURES, GRAPH_SCORE), SPACES),
     "leaders": (("expressivity", "jacov", "near", "naswot", "synflow"), SPACES),
