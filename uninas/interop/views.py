@@ -60,7 +60,10 @@ Layout = tuple[Axis, ...]
 
 def extent(axis: Iterable[Factor]) -> int:
     """The size of an axis."""
-    return prod(factor.size for factor in axis)
+    found = 1
+    for factor in axis:
+        found *= factor.size
+    return found
 
 
 def shape_of(layout: Layout) -> Shape:
@@ -70,7 +73,7 @@ def shape_of(layout: Layout) -> Shape:
 
 def flat(layout: Layout) -> Axis:
     """All factors, outermost first."""
-    return tuple(factor for axis in layout for factor in axis)
+    return sum(layout, ())
 
 
 def made(size: int) -> Axis:
@@ -279,9 +282,11 @@ def _found(own: Layout, wanted: Layout) -> list[Made] | None:
         seen.update(layout for layout, _ in here[:WIDTH])
         for layout, (plain, steps) in here[:WIDTH]:
             for more, other in _moves(layout):
+                if other in seen:
+                    continue
                 known = reached[min(FARTHEST, count + len(more))]
-                value = plain + sum(PLAIN.get(kind, 0) for kind, _ in more)
-                if other not in seen and (other not in known or value < known[other][0]):
+                value = plain + PLAIN.get(more[-1][0], 0) + (PLAIN.get(more[0][0], 0) if len(more) > 1 else 0)
+                if other not in known or value < known[other][0]:
                     known[other] = (value, [*steps, *more])
     return None
 
