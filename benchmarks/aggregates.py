@@ -42,7 +42,7 @@ ASIDE = "choices"
 SIZES = ("params", "flops", "graph_score")
 KINDS = (SIZES, ("expressivity", "naswot", "near"), ("jacov", "synflow"))
 """Terms by what they look at: size, features, and how changes pass."""
-UNCHOSEN = dict.fromkeys(AGGREGATES["consensus_agg"].components, 1.0)
+EQUAL = dict.fromkeys(AGGREGATES["consensus_agg"].components, 1.0)
 HALVES = 200
 WIDTH = 120
 PUBLISHED = {
@@ -291,15 +291,13 @@ def page(scores: Path, data: Path, command: str) -> str:
     left = scored([(space, choose([one for one in spaces if one is not space], known)) for space in spaces])
     inside = scored([(space, chosen) for space in spaces])
     outside = scored([(space, chosen) for space in every if space not in spaces])
-    unchosen = scored([(space, UNCHOSEN) for space in every])
+    unchosen = scored([(space, EQUAL) for space in every])
     counts = ", ".join(f"{len(space.counts['params'])} of {space.title}" for space in every)
     named = [f"This is `{name}`" for name, one in AGGREGATES.items() if dict.fromkeys(one.components, 1.0) == chosen]
-    without = {
-        f"without {term}": {name: weight for name, weight in UNCHOSEN.items() if name != term} for term in UNCHOSEN
-    }
+    without = {f"without {term}": {name: weight for name, weight in EQUAL.items() if name != term} for term in EQUAL}
     rows = {
         **{name: {name: 1.0} for name in TERMS}, "`graph_agg`": dict.fromkeys(AGGREGATES["graph_agg"].components, 1.0),
-        written(chosen): chosen, "`consensus_agg`": UNCHOSEN, **without,
+        written(chosen): chosen, "`consensus_agg`": EQUAL, **without,
         "with flops and graph_score": dict.fromkeys(TERMS, 1.0),
     }  # fmt: skip
     lines = [
@@ -310,7 +308,7 @@ def page(scores: Path, data: Path, command: str) -> str:
         filled(WHOLE, chosen=written(chosen), named=named[0] if named else "It has no name", verdict=verdict(inside),
                lost=lost(inside), outside=verdict(outside) if outside else "not measured"),
         *differences([*inside, *outside], "space", digits=2),
-        filled(NOTHING, formula=written(UNCHOSEN), verdict=verdict(unchosen), lost=lost(unchosen)),
+        filled(NOTHING, formula=written(EQUAL), verdict=verdict(unchosen), lost=lost(unchosen)),
         *differences(unchosen, "space", digits=2), "",
         *means(every, rows),
     ]  # fmt: skip
@@ -369,16 +367,17 @@ WHOLE = """
 """
 
 NOTHING = """
-## Nothing chosen
+## Equal weights for all
 
 A choice trusts few terms, each of which is blind somewhere. So take all terms of the list above, one of size and every
-other, with equal weights: no formula is chosen, so no space is fitted, and each is one left out.
+other, with equal weights:
 
     {formula}
 
-This is `consensus_agg`. It is {verdict}: {lost}. What is not blind here is the list itself: these
-terms were known to do well in one space or another before. {aside} was scored after the sum had been written down.
-Below, each term in turn is left out, which shows on how little the result hangs.
+This is `consensus_agg`. It is {verdict}: {lost}. It, too, is **chosen with labels**: it was tried
+among six such sums with the figures of five spaces in view, and kept as it was behind on no task. {aside}
+was scored after that, and is the one space that had no say. Below, each term in turn is left out, which shows on how
+little the result hangs.
 """.replace("{aside}", TITLES[ASIDE])
 
 OTHERS = """

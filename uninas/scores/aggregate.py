@@ -153,7 +153,7 @@ AGGREGATES: Registry[Aggregate] = Registry(
             Aggregate(
                 "consensus_agg",
                 dict.fromkeys(("params", "expressivity", "jacov", "near", "naswot", "synflow"), "higher"),
-                "this toolkit, nothing chosen: a size and five scores of different kinds, see docs/results/sums.md",
+                "this toolkit, chosen with the accuracies of five spaces, equal weights, see docs/results/sums.md",
             ),
         )
     },
