@@ -19,5 +19,6 @@ def kind_of(folders: Sequence[Path]) -> str:
     if others:
         found = [f"{shown(next(folder for folder in folders if kinds[folder] == kind))} is a {kind}"
                  for kind in (first, others[0])]  # fmt: skip
-        raise error("UNI070", f"expected runs of one kind, but {' and '.join(found)}")
+        raise error("UNI070", f"expected runs of one kind, but {' and '.join(found)}", None,
+                    "compare each kind apart")  # fmt: skip
     return first

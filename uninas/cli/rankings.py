@@ -11,7 +11,7 @@ import numpy as np
 from uninas.cli.options import merged
 from uninas.cli.tables import json_text, table, terminal_width, written
 from uninas.errors import error, shown
-from uninas.ranking.report import FIGURES, Scores
+from uninas.ranking.report import FIGURES, Scores, finite
 from uninas.ranking.run import Settings
 from uninas.ranking.store import Store
 from uninas.report.ranking import cell, figures_of
@@ -68,17 +68,17 @@ def ranking_top(folder: Path, count: int, as_json: bool) -> None:
     values = {name: scores.of(name).mean(axis=0) for name in ways}
     order = np.argsort(-scores.merits(first).mean(axis=0), kind="stable")[:count]
     rows = [
-        {"key": one.key, "architecture": one.architecture, "accuracy": one.accuracy, "params": one.params,
-         "scores": {name: _finite(values[name][place]) for name in ways}}
+        finite({"key": one.key, "architecture": one.architecture, "accuracy": one.accuracy, "params": one.params,
+                "scores": {name: float(values[name][place]) for name in ways}})
         for place, one in ((int(place), scores.networks[place]) for place in order)
     ]  # fmt: skip
     if as_json:
         say(json_text(rows))
         return
     heads = [*ways, f"accuracy on {scores.dataset}", "parameters", "index", "network"]
-    cells = [[*(number(row["scores"][name]) for name in ways), f"{row['accuracy']:g}",
-              "" if row["params"] is None else f"{row['params']:,}", row["key"], shown(row["architecture"], 100)]
-             for row in rows]  # fmt: skip
+    cells = [[*(number(row["scores"][name]) for name in ways), number(row["accuracy"]),
+              "" if row["params"] is None else f"{row['params']:,}", row["key"],
+              shown(row["architecture"].partition("\n")[0], 60)] for row in rows]  # fmt: skip
     say(table(heads, cells, terminal_width()))
 
 
@@ -107,7 +107,3 @@ def _settings(store: Store) -> Settings:
         raise error("UNI070", f"the ranking in {shown(store.path.parent)} does not say what it ranks")
     settings: Settings = merged(Settings, {}, {}, stored)
     return settings
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -313,14 +313,15 @@ def write_files(
 
 def as_dict(found: Sequence[Result], settings: Settings) -> dict[str, Any]:
     """Settings and results as plain values; None where a metric does not exist."""
-    return {"settings": settings.as_dict(), "results": [_finite(dataclasses.asdict(result)) for result in found]}
+    return {"settings": settings.as_dict(), "results": [finite(dataclasses.asdict(result)) for result in found]}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Plain values with None for numbers that JSON does not have."""
     if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
+        return {name: finite(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

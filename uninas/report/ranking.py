@@ -19,7 +19,7 @@ from typing import Any
 from uninas.errors import UninasError, error, shown
 from uninas.language.printer import dumps
 from uninas.ranking.members import builder, dataset
-from uninas.ranking.report import FIGURES, SCORES
+from uninas.ranking.report import FIGURES, SCORES, finite
 from uninas.ranking.store import Store
 from uninas.report.content import MAX_ROWS, changed, words
 from uninas.report.diagrams import draw
@@ -89,7 +89,7 @@ def figures_of(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     try:
         told = read_json(folder / FIGURES, "UNI110")
         results = [{**dict(one), "metrics": dict(one.get("metrics") or {})} for one in told["results"]]
-        return results, dict(told["settings"])
+        return finite(results), dict(told["settings"])
     except (UninasError, OSError, ValueError, LookupError, TypeError, AttributeError):
         raise _nothing_in(folder) from None
 
