@@ -7,7 +7,11 @@ where it was stopped. What a row says depends on its number and seed alone.
 
     python benchmarks/micro_table.py --data cifar.npz --members 300 -o docs/results/micro_table.csv -j 2
 
-`uninas rank --table docs/results/micro_table.csv --where first` reads the result.
+`uninas rank --table docs/results/micro_table.csv --where first` reads the result. With `--space`, the members are drawn
+from a space of choices instead, and `--recipe` trains them otherwise: small vision transformers, twice as long.
+
+    python benchmarks/micro_table.py --data cifar.npz --members 80 -o docs/results/vit_table.csv
+        --space benchmarks/micro_vit.uni --recipe benchmarks/micro_vit.yaml
 """
 
 from __future__ import annotations
@@ -18,11 +22,13 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
+import uninas
 from uninas import Graph, dumps, load
 from uninas.graph.degree import degree
 from uninas.graph.simplify import redundant
@@ -32,6 +38,7 @@ from uninas.mutate.walk import walk_of
 from uninas.runs.process import keep_memory, written
 from uninas.space import Budget, Limit
 from uninas.training.loop import Diverged
+from uninas.training.recipe import Recipe
 from uninas.training.score import TrainedScore
 from uninas.training.seeds import seed_of
 
@@ -46,8 +53,24 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def member(number: int) -> tuple[Graph, str, int]:
-    """The network of that number, where its walk began, and how many moves it took. The first four are the starts."""
+@dataclass(frozen=True)
+class Plan:
+    """What is trained how: members of walks, or of a space of choices in a file, by a recipe, on images of a file."""
+
+    data: str
+    space: str | None = None
+    recipe: str = "brief"
+
+    def member(self, number: int) -> tuple[Graph, str, int]:
+        """The network of that number, where it comes from, and how many moves it took."""
+        if self.space is None:
+            return walked(number)
+        graph, _ = uninas.space(self.space).sample(random.Random(seed_of("micro table", number)))
+        return graph, Path(self.space).stem, 0
+
+
+def walked(number: int) -> tuple[Graph, str, int]:
+    """A member of a walk, where that began, and how many moves it took. The first four are the starts."""
     start = STARTS[number % len(STARTS)]
     graph = load(start)
     if number < len(STARTS):
@@ -62,14 +85,15 @@ def member(number: int) -> tuple[Graph, str, int]:
     return graph, start, moves
 
 
-def row(number: int, seed: int, data: str) -> dict[str, object]:
+def row(number: int, seed: int, plan: Plan) -> dict[str, object]:
     """Train a member with a seed; everything that is known of it."""
     keep_memory()
     torch.set_num_threads(1)
-    graph, start, moves = member(number)
+    graph, start, moves = plan.member(number)
     began = time.process_time()
     try:
-        found, outcome = TrainedScore(data)(graph, seed), "finished"
+        recipe = Recipe.load(plan.recipe, "classification")
+        found, outcome = TrainedScore(plan.data, recipe)(graph, seed), "finished"
     except (Diverged, RuntimeError) as problem:  # what cannot be trained is worth what chance gives
         outcome = "diverged" if isinstance(problem, Diverged) else "failed"
         found = {"top1": CHANCE, "top5": 5 * CHANCE, "loss": float("nan")}
@@ -131,13 +155,16 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=300)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("-j", "--jobs", type=int, default=1)
+    parser.add_argument("--space", help="a file with a space of choices; without it, walks of the UniNAS space")
+    parser.add_argument("--recipe", default="brief")
     given = parser.parse_args()
+    plan = Plan(given.data, given.space, given.recipe)
     rows = read(given.output)
     todo = [each for each in wanted(given.members) if each not in rows]
     print(f"{len(rows)} rows are there, {len(todo)} to come", flush=True)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
-        pending = {pool.submit(row, number, seed, given.data): (number, seed) for number, seed in todo}
+        pending = {pool.submit(row, number, seed, plan): (number, seed) for number, seed in todo}
         for done in as_completed(pending):
             rows[pending[done]] = done.result()
             write(given.output, rows)
