@@ -43,6 +43,26 @@ def test_commands_networks_scores_strategies_and_runs_are_offered(folder):
     assert "hf" in offered("uninas export resnet18 --to ", folder)
 
 
+def test_the_names_of_proxies_are_known_without_loading_them():
+    from uninas.proxies.base import PROXIES
+    from uninas.scores.names import SHIPPED
+
+    assert sorted(SHIPPED) == sorted(name for name in PROXIES if PROXIES.owner(name).startswith("uninas."))
+
+
+def test_no_completion_loads_torch(folder):
+    """Somebody waits for each."""
+    asked = (
+        "import sys\nfrom uninas.cli import completion as c\n"
+        "for offer in (c.networks, c.spaces, c.starts, c.scores, c.strategies, c.formats, c.runs):\n"
+        "    assert list(offer('')), offer\n"
+        "print('torch' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = subprocess.check_output([sys.executable, "-c", asked], env=environment, cwd=folder, text=True)
+    assert said == "False\n"
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_gets_its_script(shell):
     assert "_UNINAS_COMPLETE" in succeed("completion", shell)

@@ -68,3 +68,16 @@ def test_a_space_with_fewer_members_than_asked_for_says_how_many(tmp_path):
 )
 def test_what_cannot_be_walked_is_told(arguments, message):
     assert message in run(*arguments, code=1)
+
+
+def test_moves_from_one_network_to_another_are_found_and_can_be_applied(tmp_path):
+    end, moves = tmp_path / "end.uni", tmp_path / "moves.json"
+    run("mutate", "resnet18", "--moves", 2, "--seed", 5, "-o", end)
+    lines = run("diff", "resnet18", end, "--space", "UniNAS").splitlines()
+    moves.write_text(run("diff", "resnet18", end, "--space", "UniNAS", "--json"))
+    told = json.loads(moves.read_text())["moves"]
+    assert [line.rpartition("FLOPs  ")[2] for line in lines[-2:]] == [str(read_edit(move["edit"])) for move in told]
+    assert uninas.load(run("apply", "resnet18", moves)).key == uninas.load(end).key
+    refused = run("diff", "resnet18", "vit_small_patch16_224", "--space", "UniNAS", code=1)
+    assert "UNI080" in refused and "no moves of UniNAS lead from resnet18 to vit_small" in refused
+    assert run("diff", "resnet18", "resnet18", "--space", "UniNAS").endswith("the same architecture\n")

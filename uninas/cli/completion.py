@@ -84,12 +84,10 @@ def starts(word: str) -> Iterator[str]:
 
 def scores(word: str) -> Iterator[str]:
     """Proxies, aggregates and costs; behind a comma the next of several."""
-    from uninas.proxies.base import PROXIES
-    from uninas.scores.aggregate import AGGREGATES
-    from uninas.space import COSTS
+    from uninas.scores.names import measures
 
     before = word[: word.rfind(",") + 1]
-    yield from (before + name for name in (*PROXIES, *AGGREGATES, *COSTS, "latency"))
+    yield from (before + name for name in measures())
 
 
 def strategies(word: str) -> Iterator[str]:

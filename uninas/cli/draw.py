@@ -14,6 +14,7 @@ from uninas.cli.options import whole, words
 from uninas.errors import error
 
 if TYPE_CHECKING:
+    from uninas.graph import Graph
     from uninas.render import Step, Subject
 
 
@@ -86,12 +87,14 @@ def render(net: str, output: Path, candidate: int | None, lineage: bool, **optio
 @click.argument("before")
 @click.argument("after")
 @click.option("--render", "output", type=click.Path(path_type=Path), help="Draw both as one into this file.")
+@click.option("--space", "name", metavar="SPACE", help="Also find moves of SPACE that lead from BEFORE to AFTER.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 @picture_options
-def diff(before: str, after: str, output: Path | None, as_json: bool, **options: Any) -> None:
+def diff(before: str, after: str, output: Path | None, name: str | None, as_json: bool, **options: Any) -> None:
     """Say (and draw) what differs between two networks or blocks, or candidates of runs.
 
-    Names do not matter; what is computed does. Exit status 0 whether they differ or not.
+    Names do not matter; what is computed does. Exit status 0 whether they differ or not; 1 where --space has no way
+    from one to the other, or none was found. Of a few moves the way is found; it need not be the shortest.
     """
     from uninas.graph import Graph
     from uninas.graph.diff import diff as compared
@@ -104,9 +107,37 @@ def diff(before: str, after: str, output: Path | None, as_json: bool, **options:
     if not isinstance(one, Graph) or not isinstance(two, Graph):
         raise error("UNI042", "expected two networks or blocks, but got a search space", None, "draw it: uninas render")
     found = compared(one, two)
-    click.echo(json.dumps(found.as_dict(), indent=2, ensure_ascii=False) if as_json else found.text())
+    way = [] if name is None else _way(one, two, name, as_json)
+    told = found.as_dict() if name is None else {**found.as_dict(), "moves": way}
+    click.echo(json.dumps(told, indent=2, ensure_ascii=False) if as_json else "\n".join([found.text(), *map(str, way)]))
     if output:
         click.echo(f"wrote {draw(Difference(one, two), output, **options)}", err=as_json)
+
+
+def _way(one: Graph, two: Graph, name: str, as_json: bool) -> list[Any]:
+    """Moves of a space from one network to another, each with the network that it leads to, as `uninas moves` has them.
+
+    Raises NoLegalEdit where there is no way, or none was found.
+    """
+    from uninas.cli.walk import line, move
+    from uninas.errors import NoLegalEdit
+    from uninas.language.elaborate import space
+    from uninas.language.library import find
+    from uninas.mutate.path import edit_path
+    from uninas.mutate.propose import Proposal
+    from uninas.mutate.sites import Refusal
+    from uninas.mutate.walk import walk_of
+
+    walk = walk_of(space(*find(name)), one)
+    edits = edit_path(one, two, walk)
+    if isinstance(edits, Refusal):
+        raise NoLegalEdit.because(f"no moves of {name} lead from {one.name} to {two.name}: {edits.why}")
+    told = []
+    for edit in edits:
+        one = walk.apply(one, edit)
+        row = move(Proposal(one, edit), as_json)
+        told.append(row if as_json else line(row, as_json))
+    return told
 
 
 # ---- what is meant ---------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def sample(name: str, number: int, output: Path | None, seed: int, as_json: bool
         seen.add(graph.key)
         member = walk.member(graph)
         answers = {choice.path: choice.options[member.answers[choice.path]] for choice in member.choices}
-        click.echo(_line({**costs(graph), "answers": answers}, as_json))
+        click.echo(line({**costs(graph), "answers": answers}, as_json))
         if output:
             _write(output, f"{graph.name}_{index}.uni", dumps(graph))
 
@@ -78,7 +78,7 @@ def mutate(net: str | None, name: str, moves: int, even: str, output: Path | Non
         proposal = walk.propose(graph, rng, seen)
         graph = proposal.graph
         seen.add(graph.key)
-        click.echo(_line(_move(proposal, as_json), as_json))
+        click.echo(line(move(proposal, as_json), as_json))
     if output:
         _write(output.parent, output.name, dumps(graph))
 
@@ -92,7 +92,7 @@ def mutate(net: str | None, name: str, moves: int, even: str, output: Path | Non
 def moves(net: str, name: str, place: str, number: int, as_json: bool) -> None:
     """List the legal moves from NET in a space, each with what it costs; `uninas apply` makes one of them."""
     for proposal in legal_moves(net, name, place, number):
-        click.echo(_line(_move(proposal, as_json), as_json))
+        click.echo(line(move(proposal, as_json), as_json))
 
 
 def legal_moves(net: str, name: str, place: str, number: int) -> Iterator[Proposal]:
@@ -119,7 +119,8 @@ def _lies(edit: Edit, place: str) -> bool:
 def apply_(net: str, edit: IO[str], name: str, output: Path | None) -> None:
     """Apply an EDIT, a JSON file or - for standard input, to NET, and print the network that it leads to.
 
-    EDIT is one record of `uninas moves --json` or `uninas mutate --json`, or a list of them, one after the other.
+    EDIT is one record of `uninas moves --json` or `uninas mutate --json`, a list of them, one after the other, or what
+    `uninas diff --space --json` prints.
     """
     from uninas.cli.main import write
 
@@ -148,9 +149,10 @@ def _parsed(text: str) -> object:
 
 
 def edit_records(read: object) -> list[dict[str, Any]]:
-    """The records of edits in a value of JSON, one or a list, or lines of `moves --json`, which have one each."""
+    """The records of edits in a value of JSON: one, or a list, or those of `moves --json` or `diff --space --json`."""
     found: list[dict[str, Any]] = []
-    for one in read if isinstance(read, list) else [read]:
+    rows = read.get("moves", read) if isinstance(read, dict) else read
+    for one in rows if isinstance(rows, list) else [rows]:
         if not isinstance(one, dict) or not isinstance(one.get("edit", one), dict):
             raise error("UNI080", f"expected the record of an edit, but got {shown(one)}", None, "uninas moves --json")
         found.append(one)
@@ -173,11 +175,12 @@ def costs(graph: Graph) -> dict[str, Any]:
     return {"key": graph.key[:16], "params": graph.cost.params, "flops": graph.cost.flops}
 
 
-def _move(proposal: Proposal, as_json: bool) -> dict[str, Any]:
+def move(proposal: Proposal, as_json: bool) -> dict[str, Any]:
+    """A move and the network that it leads to: a record of the edit for JSON, else its sentence."""
     return {**costs(proposal.graph), "edit": record(proposal.edit) if as_json else str(proposal.edit)}
 
 
-def _line(values: dict[str, Any], as_json: bool) -> str:
+def line(values: dict[str, Any], as_json: bool) -> str:
     """One architecture on one line."""
     if as_json:
         return json.dumps(values, ensure_ascii=False)

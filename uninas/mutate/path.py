@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import heapq
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import count
 
-from uninas.graph import Graph
+from uninas.graph import INPUT, Graph, Node, Wire, subgraphs
 from uninas.graph.diff import Change, diff
 from uninas.graph.network import is_stage
 from uninas.mutate.choices import ChoiceWalk
-from uninas.mutate.distance import embedding_distance
 from uninas.mutate.edits import Edit
 from uninas.mutate.propose import Proposal, allowed, attempt
 from uninas.mutate.sites import Refusal, fixed_depth
 from uninas.mutate.walk import MoveWalk, Walk
+from uninas.ops.op import Op
 
 KEPT = 24  # neighbours of an architecture that are compared with the aim in full
 WEIGHT = 2.0  # how much a step that comes nearer is preferred to a short way
@@ -81,9 +83,7 @@ def _by_moves(a: Graph, b: Graph, walk: MoveWalk, expansions: int) -> list[Edit]
         _, _, graph, edits = heapq.heappop(frontier)
         if graph.key == b.key:
             return list(edits)
-        near = heapq.nsmallest(
-            KEPT, _between(graph, b, walk, seen), key=lambda found: embedding_distance(found.graph, b)
-        )
+        near = heapq.nsmallest(KEPT, _between(graph, b, walk, seen), key=lambda found: feature_distance(found.graph, b))
         for found in near:
             seen.add(found.graph.key)
             if found.graph.key == b.key:
@@ -112,3 +112,38 @@ def _places(changes: Iterable[Change], path: tuple[str, ...]) -> Iterator[tuple[
     for change in changes:
         if change.inner:
             yield from _places(change.inner, (*path, change.old))
+
+
+# ---- a quick distance ------------------------------------------------------------------------------------------------
+
+
+def feature_distance(a: Graph, b: Graph) -> float:
+    """0 for the same features, 1 for none in common: sum |x - y| / sum (x + y) (Bray & Curtis 1957)."""
+    x, y = features(a), features(b)
+    together = x.total() + y.total()
+    return sum(abs(x[feature] - y[feature]) for feature in x.keys() | y.keys()) / together if together else 0.0
+
+
+def features(graph: Graph) -> Counter[str]:
+    """Counts of operations: alone, with their channels, and with the operations before them.
+
+    The counts of blocks add up, so that those of a network with one new block take no time.
+    """
+    known: Counter[str] | None = graph.__dict__.get("_features")  # kept with the graph, as its costs are
+    if known is None:
+        known = Counter()
+        labels = {INPUT: INPUT, **{node.name: _label(node) for node in graph.nodes}}
+        for node in graph.nodes:
+            label = labels[node.name]
+            channels = round(2 * math.log2(graph.shape(Wire(node.name))[0]))
+            before = " ".join(sorted({labels[wire.node] for wire in node.inputs}))
+            known.update([label, f"{label} x {channels}", f"{label} < {before}"])
+            for inner, copies in subgraphs(node):
+                known.update({feature: copies * count for feature, count in features(inner).items()})
+        graph.__dict__["_features"] = known
+    return known
+
+
+def _label(node: Node) -> str:
+    """The operation; a block is what is inside it, whatever its name."""
+    return node.op.name if isinstance(node.op, Op) else type(node.op).__name__
