@@ -36,6 +36,7 @@ PASSES: Mapping[str, tuple[tuple[str, ...], Mapping[str, int]]] = {
     "more": (("progressivity", "swap", "snip", "zen"), SOME),
     "dear": (("trainability", "vkdnw_sampled"), SOME),
     "published": (("near", "meco", "l_swag", "dss", "dextr"), {"nasbench201": 300}),
+    "newest": (("wrcor", "apd"), {**SPACES, "nasbench201": 300}),
 }
 """Proxies, and how many networks of which spaces they score at most, a file for each pass."""
 OPTIONS: Mapping[str, object] = {"vkdnw_sampled.max_tensors": 32}

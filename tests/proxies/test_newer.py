@@ -184,6 +184,79 @@ def test_l_swag_is_steadiness_times_patterns():
     assert found.value == pytest.approx(steadiness * len(patterns), rel=1e-3)
 
 
+def test_wrcor_is_the_determinant_of_weighted_correlations_of_values_and_gradients():
+    module, x, labels = convolutions(), noise(6, 3, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2])
+    before = [module[0](x)]
+    before.append(module[2](module[1](before[0])))
+    entropy = F.cross_entropy(module[3:](before[1]), labels)
+    came_back = torch.autograd.grad(entropy, before)
+    total = np.zeros((6, 6))
+    for layer, values in enumerate(zip(before, came_back, strict=True)):  # an activation belongs to the layer before it
+        for one in values:
+            total += 2**layer * np.abs(np.corrcoef(one.detach().flatten(1).double().numpy()))
+    found = score("wrcor", module, x, labels=labels)
+    assert found.value == pytest.approx(np.linalg.slogdet(total)[1], rel=1e-5)
+    assert found.components == {"activations": 2, "layers": 1}
+
+
+def test_wrcor_looks_at_the_way_through_the_activation_alone():
+    class Skipping(nn.Module):
+        def __init__(self, inplace: bool):
+            super().__init__()
+            self.first, self.act, self.last = nn.Linear(4, 6), nn.ReLU(inplace=inplace), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x)
+            skipped = y * 3
+            return self.last(self.act(y) + skipped)
+
+    x, labels = noise(5, 4), torch.tensor([0, 1, 2, 0, 1])
+    module = made(Skipping(False))
+    y = module.first(x)
+    own = y.detach().requires_grad_()
+    entropy = F.cross_entropy(module.last(torch.relu(own) + y * 3), labels)
+    total = sum(
+        np.abs(np.corrcoef(one.detach().double().numpy())) for one in (y, torch.autograd.grad(entropy, own)[0])
+    )
+    expected = np.linalg.slogdet(total)[1]
+    assert score("wrcor", module, x, labels=labels).value == pytest.approx(expected, rel=1e-5)
+    assert score("wrcor", made(Skipping(True)), x, labels=labels).value == pytest.approx(expected, rel=1e-5)
+
+
+def test_blocks_are_counted_alike_in_a_compiled_network_and_in_its_twin_of_timm():
+    timm = pytest.importorskip("timm")
+    other = timm.create_model("resnet18", num_classes=10)
+    ours = uninas.create_model("resnet18", num_classes=10, img_size=32)
+    counts = [score("wrcor", one, noise(4, 3, 32, 32)).components for one in (ours, other)]
+    assert counts[0] == counts[1] == {"activations": 17, "layers": 7}
+
+
+def test_a_sample_that_is_there_twice_has_no_wrcor():
+    x = noise(1, 3, 8, 8).expand(2, -1, -1, -1)
+    with pytest.raises(ProxyError, match="not independent"):
+        score("wrcor", convolutions(), x, labels=torch.tensor([1, 1]))
+
+
+def test_apd_is_ranks_of_normed_features_times_spread_of_weights():
+    module = made(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)))
+    x = noise(6, 3, 8, 8)
+    normed = module[:2](x).detach().movedim(1, -1).flatten(0, 2).double().numpy()
+    values = np.linalg.svd(normed, compute_uv=False)
+    ranks = (values**2).sum() / values[0] ** 2
+    weights = [module[n].weight.detach().double().numpy().ravel() for n in (0, 4)]
+    spreads = sum(np.abs(one).sum() / np.linalg.norm(one) for one in weights)
+    assert score("apd", module, x).value == pytest.approx(ranks * spreads, rel=1e-5)
+
+
+def test_apd_reads_norms_of_tokens_by_their_channels():
+    module = made(nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 6), nn.Flatten(), nn.Linear(30, 4)))
+    x = noise(3, 5, 6)
+    values = np.linalg.svd(module[0](x).detach().flatten(0, 1).double().numpy(), compute_uv=False)
+    assert score("apd", module, x).components["ranks"] == pytest.approx((values**2).sum() / values[0] ** 2, rel=1e-5)
+    with pytest.raises(ProxyError, match="has no norm"):
+        score("apd", convolutions(), noise(2, 3, 8, 8))
+
+
 # ---- attention -------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@
 
 from uninas.initial import OWN, SCHEMES
 from uninas.proxies import (  # noqa: F401  (importing them registers their proxies)
+    apd,
     az_nas,
     coherence,
     counts,
@@ -29,6 +30,7 @@ from uninas.proxies import (  # noqa: F401  (importing them registers their prox
     synflow,
     te_nas,
     vkdnw,
+    wrcor,
     zen,
     zico,
 )

@@ -14,7 +14,7 @@ Any `nn.Module` has blocks, by the first of these rules that finds two:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -67,6 +67,58 @@ class _Reader(fx.Interpreter):
         value = super().run_node(n)
         if block and isinstance(value, Tensor):
             self.found[block.group()] = value
+        return value
+
+
+class BlockCount:
+    """Within, `ended` says how many blocks have ended while `run` runs a module, in order of execution.
+
+    The rules are those of `block_features`; a block that is applied again right after itself counts once.
+    """
+
+    def __init__(self, module: nn.Module):
+        self.module, self.ended = module, 0
+        self.run: Callable[..., Any] = module
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> BlockCount:
+        if isinstance(self.module, fx.GraphModule):
+            named = ((node.name, _COMPILED.match(node.name)) for node in self.module.graph.nodes)
+            if last := {block.group(): name for name, block in named if block}:
+                self.run = _Counter(self.module, self, frozenset(last.values())).run
+                return self
+        self._watch(_blocks(self.module))
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _watch(self, blocks: Mapping[nn.Module, int]) -> None:
+        begun: list[int] = []
+
+        def before(layer: nn.Module, args: Any) -> None:
+            if begun[-1:] != [blocks[layer]]:
+                begun.append(blocks[layer])
+            self.ended = len(begun) - 1
+
+        def after(layer: nn.Module, args: Any, output: Any) -> None:
+            self.ended = len(begun)
+
+        self._handles += [layer.register_forward_pre_hook(before) for layer in blocks]
+        self._handles += [layer.register_forward_hook(after) for layer in blocks]
+
+
+class _Counter(fx.Interpreter):
+    """Runs a compiled network and counts the operations that end a block."""
+
+    def __init__(self, module: fx.GraphModule, count: BlockCount, last: frozenset[str]):
+        super().__init__(module)
+        self.count, self.last = count, last
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        self.count.ended += n.name in self.last
         return value
 
 

@@ -10,7 +10,8 @@ the convention of the literature: filters and matrices count, biases and the sca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,13 +35,13 @@ def weights_of(module: nn.Module, min_ndim: int = 2) -> list[nn.Parameter]:
     return found
 
 
-def loss(module: nn.Module, inputs: Inputs, generator: torch.Generator, labels: Labels = None) -> Tensor:
+def loss(module: Callable[..., Any], inputs: Inputs, generator: torch.Generator, labels: Labels = None) -> Tensor:
     """The mean cross-entropy of the batch. ProxyError unless the output is finite logits (N, K) with K > 1."""
     logits = logits_of(module, inputs)
     return F.cross_entropy(logits, targets(logits, generator, labels))
 
 
-def logits_of(module: nn.Module, inputs: Inputs) -> Tensor:
+def logits_of(module: Callable[..., Any], inputs: Inputs) -> Tensor:
     """The output of `module(*inputs)`. ProxyError unless it is finite logits (N, K) with K > 1."""
     return as_logits(run(module, inputs))
 
