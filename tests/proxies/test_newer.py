@@ -215,9 +215,7 @@ def test_wrcor_looks_at_the_way_through_the_activation_alone():
     y = module.first(x)
     own = y.detach().requires_grad_()
     entropy = F.cross_entropy(module.last(torch.relu(own) + y * 3), labels)
-    total = sum(
-        np.abs(np.corrcoef(one.detach().double().numpy())) for one in (y, torch.autograd.grad(entropy, own)[0])
-    )
+    total = sum(np.abs(np.corrcoef(one.detach().double().numpy())) for one in (y, torch.autograd.grad(entropy, own)[0]))
     expected = np.linalg.slogdet(total)[1]
     assert score("wrcor", module, x, labels=labels).value == pytest.approx(expected, rel=1e-5)
     assert score("wrcor", made(Skipping(True)), x, labels=labels).value == pytest.approx(expected, rel=1e-5)
@@ -229,6 +227,20 @@ def test_blocks_are_counted_alike_in_a_compiled_network_and_in_its_twin_of_timm(
     ours = uninas.create_model("resnet18", num_classes=10, img_size=32)
     counts = [score("wrcor", one, noise(4, 3, 32, 32)).components for one in (ours, other)]
     assert counts[0] == counts[1] == {"activations": 17, "layers": 7}
+
+
+def test_wrcor_takes_the_windows_of_a_sample_together():
+    class Windows(nn.Module):
+        def __init__(self, windows: int):
+            super().__init__()
+            self.first, self.act, self.last, self.windows = nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 3), windows
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x).reshape(len(x) * self.windows, -1, 6)
+            return self.last(self.act(y).reshape(len(x), 8, 6).mean(1))
+
+    one, four = (score("wrcor", made(Windows(windows)), noise(5, 8, 4)).value for windows in (1, 4))
+    assert four == pytest.approx(one, rel=1e-5)
 
 
 def test_a_sample_that_is_there_twice_has_no_wrcor():

@@ -31,29 +31,33 @@ from uninas.proxies.types import Inputs, Measured, ProxyError
 class _Responses(TorchFunctionMode):
     """In `found`, of every activation in order: its layer, and the correlations of what goes in and what comes back."""
 
-    def __init__(self, count: BlockCount):
+    def __init__(self, count: BlockCount, samples: int):
         super().__init__()
-        self.count = count
+        self.count, self.samples = count, samples
         self.found: list[tuple[int, list[Tensor]]] = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if getattr(func, "__name__", "") not in FUNCTIONS or not isinstance(args[0], Tensor):
+        known = getattr(func, "__name__", "") in FUNCTIONS and isinstance(args[0], Tensor) and args[0].ndim > 0
+        if not known or len(args[0]) % self.samples:  # such as what makes a table from offsets
             return func(*args, **(kwargs or {}))
-        matrices = [correlations(args[0])]
+        matrices = [correlations(args[0], self.samples)]
         self.found.append((self.count.ended, matrices))
         own = args[0].clone()  # what else reads this value has gradients of its own
         if own.requires_grad:
-            own.register_hook(lambda gradient: matrices.append(correlations(gradient)))  # type: ignore[no-untyped-call]
+            own.register_hook(lambda gradient: matrices.append(correlations(gradient, self.samples)))  # type: ignore[no-untyped-call]
         out = func(own, *args[1:], **(kwargs or {}))
         return args[0].copy_(own) if out is own else out  # an activation may write into its input
 
 
-def correlations(values: Tensor) -> Tensor:
-    """The magnitudes of Pearson's correlations between samples (N x N, float64); NaN for one of equal values."""
-    rows = values.detach().flatten(1).double()
-    return torch.corrcoef(rows).abs().reshape(len(rows), len(rows))
+def correlations(values: Tensor, samples: int) -> Tensor:
+    """The magnitudes of Pearson's correlations between samples (N x N, float64); NaN for one of equal values.
+
+    Windows or heads of a sample that stand one after another on the first axis are taken together.
+    """
+    rows = values.detach().reshape(samples, -1).double()
+    return torch.corrcoef(rows).abs().reshape(samples, samples)
 
 
 @proxy("wrcor")
@@ -76,7 +80,7 @@ def wrcor(
     prepared = prepare(module, inputs)
     leaves, wanted = leaves_of(prepared)
     with BlockCount(module) as count:
-        with _Responses(count) as responses:
+        with _Responses(count, len(inputs[0])) as responses:
             entropy = loss(count.run, leaves, generator, labels)
         derivatives(entropy, [*wanted, *(one for one in module.parameters() if one.requires_grad)])
     if not responses.found:
