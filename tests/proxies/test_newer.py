@@ -124,6 +124,17 @@ def test_near_looks_before_an_activation_writes_into_its_input():
     assert score("near", inplace, x).value == score("near", plain, x).value
 
 
+@pytest.mark.parametrize("name", ["near", "wrcor"])
+def test_an_activation_may_be_called_by_the_name_of_its_argument(name: str):
+    class Named(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return self[1](torch.relu(input=self[0](x)))
+
+    layers = [nn.Linear(5, 8), nn.Linear(8, 3)]
+    plain = made(nn.Sequential(layers[0], nn.ReLU(), layers[1]))
+    assert score(name, Named(*layers), noise(6, 5)).value == score(name, plain, noise(6, 5)).value
+
+
 def test_the_curvature_of_a_circle_is_one_over_its_radius():
     generator = torch.Generator().manual_seed(0)
     for radius in (1.0, 4.0):

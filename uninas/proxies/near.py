@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from uninas.proxies.base import proxy
-from uninas.proxies.observe.activations import FUNCTIONS, prepare, run
+from uninas.proxies.observe.activations import activated, prepare, run
 from uninas.proxies.observe.channels import ChannelAxes, channel_axis
 from uninas.proxies.observe.layers import ALL, window
 from uninas.proxies.types import Inputs, Measured, ProxyError
@@ -42,13 +42,14 @@ class _Ranks(ChannelAxes):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if getattr(func, "__name__", "") not in FUNCTIONS or not isinstance(args[0], Tensor) or args[0].ndim < 2:
+        value = activated(func, args, kwargs)
+        if value is None or value.ndim < 2:
             return super().__torch_function__(func, types, args, kwargs)
-        axis = 1 if self.ours or args[0].ndim == 2 else channel_axis(args[0])
-        count = args[0].numel() // args[0].shape[axis]
-        rows = min(count, args[0].shape[axis])
+        axis = 1 if self.ours or value.ndim == 2 else channel_axis(value)
+        count = value.numel() // value.shape[axis]
+        rows = min(count, value.shape[axis])
         start = int(torch.randint(count - rows + 1, (), generator=self.generator, device=self.generator.device))
-        before = self._rank(args[0], axis, start, rows)  # now, as the call may write into it
+        before = self._rank(value, axis, start, rows)  # now, as the call may write into it
         out = super().__torch_function__(func, types, args, kwargs)
         self.found.append(before + self._rank(out, axis, start, rows))
         return out

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from uninas.proxies.base import proxy
-from uninas.proxies.observe.activations import FUNCTIONS, prepare
+from uninas.proxies.observe.activations import activated, prepare
 from uninas.proxies.observe.blocks import BlockCount
 from uninas.proxies.observe.gradients import Labels, derivatives, leaves_of, loss
 from uninas.proxies.observe.layers import ALL, window
@@ -39,16 +39,16 @@ class _Responses(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        known = getattr(func, "__name__", "") in FUNCTIONS and isinstance(args[0], Tensor) and args[0].ndim > 0
-        if not known or len(args[0]) % self.samples:  # such as what makes a table from offsets
-            return func(*args, **(kwargs or {}))
-        matrices = [correlations(args[0], self.samples)]
+        value, kwargs = activated(func, args, kwargs), kwargs or {}
+        if value is None or not value.ndim or len(value) % self.samples:  # such as what makes a table from offsets
+            return func(*args, **kwargs)
+        matrices = [correlations(value, self.samples)]
         self.found.append((self.count.ended, matrices))
-        own = args[0].clone()  # what else reads this value has gradients of its own
+        own = value.clone()  # what else reads this value has gradients of its own
         if own.requires_grad:
-            own.register_hook(lambda gradient: matrices.append(correlations(gradient, self.samples)))  # type: ignore[no-untyped-call]
-        out = func(own, *args[1:], **(kwargs or {}))
-        return args[0].copy_(own) if out is own else out  # an activation may write into its input
+            own.register_hook(lambda back: matrices.append(correlations(back, self.samples)))  # type: ignore[no-untyped-call]
+        out = func(own, *args[1:], **{name: each for name, each in kwargs.items() if name != "input"})
+        return value.copy_(own) if out is own else out  # an activation may write into its input
 
 
 def correlations(values: Tensor, samples: int) -> Tensor:

@@ -6,7 +6,7 @@ well as `nn.ReLU` and `nn.AdaptiveAvgPool2d`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -43,6 +43,14 @@ FUNCTIONS = frozenset(
     for ending in ("", "_")
 )  # fmt: skip
 """The same by the names of torch's functions; those that end in _ write into their input."""
+
+
+def activated(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> Tensor | None:
+    """What one of FUNCTIONS is called with; None for other functions."""
+    if getattr(function, "__name__", "") not in FUNCTIONS:
+        return None
+    value = args[0] if args else (kwargs or {}).get("input")
+    return value if isinstance(value, Tensor) else None
 
 
 def prepare(module: nn.Module, inputs: Inputs) -> Inputs:

@@ -73,7 +73,8 @@ class _Reader(fx.Interpreter):
 class BlockCount:
     """Within, `ended` says how many blocks have ended while `run` runs a module, in order of execution.
 
-    The rules are those of `block_features`; a block that is applied again right after itself counts once.
+    The rules are those of `block_features`; a block that is applied again right after itself counts once, and a single
+    layer ends where the next begins, as its activation may be a function.
     """
 
     def __init__(self, module: nn.Module):
@@ -106,7 +107,7 @@ class BlockCount:
             self.ended = len(begun)
 
         self._handles += [layer.register_forward_pre_hook(before) for layer in blocks]
-        self._handles += [layer.register_forward_hook(after) for layer in blocks]
+        self._handles += [layer.register_forward_hook(after) for layer in blocks if _is_compound(layer)]
 
 
 class _Counter(fx.Interpreter):
