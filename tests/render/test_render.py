@@ -147,6 +147,10 @@ def test_a_convolution_of_tokens_or_beside_attention_is_coloured_as_linear():
     assert families("q = in -> conv(C, 1) out = ((q, q) -> matmul1 -> softmax, in -> conv(C, 1)) -> matmul2") == [
         "linear", "linear"
     ]  # fmt: skip
+    mlp = "out = in + (in -> layer_norm -> conv(4 * C, 1) -> gelu -> conv(C, 1))"
+    assert families(mlp) == ["linear", "linear"]  # whatever the tokens are laid out like
+    assert families(mlp.replace("layer_norm", "batch_norm")) == ["conv", "conv"]
+    assert families("out = in * (in -> global_avg_pool -> conv(8, 1) -> relu -> conv(C, 1))") == ["conv", "conv"]
 
 
 def test_merge_points_are_circles_with_a_sign():
@@ -255,6 +259,107 @@ def test_a_block_of_several_sizes_is_drawn_with_letters():
     assert label(picture, f"{mlp}conv_1/0") == "4C×H×W"
     heads = next(name for name, text in clusters(picture).items() if text.startswith("Heads"))
     assert label(picture, f"{heads}in") == "in 32×8×8"  # it has one size only
+
+
+WINDOWS = """
+block Attention(n, by = 0.5) {
+    input 64 x 16 x 16
+    q, k, v = in -> tokens -> conv(3 * C, 1) -> chunk(3)
+    map = (q -> heads(n), k -> heads(n)) -> matmul1(row_wise=true, scale=by) -> softmax
+    out = (map, v -> heads(n)) -> matmul2(row_wise=true) -> unheads(n) -> untokens(H, W)
+}
+network windows {
+    input 3 x 32 x 32
+    stage 64 { conv(width), Attention(2, 0.125) }
+    stage 128 { conv(width, stride=2), Attention(4, 0.0884), Attention(4, 0.0884) }
+}
+"""
+
+
+def test_blocks_that_differ_in_numbers_are_one_panel_with_letters_for_them():
+    picture = drawn(build(load_text(WINDOWS), "windows"), "block")
+    found = clusters(picture)
+    sheet = next(name for name, said in found.items() if said.startswith("Attention"))
+    assert found[sheet].endswith("C = 64, 128; H = W = 32, 16; D = 0.125, 0.0884")
+    said = [label(picture, node) for node in picture.nodes() if node.startswith(sheet)]
+    assert said.count("heads C/32") == 3 and "matmul1, row wise, scale D" in said
+
+
+def test_strides_and_kernels_tell_blocks_apart():
+    text = """
+    block Two(width, kernel, by) { out = in -> conv(width, kernel, by) -> relu -> conv(C, 1) -> batch_norm }
+    network n { input 3 x 32 x 32 stage 8 { Two(8, 3, 1), Two(8, 3, 2), Two(8, 5, 2) } }
+    """
+    found = clusters(drawn(build(load_text(text), "n"), "block"))
+    assert sorted(name for name in found.values() if name.startswith("Two")) == [
+        "Two 1 stages.0", "Two 2 stages.0", "Two 3 stages.0",
+    ]  # fmt: skip
+
+
+TWO_HEADS = """
+block Levels { a, b = in -> chunk(2)  out = (a -> max_pool(2, 2), b) }
+block Join { input 4 x 8 x 8, 4 x 16 x 16, 4 x 16 x 16
+             a, b, c = in  out = (a -> upsample(b.H, b.W)) + b + c }
+network two {
+    input 3 x 32 x 32
+    stem conv(4, 3, stride=2)
+    stage 8 as body { conv(width) -> relu }
+    section neck (body) -> Levels
+    section label (body) -> global_avg_pool -> linear(10)
+    section map (neck, stem) -> Join
+    out = (label, map)
+}
+"""
+
+
+def test_only_what_passes_a_longer_way_by_is_marked_between_sections():
+    picture = drawn(build(load_text(TWO_HEADS), "two"))
+    beside = {edge for edge in picture.edges() if edge.attr["color"] == style.LIGHT.skip}
+    assert beside == {("stem", "map")}
+    assert {("label", "out[0]"), ("map", "out[1]"), ("stages.0", "label")} <= set(picture.edges())
+
+
+def test_several_tensors_of_a_section_are_wires_with_their_shapes():
+    picture = drawn(build(load_text(TWO_HEADS), "two"))
+    assert [label(picture, f"neck/{port}") for port in (0, 1)] == ["4×8×8", "4×16×16"]
+    assert {("neck", "neck/0"), ("neck/0", "map"), ("neck/1", "map")} <= set(picture.edges())
+    again = TWO_HEADS.replace("section map", "section more (neck, stem) -> Join\n section map").replace(
+        "(label, map)", "(label, map, more)"
+    )
+    picture = drawn(build(load_text(again), "two"))  # each takes both: two wires, not four that cross
+    assert {("neck", "map"), ("neck", "more")} <= set(picture.edges())
+
+
+def test_inputs_of_an_open_block_come_each_from_its_own_place():
+    text = """
+    block Lanes { input 4 x 8 x 8, 4 x 8 x 8, 4 x 8 x 8, 4 x 8 x 8
+                  a, b, c, d = in  out = (a -> conv(4) -> relu, b, c, d -> relu) }
+    block Sum { input 4 x 8 x 8, 4 x 8 x 8, 4 x 8 x 8, 4 x 8 x 8
+                a, b, c, d = in  out = (a -> conv(4)) + (b -> relu) + (c -> gelu) + (d -> silu) }
+    block Whole { input 4 x 8 x 8, 4 x 8 x 8, 4 x 8 x 8, 4 x 8 x 8
+                  out = in -> Lanes -> Sum }
+    """
+    edges = set(drawn(graph_of("Whole", text), "full").edges())
+    assert {("in[1]", "sum.relu"), ("in[2]", "sum.gelu"), ("lanes.relu_2", "sum.silu")} <= edges
+
+
+def test_outputs_that_lead_to_many_places_are_one_wire_with_numbers():
+    text = """
+    block Three { out = in -> chunk(3) }
+    block Mix { input 6 x 8 x 8
+                a, b, c = in -> Three
+                out = (a + (b -> relu) + (c -> relu), (a -> gelu) + b + (c -> gelu), (a -> silu) + (b -> silu) + c) }
+    """
+    picture = drawn(graph_of("Mix", text), "block")
+    leaving = [edge for edge in picture.edges() if edge[0] == "b0.three/0"]
+    assert len(leaving) == 9 and {edge.attr["tailport"] for edge in leaving} == {"s"}
+    assert sorted(words(edge.attr["label"]) for edge in leaving) == ["[0]"] * 3 + ["[1]"] * 3 + ["[2]"] * 3
+
+
+def test_steps_without_a_name_are_written_out_where_they_stand():
+    text = "network n { input 3 x 8 x 8 stage 8 x 1 { max_pool(2, 2) -> conv(width) -> relu } }"
+    picture = drawn(build(load_text(text), "n"), "stage")
+    assert any(label(picture, node).startswith("max pool → conv → relu") for node in picture.nodes())
 
 
 def test_short_chains_stand_in_their_box():

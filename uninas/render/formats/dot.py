@@ -36,10 +36,13 @@ class Writer:
         self.hottest = heat
         self.places = places or Places()
         self.edges = 0
+        self.across = False
+        """Whether the picture is read from left to right."""
 
     def root(self, direction: str) -> Digraph:
         """An empty picture."""
         theme = self.theme
+        self.across = direction == "LR"
         root = Digraph("G")
         root.attr(rankdir=direction, ranksep="0.2", nodesep="0.25", fontname=style.FONT, fontcolor=theme.ink)
         root.attr(bgcolor=theme.paper, fontsize="11", labelloc="t", pad="0.1")
@@ -137,8 +140,8 @@ class Writer:
         look: dict[str, str] = {}
         if edge.hidden:
             look["style"] = "invis"
-        if edge.label:
-            look["label"] = f"<{style.text(' ' + edge.label)}>"
+        if edge.label:  # one of several that leave a place: below it, where they do not run through its text
+            look |= {"label": f"<{style.text(' ' + edge.label)}>", "tailport": "e" if self.across else "s"}
         if edge.skip:
             look |= {"color": theme.skip, "penwidth": "1.5", "weight": "1"}
         if not edge.arrow:

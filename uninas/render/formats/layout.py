@@ -183,6 +183,7 @@ def laid_panel(writer: Writer, panel: Panel, direction: str) -> Box:
         )
     root = writer.root(direction)
     alone = Writer(writer.theme, writer.hottest, Places(edges={n: {"id": f"e{n}"} for n in range(len(panel.edges))}))
+    alone.across = writer.across
     alone.panel(root, panel)
     graph = laid_by_dot(str(root.source))
     width, height = _corner(graph)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -9,14 +10,14 @@ from typing import NamedTuple
 
 from uninas.errors import error
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
-from uninas.graph.summary import NAMELESS, Run, named_blocks, runs
+from uninas.graph.summary import NAMELESS, Run, describe, named_blocks, runs
 from uninas.ops.op import Cost, Op, Shape
 from uninas.render.formats import style
-from uninas.render.scenes.captions import FEW, brief, caption, chained, family_of, spanned, tooltip
+from uninas.render.scenes.captions import FEW, arrows, brief, caption, chained, family_of, spanned, tooltip
 from uninas.render.scenes.letters import Letters
 from uninas.render.scenes.options import USUAL, Options
 from uninas.render.scenes.scene import Cluster, Edge, Item, Line, Panel, Word, line
-from uninas.render.scenes.simplify import skips
+from uninas.render.scenes.simplify import skips, source
 
 MAX_ITEMS = 50_000  # in one scene, as text; what is laid out is bounded again, by `layout`
 
@@ -58,15 +59,47 @@ def bundles(node: Node, graph: Graph) -> list[Bundle]:
     position = 0
     length = node.op.copies(len(node.inputs)) if isinstance(node.op, Each) else len(node.inputs)  # of one bundle
     sources = [(wire.node, number // max(1, length)) for number, wire in enumerate(node.inputs)]
-    for (source, _), group in groupby(sources):
+    for (before, _), group in groupby(sources):
         size = len(list(group))
-        each = isinstance(node.op, Each) or (source != INPUT and isinstance(graph.by_name[source].op, Each))
-        joined = each and size > 1 and (source != INPUT or size > MANY)  # each input is an item of its own
-        if joined or size > (FEW if source != INPUT else MANY):
-            found.append(Bundle(source, position, size))
+        each = isinstance(node.op, Each) or (before != INPUT and isinstance(graph.by_name[before].op, Each))
+        joined = each and size > 1 and (before != INPUT or size > MANY)  # each input is an item of its own
+        if joined or size > (FEW if before != INPUT else MANY):
+            found.append(Bundle(before, position, size))
         else:
-            found += [Bundle(source, position + n, 1) for n in range(size)]
+            found += [Bundle(before, position + n, 1) for n in range(size)]
         position += size
+    return found
+
+
+def gathered(graph: Graph) -> set[str]:
+    """Nodes whose outputs are drawn as one wire: a bundle, or several that lead to so many places that they cross."""
+    found = set()
+    leaving: Counter[str] = Counter(wire.node for wire in graph.outputs)
+    for node in graph.nodes:
+        for bundle in bundles(node, graph):
+            leaving[bundle.source] += 1
+            if bundle.size > 1:
+                found.add(bundle.source)
+    return found | {name for name, edges in leaving.items() if name != INPUT and crowded(graph, name, edges)}
+
+
+def crowded(graph: Graph, name: str, edges: int) -> bool:
+    """Whether a node has several outputs, each of which leads to several places."""
+    outputs = len(graph.shapes(name))
+    return outputs >= FEW and edges > 2 * outputs
+
+
+def together(parts: Sequence[Bundle], ends: Sequence[End]) -> list[tuple[Bundle, End]]:
+    """The inputs of a node as they are drawn: a bundle is one edge as far as its wires leave the same place."""
+    found: list[tuple[Bundle, End]] = []
+    for bundle in parts:
+        first = bundle.first
+        for _, group in groupby(ends[first : first + bundle.size], key=lambda end: end.item):
+            leaving = list(group)
+            size, end = len(leaving), leaving[0]
+            which = end.port if size == 1 else "" if size == end.ports else f"×{size}"
+            found.append((Bundle(bundle.source, first, size), replace(end, port=which)))
+            first += size
     return found
 
 
@@ -129,7 +162,7 @@ class Drawing:
         for port, end in enumerate(self.inside(at, graphs, ends)):
             name = port_name("out", port, len(outputs))
             self.terminal(at, name, "" if end.told else at.letters.shape(end.shapes))
-            self.edge(end, at.path + name, skip=(outputs[port].node, "out") in skipping)
+            self.edge(end, at.path + name, skip=(source(graphs[0], outputs[port]), "out") in skipping)
 
     def terminal(self, at: Place, word: str, shape: str) -> None:
         """The word `in` or `out` and a shape."""
@@ -144,16 +177,14 @@ class Drawing:
             if users(graph, port) > 1:
                 known[Wire(INPUT, port)] = self.fork(at.into, f"{at.path}in/{port}", [end])
         skipping = skips(graph)
-        joined = {bundle.source for node in graph.nodes for bundle in bundles(node, graph) if bundle.size > 1}
+        joined = gathered(graph)
         position = {node.name: n for n, node in enumerate(graph.nodes)}
         for run in runs(graph):
-            incoming = []
-            for bundle in bundles(run.first, graph):
-                end = known[run.first.inputs[bundle.first]]
-                which = end.port if bundle.size == 1 else "" if bundle.size == end.ports else f"×{bundle.size}"
-                skip = end.skip or (bundle.source, run.first.name) in skipping
-                incoming.append(replace(end, port=which, skip=skip))
-            made = self.run(at, graphs, position[run.first.name], run, incoming, run.last.name in joined)
+            arriving = [
+                replace(known[wire], skip=known[wire].skip or (source(graph, wire), run.first.name) in skipping)
+                for wire in run.first.inputs
+            ]
+            made = self.run(at, graphs, position[run.first.name], run, arriving, run.last.name in joined)
             known.update((Wire(run.last.name, port), end) for port, end in enumerate(made))
         return [known[wire] for wire in graph.outputs]
 
@@ -166,31 +197,30 @@ class Drawing:
 
     # ---- nodes ---------------------------------------------------------------------------------------------------
 
-    def run(
-        self, at: Place, graphs: Variants, position: int, run: Run, incoming: Sequence[End], joined: bool
-    ) -> list[End]:
-        """One node, or equal blocks in a row. Returns where its outputs come from; `joined`: they lead on as one."""
+    def run(self, at: Place, graphs: Variants, position: int, run: Run, ends: Sequence[End], joined: bool) -> list[End]:
+        """One node, or equal blocks in a row, with an end for each input. Returns where its outputs come from.
+
+        `joined`: they lead on as one.
+        """
         nodes = [graph.nodes[position] for graph in graphs]
         name, op = at.path + run.first.name, nodes[0].op
+        incoming = together(bundles(nodes[0], graphs[0]), ends)
         if isinstance(op, Each):
-            ends = list(zip(bundles(nodes[0], graphs[0]), incoming, strict=True))
-            return self.each(at, name, nodes, ends, graphs[0].shapes(nodes[0].name))
+            return self.each(at, name, nodes, incoming, graphs[0].shapes(nodes[0].name))
         costs = [graph.costs[node.name] * run.count for graph, node in zip(graphs, nodes, strict=True)]
         if isinstance(op, Block):
             blocks = tuple(node.op.graph for node in nodes if isinstance(node.op, Block))
             if self.opens(op.graph, name, at.depth):
-                arriving = zip(bundles(run.first, graphs[0]), incoming, strict=True)
-                spread = [end for bundle, end in arriving for _ in range(bundle.size)]
-                return self.opened(at, name, blocks, run, spread)
+                return self.opened(at, name, blocks, run, ends)
             lines = self.closed(at, blocks, run)
         else:
             ops = [node.op for node in nodes if isinstance(node.op, Op)]
             lines = (line(caption(ops, at.letters, self.shows("attributes"))),)
         self.node(at, name, op, lines, costs, run, family_of(graphs[0], nodes[0]))
-        for end in incoming:
+        for _, end in incoming:
             self.edge(end, name)
         made = [graph.shapes(graph.nodes[position].name) for graph in graphs]
-        return self.outputs(at, name, made, [end.shapes for end in incoming], joined)
+        return self.outputs(at, name, made, [end.shapes for _, end in incoming], joined)
 
     def shows(self, part: str) -> bool:
         return self.options.shows(part, USUAL)
@@ -211,7 +241,10 @@ class Drawing:
         if blocks[0].name in self.choices:
             shown, options = self.choices[blocks[0].name]
             return line(shown, "bold"), line(options, "small")
-        name = self.call(blocks[0]) if self.call else blocks[0].name or "block"
+        if not self.call and blocks[0].name in NAMELESS:
+            times = [*[Word(f" ×{run.count}")] * (run.count > 1), *again(run)]
+            return ((Word(arrows(describe(run.first.op)), "bold"), *times),)
+        name = arrows(self.call(blocks[0])) if self.call else blocks[0].name
         title = (Word(name, "bold"), *[Word(f" ×{run.count}")] * (run.count > 1), *again(run))
         if not self.shows("attributes"):
             return (title,)
@@ -292,6 +325,8 @@ class Drawing:
         written = at.letters.shape(shapes[0]) if equal else ""
         if several:
             written = f"{times} of {written}" if equal else f"{times} parts"
+        if 1 < len(shapes) <= 4 and not equal and self.shows("shape"):
+            written = ", ".join(f"[{port}] {at.letters.shape(shape)}" for port, shape in enumerate(shapes))
         self.shape_below(at.into, tail, name, written)
         return [End(name, s, f"[{port}]" * several, len(shapes), told=True) for port, s in enumerate(shapes)]
 

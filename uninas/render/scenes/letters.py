@@ -12,6 +12,8 @@ from uninas.ops.op import Shape
 
 Sizes = tuple[int, ...]
 """One size in all variants."""
+Numbers = tuple[float, ...]
+"""The same for what may be no whole number."""
 
 THIN = "×"
 MANY = 6
@@ -24,6 +26,8 @@ class Letters:
     def __init__(self, inputs: Sequence[Shape] = ()):
         """`inputs`: the first input's shape in every variant; none where there is a single variant."""
         self.known: dict[str, Sizes] = {}
+        self.numbers: dict[str, Numbers] = {}
+        """Letters of what is no size."""
         self.used: dict[str, None] = {}
         if len(inputs) > 1 and inputs[0]:
             for letter, sizes in zip("CHW", zip(*inputs, strict=True), strict=False):
@@ -51,23 +55,43 @@ class Letters:
             if found := ratio(sizes, area, "HW"):
                 self.used.update(H=None, W=None)
                 return found
-        letter = OWN_LETTERS[self.own] if self.own < len(OWN_LETTERS) else f"s{self.own}"
-        self.own += 1
+        letter = self.fresh()
         self.known[letter] = sizes
         self.used[letter] = None
         return letter
+
+    def number(self, numbers: Sequence[float]) -> str:
+        """Any other number in all variants: a size where it is whole, else three digits or a letter of its own."""
+        if all(isinstance(number, int) for number in numbers):
+            return self.size(tuple(int(number) for number in numbers))
+        if len(set(numbers)) == 1:
+            return f"{numbers[0]:.3g}"
+        for letter, known in self.numbers.items():
+            if known == tuple(numbers):
+                return letter
+        letter = self.fresh()
+        self.numbers[letter] = tuple(numbers)
+        return letter
+
+    def fresh(self) -> str:
+        """A letter that stands for nothing yet."""
+        self.own += 1
+        return OWN_LETTERS[self.own - 1] if self.own <= len(OWN_LETTERS) else f"s{self.own - 1}"
 
     def legend(self) -> list[str]:
         """['C = 96, 192, 384', 'H = W = 56, 28, 14']"""
         by_value: dict[Sizes, list[str]] = {}
         for letter in self.used:
             by_value.setdefault(self.known[letter], []).append(letter)
-        return [f"{' = '.join(letters)} = {listed(sizes)}" for sizes, letters in by_value.items()]
+        said = [f"{' = '.join(letters)} = {listed(sizes)}" for sizes, letters in by_value.items()]
+        return said + [f"{letter} = {listed(numbers)}" for letter, numbers in self.numbers.items()]
 
 
-def listed(sizes: Sizes) -> str:
-    """The sizes one by one, or their extremes where they are many."""
-    return ", ".join(map(str, sizes)) if len(sizes) <= MANY else f"{min(sizes)} to {max(sizes)}"
+def listed(numbers: Sequence[float]) -> str:
+    """The numbers one by one, or their extremes where they are many."""
+    many = len(numbers) > MANY
+    kept = (min(numbers), max(numbers)) if many else numbers
+    return (" to " if many else ", ").join(str(one) if isinstance(one, int) else f"{one:.3g}" for one in kept)
 
 
 def ratio(sizes: Sizes, base: Sizes, letter: str) -> str:

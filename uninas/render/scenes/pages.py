@@ -8,7 +8,7 @@ from itertools import pairwise
 from uninas.graph import INPUT, Block, Graph, Wire, subgraphs
 from uninas.graph.summary import Run, human, is_network, is_row, runs
 from uninas.render.formats.style import LIGHT
-from uninas.render.scenes.captions import unit
+from uninas.render.scenes.captions import arrows, unit
 from uninas.render.scenes.drawing import Drawing, Place, port_name
 from uninas.render.scenes.letters import Letters
 from uninas.render.scenes.options import Options
@@ -123,7 +123,7 @@ def one_sheet(drawing: Drawing, sheet: Sheet, sheets: Sheets, path: str, often: 
     body = Cluster(path, "panel")
     drawing.alone(Place(body, path, letters, tuple(often[graph] for graph in variants)), variants)
     notes = wrapped(sheets.places(sheet).split(", "), ", ") + wrapped(letters.legend(), ";")
-    body.lines = (line(sheet.name, "bold"), *(line(note, "small") for note in notes if note))
+    body.lines = (line(arrows(sheet.name), "bold"), *(line(note, "small") for note in notes if note))
     return drawing.panel(body)
 
 

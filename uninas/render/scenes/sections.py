@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
 from uninas.graph.summary import composition, describe, human, is_row, titled
 from uninas.ops.op import show_shape
-from uninas.render.scenes.captions import family_of, unit
+from uninas.render.scenes.captions import arrows, family_of, unit
 from uninas.render.scenes.drawing import Drawing, Place, port_name
 from uninas.render.scenes.letters import Letters
 from uninas.render.scenes.scene import Cluster, Edge, Item, Line, Word, line
 from uninas.render.scenes.sheets import Sheets
+from uninas.render.scenes.simplify import skips, source
 
 USUAL = ("attributes", "shape", "params", "flops", "share")
 WIDE = 40  # characters in a line of a section
+PARTS = 8  # tensors of one section that are drawn as wires of their own
 LONG = 16  # operations and blocks that are still told one after another
 
 
@@ -28,6 +30,8 @@ def section_column(drawing: Drawing, into: Cluster, graph: Graph, sheets: Sheets
     most = max((sum(parts.values()) for parts in work.values()), default=0) or 1
     for node in graph.nodes:
         drawing.item(into, section(drawing, graph, node, work[node.name], most, sheets))
+        for port, shape in enumerate(graph.shapes(node.name) if parted(graph, node.name) else ()):
+            drawing.shape_below(into, node.name, f"{node.name}/{port}", at.letters.shape([shape]))
     for port in range(len(graph.outputs)):
         drawing.terminal(at, port_name("out", port, len(graph.outputs)), "")
     drawing.edges += flows(graph)
@@ -35,27 +39,29 @@ def section_column(drawing: Drawing, into: Cluster, graph: Graph, sheets: Sheets
         drawing.families |= {family: None for parts in work.values() for family, flops in parts.items() if flops}
 
 
-def flows(graph: Graph, before: str = "", after: str = "") -> Iterator[Edge]:
-    """The wires between sections, each an arrow; `before` and `after` stand behind the names that it goes from and to.
-
-    Where a section makes several tensors, the arrow says which shape it carries. What passes a section by is marked.
-    """
-    position = {node.name: number for number, node in enumerate(graph.nodes)}
-    ends = [(node.name, node.inputs) for node in graph.nodes]
-    for number, (name, wires) in enumerate(ends):
-        for wire in dict.fromkeys(wires):
-            yield _flow(graph, wire, f"{name}{after}", position.get(wire.node, -1) < number - 1, before)
-    for port, wire in enumerate(graph.outputs):
-        skips = position.get(wire.node, -1) < len(ends) - 1
-        yield _flow(graph, wire, port_name("out", port, len(graph.outputs)), skips, before)
+def flows(graph: Graph) -> Iterator[Edge]:
+    """The wires between sections, each an arrow. What passes a longer way by is marked."""
+    beside = skips(graph)
+    ends = [(node.name, node.name, node.inputs) for node in graph.nodes]
+    ends += [("out", port_name("out", n, len(graph.outputs)), (wire,)) for n, wire in enumerate(graph.outputs)]
+    for name, head, wires in ends:
+        for tail, wire in {tail_of(graph, wire): wire for wire in wires}.items():
+            yield Edge(tail, head, skip=(source(graph, wire), name) in beside)
 
 
-def _flow(graph: Graph, wire: Wire, head: str, skips: bool, before: str) -> Edge:
-    several = len(graph.shapes(wire.node)) > 1
+def tail_of(graph: Graph, wire: Wire) -> str:
+    """The item that a wire between sections leaves: a section, or the shape of one of several tensors that it makes."""
     if wire.node == INPUT:
-        return Edge(port_name("in", wire.port, len(graph.inputs)), head, skip=skips)
-    label = show_shape(graph.shape(wire)).replace(" x ", "×") if several else ""
-    return Edge(f"{wire.node}{before}", head, label, skips)
+        return port_name("in", wire.port, len(graph.inputs))
+    return f"{wire.node}/{wire.port}" if parted(graph, wire.node) else wire.node
+
+
+def parted(graph: Graph, name: str) -> bool:
+    """Whether the tensors that a section makes are drawn one by one: not where several sections take all of them."""
+    made = len(graph.shapes(name))
+    taken = [{wire.port for wire in node.inputs if wire.node == name} for node in graph.nodes]
+    whole = [ports for ports in taken if len(ports) == made]
+    return 1 < made <= PARTS and (len(whole) < 2 or len(whole) < sum(map(bool, taken)))
 
 
 def section(drawing: Drawing, graph: Graph, node: Node, work: dict[str, int], most: int, sheets: Sheets | None) -> Item:
@@ -95,6 +101,7 @@ def consists(graph: Graph, node: Node, sheets: Sheets | None) -> list[str]:
         counted = [((titled(name, inner),), number) for name, number, inner in composition(graph)]
     lines = []
     for names, number in counted:
+        names = tuple(map(arrows, names))
         text = ", ".join(names) if len(names) == 1 or number == 1 else f"({', '.join(names)})"
         times = f"{number} × " if number > 1 and len(counted) > 1 else ""
         lines += wrapped(f"{times}{text}".split(", "), ", ")

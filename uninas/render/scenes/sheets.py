@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from uninas.graph import INPUT, Block, Each, Graph, Node
 from uninas.graph.summary import NAMELESS, describe, is_row, runs
 from uninas.ops.op import show_value
-from uninas.render.scenes.captions import brief, flexible
+from uninas.render.scenes.captions import arrows, brief, flexible
 from uninas.render.scenes.drawing import bundles
 
 
@@ -90,7 +90,7 @@ class Sheets:
         owners: list[str] = []
         for place, times in sheet.places.items():
             base, _, build = place.partition("\0")
-            name = self.known[base, build].name if build else base
+            name = arrows(self.known[base, build].name if build else base)
             (owners if build else sections).append(name + (f" ×{times}" if times > 1 else ""))
         return ", ".join(sections + [f"in {owner}" if n == 0 else owner for n, owner in enumerate(owners)])
 
@@ -119,6 +119,5 @@ class Sheets:
             return f"block {op.graph.name!r} {self.build(op.graph)} {op.times}"
         if isinstance(op, Each):
             return f"{op} {self.build(op.body)}"
-        names = {attribute.name for attribute in op.attrs}
-        fixed = [show_value(getattr(op, a.name)) for a in op.attrs if not flexible(a, names)]
+        fixed = ["" if flexible(a, op) else show_value(getattr(op, a.name)) for a in op.attrs]
         return f"{op.name}({', '.join(fixed)})"

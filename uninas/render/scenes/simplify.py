@@ -50,9 +50,14 @@ def is_trivial(graph: Graph) -> bool:
 
 
 def skips(graph: Graph) -> set[tuple[str, str]]:
-    """Edges (from, to) beside a longer way between the same two nodes."""
-    targets = [(node.name, [wire.node for wire in node.inputs]) for node in graph.nodes]
-    return bypasses([*targets, ("out", [wire.node for wire in graph.outputs])])
+    """Edges (from, to) beside a longer way between the same two places: nodes, one of several inputs, or out."""
+    targets = [(node.name, [source(graph, wire) for wire in node.inputs]) for node in graph.nodes]
+    return bypasses([*targets, ("out", [source(graph, wire) for wire in graph.outputs])])
+
+
+def source(graph: Graph, wire: Wire) -> str:
+    """The place that a wire comes from: a node, or an input, which has a number where there are several."""
+    return f"{INPUT}/{wire.port}" if wire.node == INPUT and len(graph.inputs) > 1 else wire.node
 
 
 def bypasses(targets: Iterable[tuple[str, Iterable[str]]]) -> set[tuple[str, str]]:
