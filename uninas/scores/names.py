@@ -14,11 +14,11 @@ from uninas.scores.objectives import LATENCY
 from uninas.space import COSTS
 
 SHIPPED = (
-    "coherence", "complexity", "dextr", "dss", "epe_nas", "expressivity", "fisher", "flops", "grad_norm", "grad_sign",
-    "grasp", "graph_score", "head_confidence", "head_importance", "jacov", "l2_norm", "l_swag", "linear_regions",
-    "meco", "naswot", "near", "ntk", "params", "path_count", "path_depth", "path_width", "plain", "pooled_paths",
-    "progressivity", "shortcuts", "snip", "swap", "synflow", "trainability", "trainable_layers", "vkdnw",
-    "vkdnw_sampled", "vkdnw_single", "zen", "zico",
+    "apd", "coherence", "complexity", "dextr", "dss", "epe_nas", "expressivity", "fisher", "flops", "grad_norm",
+    "grad_sign", "grasp", "graph_score", "head_confidence", "head_importance", "jacov", "l2_norm", "l_swag",
+    "linear_regions", "meco", "naswot", "near", "ntk", "params", "path_count", "path_depth", "path_width", "plain",
+    "pooled_paths", "progressivity", "shortcuts", "snip", "swap", "synflow", "trainability", "trainable_layers",
+    "vkdnw", "vkdnw_sampled", "vkdnw_single", "wrcor", "zen", "zico",
 )  # fmt: skip
 """The proxies of this package. The test of completion holds it equal to what importing `uninas.proxies` registers."""
 
