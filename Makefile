@@ -13,6 +13,9 @@ MICRO_RANKS = runs/micro_ranks_$(shell cksum < docs/results/micro_table.csv | cu
 DEMO_DIR  ?= runs/demo
 DEMO_ARGS ?= --params-max 30M --flops-max 10G --strategy climb --iterations 40 --proxy vkdnw --seed 42 --img-size 32 --classes 100 --batch-size 2 --fold
 
+# Compiled modules are kept even where the environment says not to: hundreds of processes load the package.
+PYTEST     = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest
+
 .PHONY: help demo test quick browser lint bench bench-table bench-scores experiment docs gallery clean
 .DEFAULT_GOAL := help
 
@@ -25,15 +28,15 @@ demo: $(VENV)/.core ## search the UniNAS space from CoAtNet with VKDNW, on 32 px
 	@echo && echo "The run lies in $(DEMO_DIR):" && ls -1 $(DEMO_DIR)
 
 test: $(VENV)/.test ## run the tests (PYTEST_ARGS="-k graph" narrows them)
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	$(PYTEST) -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 quick: $(VENV)/.test ## run the story of the library, in seconds
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_story.py tests/test_architecture.py $(PYTEST_ARGS)
+	$(PYTEST) -q tests/test_story.py tests/test_architecture.py $(PYTEST_ARGS)
 
 browser: $(VENV)/.browser ## test reports in a real browser; installs Debian's chromium where there is none
 	@{ $(FIND_CHROMIUM); } >/dev/null || { sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
 	    $$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends chromium; }
-	CHROMIUM=$$($(FIND_CHROMIUM)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+	CHROMIUM=$$($(FIND_CHROMIUM)) $(PYTEST) tests/browser $(PYTEST_ARGS)
 
 FIND_CHROMIUM := printenv CHROMIUM || command -v chromium || command -v chromium-browser || command -v google-chrome
 

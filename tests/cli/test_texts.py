@@ -8,6 +8,7 @@ from helpers.commands import succeed
 
 import uninas
 from uninas.cli.main import cli
+from uninas.language.parser import MAX_FILE_BYTES
 
 WRONG = "block A {\n    out = in -> cnv(8, 3) -> relu\n}\nblock B { out = in -> conv(8, stride=0) }\n"
 
@@ -51,6 +52,16 @@ def test_fmt_lays_out_standard_input():
     assert done.stdout == "block A { out = in -> relu }\n" and done.exit_code == 0
     assert piped(done.stdout, "fmt", "--stdin", "a.uni", "--check").exit_code == 0
     assert piped("block A {out=in->relu}", "fmt", "--stdin", "a.uni", "--check").exit_code == 1
+
+
+def test_standard_input_is_read_as_a_file_is():
+    """With the mark that some editors write before a text; no more than a file may have; and in UTF-8."""
+    assert piped(b"\xef\xbb\xbfblock A { out = in -> relu }\n", "fmt", "--stdin", "a.uni", "--check").exit_code == 0
+    for text, message in ((b"#" * (MAX_FILE_BYTES + 1), "more than"), (b"# \xff", "expected UTF-8, but got byte 0xff")):
+        for command in ("fmt", "check"):
+            done = piped(text, command, "--stdin", "a.uni")
+            assert done.exit_code == 1 and "cannot read a.uni: " in done.output
+            assert message in done.output and "Traceback" not in done.output
 
 
 def test_a_listed_move_applied_gives_the_network_that_was_listed(tmp_path):

@@ -1,15 +1,19 @@
 """Text -> graph -> text, identity, and mistakes."""
 
 import json
+from contextlib import suppress
 
 import pytest
 import torch
 from helpers.commands import run
 
 import uninas
-from uninas import UninasError, dumps, load
+from uninas import Block, Graph, Node, UninasError, Wire, dumps, load
+from uninas.graph.graph import GraphError
 from uninas.language import synonyms
 from uninas.language.elaborate import build, check
+from uninas.language.formatter import format_text
+from uninas.language.highlight import KEYWORDS
 from uninas.language.library import find, load_file, load_text
 from uninas.language.resources import library_root
 from uninas.ops.op import REGISTRY
@@ -188,3 +192,37 @@ def test_a_block_of_several_wires_checks_alone():
     module = load_text("block Add { a, b = in  out = a + b }\nblock Gate { out = in[0] * (in[1] -> sigmoid) }")
     graphs = check(module)
     assert [len(graphs[name].inputs) for name in ("Add", "Gate")] == [2, 2]
+
+
+# Keywords, operations, what other languages allow, what statements cannot say, and nothing.
+NAMES = (
+    *KEYWORDS, "C", "_", "__", "in", "out", "step", "x", "conv", "relu", "relu2", "model", "part", "blocks", "blocks.0",
+    "x" * 200, "x" * 300, "a b", "1x", "", "\u00e9", "\ufb01", "a\nb {", "\x1b[31m",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(NAMES), ids=ascii)
+def test_whatever_a_graph_and_its_nodes_are_called_the_text_says_the_same(name):
+    """Graphs from Python and from imports have names that no text has given."""
+
+    def graph(*nodes):
+        return Graph(((16, 8, 8),), nodes, (Wire(nodes[-1].name),), name)
+
+    conv, relu, add = REGISTRY["conv"](16, 3), REGISTRY["relu"](), REGISTRY["add"]()
+    inner = graph(Node("conv", conv, (Wire("in"),)))
+    outer = graph(Node("made", Block(inner), (Wire("in"),)), Node("relu", relu, (Wire("made"),)))
+    made = [inner, outer, graph(Node("stem", Block(inner), (Wire("in"),)), Node("head", Block(outer), (Wire("stem"),)))]
+    with suppress(GraphError):  # few names are none of a node
+        first = Node(name, relu, (Wire("in"),))
+        made += [graph(first), graph(first, Node("sum", add, (Wire(name), Wire(name))))]
+    for one in made:
+        for explicit in (False, True):
+            text = dumps(one, explicit=explicit)
+            assert load(text).key == one.key and ("." in name or load(text) == one)
+            assert format_text(text) == text
+
+
+def test_the_blocks_of_a_stage_alone_are_printed_by_names_without_dots():
+    stage = load("resnet18").by_name["stages.1"].op.graph
+    text = dumps(stage)
+    assert "as blocks_0" in text and load(text).key == stage.key and format_text(text) == text

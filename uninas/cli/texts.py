@@ -36,7 +36,7 @@ def check(files: Sequence[Path], stdin: str | None, warnings: bool, strict: bool
     from uninas.cli.tables import json_text
 
     checked = (
-        [checked_text(sys.stdin.read(), stdin, [Path(stdin).resolve().parent])]
+        [checked_text(_typed(stdin), stdin, [Path(stdin).resolve().parent])]
         if stdin
         else [checked_file(file) for file in every_file(files)]
     )
@@ -53,6 +53,13 @@ def check(files: Sequence[Path], stdin: str | None, warnings: bool, strict: bool
         elif one["error"]:
             click.echo("\n" * bool(number) + str(one["error"]), err=True)  # an empty line between files
     sys.exit(not all(one["ok"] for one in checked))
+
+
+def _typed(name: str) -> str:
+    """What comes on standard input, read as a file is."""
+    from uninas.language.parser import read_stream
+
+    return read_stream(sys.stdin.buffer, name).text
 
 
 def checked_file(file: Path) -> dict[str, Any]:
@@ -109,7 +116,7 @@ def fmt(files: Sequence[Path], stdin: str | None, check: bool, diff: bool) -> No
     from uninas.language.formatter import format_text
 
     if stdin:
-        before = sys.stdin.read()
+        before = _typed(stdin)
         after = format_text(before, stdin)
         click.echo("".join(_lines(before, after, stdin)) if diff else "" if check else after, nl=False)
         sys.exit(int(check and after != before))

@@ -101,7 +101,10 @@ def node_names(bases: Sequence[str], labels: Mapping[int, str]) -> list[str]:
     return names
 
 
+MOST = 180  # characters of a node's name that come from a block's, so that a number fits behind
+
+
 def snake_case(name: str) -> str:
     """MBConv -> mb_conv, ConvNeXtBlock -> conv_ne_xt_block; In -> in_, for `in` is a word of the language."""
-    made = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    made = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()[:MOST]
     return f"{made}_" if made in RESERVED else made

@@ -32,10 +32,10 @@ MAX_REFINEMENTS = 50_000
 INPUT = "in"
 """The name under which a node refers to the inputs of its own graph."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[0-9]+)?")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}(\.[0-9]+)?")  # as long as a text may have them
 # Words that a text could not use for a wire.
 RESERVED = frozenset(
-    ["in", "out", "C", "H", "W", "as", "if", "else", "or", "and", "not", "each", "repeat", "true", "false"]
+    ["in", "out", "_", "C", "H", "W", "as", "if", "else", "or", "and", "not", "each", "repeat", "true", "false"]
 )
 
 

@@ -23,7 +23,7 @@ from uninas.language.printer import (
     INFIX,
     STRIDES,
     WIDTH,
-    identifier,
+    free_name,
     input_line,
     is_network,
     outputs_of,
@@ -86,7 +86,7 @@ class Group:
 
 def compact(graph: Graph, name: str = "") -> str:
     """The text of a network or block with one input."""
-    return _Compact(identifier(name or graph.name or "model")).text(graph)
+    return _Compact(free_name(name or graph.name or "model")).text(graph)
 
 
 class _Compact:
@@ -140,9 +140,7 @@ class _Compact:
             self.texts.append(self.definition(group))
 
     def fresh(self, title: str) -> str:
-        name, number = identifier(title), 2
-        while name in self.names or name in REGISTRY:
-            name, number = f"{identifier(title)}{number}", number + 1
+        name = free_name(title, self.names)
         self.names.add(name)
         return name
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
@@ -80,19 +80,32 @@ def read_source(path: Path) -> Source:
     name = familiar(path)
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise error("UNI001", f"cannot read {name}: expected at most {MAX_FILE_BYTES:,} bytes, "
-                        f"but got {path.stat().st_size:,}", None, "split the file and use imports")  # fmt: skip
+            raise _too_long(name, f"{path.stat().st_size:,}")
         if not path.is_file():
             raise error("UNI001", f"cannot read {name}: expected a file")
         with path.open("rb") as file:
-            return Source(name, file.read(MAX_FILE_BYTES).decode("utf-8-sig"))
+            return read_stream(file, name)
     except OSError as problem:
         raise error("UNI001", f"cannot read {name}: {problem.strerror or problem}") from None
-    except UnicodeDecodeError as problem:
-        raise error("UNI001", f"cannot read {name}: expected UTF-8, but got byte 0x{problem.object[problem.start]:02x} "
-                    f"at offset {problem.start:,}", None, "save the file as UTF-8") from None  # fmt: skip
     except ValueError as problem:  # a path with a NUL character
         raise error("UNI001", f"cannot read {name}: {problem}") from None
+
+
+def read_stream(stream: IO[bytes], name: str) -> Source:
+    """The text of an open file or a pipe, which messages call `name`. Raises UNI001 for one too long or no UTF-8."""
+    data = stream.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise _too_long(name, f"more than {MAX_FILE_BYTES:,}")
+    try:
+        return Source(name, data.decode("utf-8-sig"))
+    except UnicodeDecodeError as problem:
+        raise error("UNI001", f"cannot read {name}: expected UTF-8, but got byte 0x{data[problem.start]:02x} "
+                    f"at offset {problem.start:,}", None, "save the file as UTF-8") from None  # fmt: skip
+
+
+def _too_long(name: str, size: str) -> UninasError:
+    expected = f"expected at most {MAX_FILE_BYTES:,} bytes, but got {size}"
+    return error("UNI001", f"cannot read {name}: {expected}", None, "split the file and use imports")
 
 
 def familiar(path: Path) -> str:
@@ -255,7 +268,7 @@ _SIGNS = {
 # Words that a wire may also bear: they are allowed nearly everywhere a name is, and would crowd every message.
 _QUIET = {
     "STEM", "HEAD", "SECTION", "STAGE", "CHOOSE", "START", "MOVES", "PATIENCE", "BUDGET", "INIT", "INPUT", "STRIDE",
-    "WITH", "WHERE", "OUT",
+    "WITH", "WHERE", "OUT", "STEP",
 }  # fmt: skip
 
 

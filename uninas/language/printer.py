@@ -7,11 +7,12 @@ become one definition. Where a node bears a name that elaboration would not give
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
 from uninas.graph.builder import node_names, snake_case
+from uninas.graph.graph import RESERVED
 from uninas.graph.network import HEAD, STEM, stage_number
 from uninas.language.formatter import FAR, INDENT
 from uninas.ops.op import REGISTRY, Attr, Op, Shape, show_shape, show_value
@@ -21,17 +22,21 @@ WIDTH = 100  # where a pipeline is broken into lines
 INFIX = {"add": " + ", "multiply": " * ", "subtract": " - "}
 STRIDES = (2, 4)  # by which a block may make its maps smaller
 Source = str | tuple[str, ...]
+MOST_OF_TITLE = 160  # characters of a title that its name keeps; a name may have 200
 SMALLEST_SYMBOLIC = 8  # below this many channels, multiples of C say nothing
 
 
 def dumps(graph: Graph, name: str = "", *, explicit: bool = False) -> str:
     """The text of a graph: a network when it consists of sections, otherwise a block.
 
+    The text elaborates to an equal graph. Only nodes with numbers in their names that are no stages of a network, as
+    the blocks of a stage alone, get names that a text can have: blocks_0 for blocks.0.
+
     `explicit` writes every attribute in numbers, so that the text keeps its meaning even if a default changes.
     """
     title = name or graph.name or "model"
-    printer = _Printer(explicit, identifier(title))
-    body = printer.network(graph, title) if is_network(graph) else printer.standalone(graph, title)
+    printer = _Printer(explicit, free_name(title))
+    body = printer.network(graph) if is_network(graph) else printer.standalone(graph)
     return "\n".join([*printer.texts, body])
 
 
@@ -183,10 +188,10 @@ class _Printer:
 
     # ---- definitions ---------------------------------------------------------------------------------------------
 
-    def standalone(self, graph: Graph, title: str) -> str:
+    def standalone(self, graph: Graph) -> str:
         lines = [input_line(graph)]
         lines += self.statements(graph, _Frame(graph.inputs[0], symbolic=not self.explicit), "in")
-        return f"block {identifier(title)} {{\n" + _indented(lines) + "\n}\n"
+        return f"block {self.title} {{\n" + _indented(lines) + "\n}\n"
 
     def definition(self, graph: Graph, title: str) -> tuple[str, bool]:
         """The name under which a block is defined, written on first use; and whether it has a width parameter."""
@@ -201,11 +206,7 @@ class _Printer:
             wide = bool(width and re.search(r"\bwidth\b(?! *=)", body))
             self.bodies[id(graph)] = (graph, body, wide)  # the graph is kept, so its id stays its own
         if body not in self.names:
-            name = identifier(title)
-            taken, number = {self.title, *self.names.values()}, 2
-            while name in taken or name in REGISTRY:
-                name, number = f"{identifier(title)}{number}", number + 1
-            self.names[body] = name
+            name = self.names[body] = free_name(title, {self.title, *self.names.values()})
             # Where it was met first, so that the definition also checks alone.
             head = f"block {name}{'(width)' if wide else ''} {{"
             self.texts.append(f"{head}\n    {input_line(graph)}\n{body}\n}}\n")
@@ -213,7 +214,7 @@ class _Printer:
 
     # ---- networks ------------------------------------------------------------------------------------------------
 
-    def network(self, graph: Graph, title: str) -> str:
+    def network(self, graph: Graph) -> str:
         lines = [input_line(graph)]
         if graph.init != "default":
             lines.append(f"init {graph.init}")
@@ -225,7 +226,7 @@ class _Printer:
             else:
                 word = node.name if node.name in (STEM, HEAD) else f"section {node.name}"
                 lines.append(f"{word} {sources}{self.section(node.op.graph, node.name)}")
-        return f"network {identifier(title)} {{\n" + _indented(lines) + "\n}\n"
+        return f"network {self.title} {{\n" + _indented(lines) + "\n}\n"
 
     def section(self, graph: Graph, title: str) -> str:
         """A chain written in place, or the name of a block."""
@@ -272,6 +273,7 @@ class _Printer:
         )
 
     def chain(self, graph: Graph, frame: _Frame) -> str:
+        graph = _undotted(graph)
         steps = [self.step(node, graph, frame) for node in graph.nodes]
         labels = _labels(graph, [self.base(node) for node in graph.nodes], {})
         return " -> ".join(_labelled(step, labels.get(n)) for n, step in enumerate(steps))
@@ -280,6 +282,7 @@ class _Printer:
 
     def statements(self, graph: Graph, frame: _Frame, source: Source) -> list[str]:
         """The body of a definition. `source` is what its input is called, or each of its inputs."""
+        graph = _undotted(graph)
         found = segments(graph)
         number = {node.name: n for n, node in enumerate(graph.nodes)}
         last = graph.nodes[-1] if graph.nodes else None
@@ -379,6 +382,25 @@ class _Printer:
         return "parts" if isinstance(node.op, Each) else node.op.name
 
 
+def _undotted(graph: Graph) -> Graph:
+    """The graph with names that statements can have, which know no dots."""
+    taken = {node.name for node in graph.nodes}
+    names: dict[str, str] = {}
+    for name in sorted(name for name in taken if "." in name):
+        names[name] = name.replace(".", "_")
+        while names[name] in taken:
+            names[name] += "_"
+        taken.add(names[name])
+    if not names:
+        return graph
+
+    def wires(old: Sequence[Wire]) -> tuple[Wire, ...]:
+        return tuple(Wire(names.get(wire.node, wire.node), wire.port) for wire in old)
+
+    nodes = (Node(names.get(node.name, node.name), node.op, wires(node.inputs)) for node in graph.nodes)
+    return Graph(graph.inputs, tuple(nodes), wires(graph.outputs), graph.name, graph.init)
+
+
 def segments(graph: Graph) -> list[list[Node]]:
     """Runs of nodes in which each takes all that the one before it makes, and nothing else uses that."""
     uses: dict[str, int] = {}
@@ -442,7 +464,16 @@ def _indented(lines: Sequence[str]) -> str:
     return "\n".join("    " + part for line in lines for part in line.split("\n"))
 
 
+def free_name(title: str, taken: Collection[str] = ()) -> str:
+    """A name for a definition that is like the title, and is neither taken nor means something else in a text."""
+    name = base = identifier(title)
+    number = 2
+    while name in taken or name in REGISTRY or name in RESERVED:
+        name, number = f"{base}{number}", number + 1
+    return name
+
+
 def identifier(text: str) -> str:
-    """A text with what is no letter or number made underscores, so that it can name a definition."""
-    cleaned = re.sub(r"\W+", "_", text).strip("_") or "model"
+    """A text with what is no letter or number of ASCII made underscores, and not too long for a name."""
+    cleaned = re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_")[:MOST_OF_TITLE] or "model"
     return f"_{cleaned}" if cleaned[0].isdigit() else cleaned
