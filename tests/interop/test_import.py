@@ -24,6 +24,8 @@ from uninas.interop.imported import Imported
 from uninas.interop.onnx import read_onnx
 from uninas.interop.python import text_in
 from uninas.interop.views import Batch, Factor, Foreign, View, made, route, shape_of
+from uninas.language.elaborate import check
+from uninas.language.library import load_text
 
 
 def imported(module: nn.Module, shape: tuple[int, ...], name: str = "net") -> Imported:
@@ -111,6 +113,100 @@ def test_a_module_becomes_readable_text():
     assert len(found.text.splitlines()) <= 45
     assert "stage 16 x 2 { Residual" in found.text and "stage 32 x 3 { Attention }" in found.text
     assert found.text.count("block Attention") == 1 and not found.left
+
+
+class Dense(nn.Module):
+    """A dense block as torchvision has it: each layer takes a list of all that was made before."""
+
+    def __init__(self, width: int, growth: int, count: int):
+        super().__init__()
+        self.layers = nn.ModuleList(DenseLayer(width + n * growth, growth) for n in range(count))
+
+    def forward(self, x):
+        found = [x]
+        for layer in self.layers:
+            found.append(layer(found))
+        return torch.cat(found, 1)
+
+
+class DenseLayer(nn.Module):
+    def __init__(self, width: int, growth: int):
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm2d(width), nn.Conv2d(width, growth, 3, padding=1)
+
+    def forward(self, found):
+        return self.conv(torch.relu(self.norm(torch.cat(found, 1))))
+
+
+def written(found: Imported) -> list[str]:
+    """The lines of a text that say something, without those of the network."""
+    return [line.strip() for line in found.text.partition("\nnetwork ")[0].splitlines() if line.strip()]
+
+
+def test_layers_that_take_all_that_was_made_before_are_alike():
+    found = imported(
+        seeded(lambda: nn.Sequential(nn.Conv2d(3, 8, 3), Dense(8, 4, 5), nn.Conv2d(28, 3, 1))), (3, 16, 16)
+    )
+    lines = ["block DenseLayer {", "out = (in, in -> batch_norm -> relu -> conv(4)) -> concat", "}"]
+    assert written(found) == lines
+    assert "stage 28 x 5 { DenseLayer }" in found.text
+
+
+class Inverted(nn.Module):
+    """A bottleneck that adds what it was given where the sizes allow it."""
+
+    def __init__(self, width: int, out: int, stride: int):
+        super().__init__()
+        self.widen, self.norm = nn.Conv2d(width, 4 * width, 1), nn.BatchNorm2d(4 * width)
+        self.deep = nn.Conv2d(4 * width, 4 * width, 3, stride, 1, groups=4 * width)
+        self.narrow = nn.Conv2d(4 * width, out, 1)
+        self.adds = stride == 1 and width == out
+
+    def forward(self, x):
+        y = self.narrow(torch.relu(self.deep(torch.relu(self.norm(self.widen(x))))))
+        return x + y if self.adds else y
+
+
+def test_a_block_with_a_sum_around_it_is_that_block_and_a_sum():
+    layers = [Inverted(16, 24, 2), Inverted(24, 24, 1), Inverted(24, 32, 2), Inverted(32, 32, 1)]
+    found = imported(seeded(lambda: nn.Sequential(nn.Conv2d(3, 16, 3), nn.Sequential(*layers))), (3, 34, 34))
+    assert "out = in + (in -> Inverted(C, 1))" in written(found)
+    assert sum("depthwise_conv" in line for line in written(found)) == 1
+
+
+class Twice(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.point = nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU())
+        self.deep = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x):
+        y = self.point(x)
+        return x + y * self.deep(y)
+
+
+def test_a_short_chain_without_a_name_stands_where_it_is_used():
+    found = imported(
+        seeded(lambda: nn.Sequential(nn.Conv2d(3, 16, 3), nn.Sequential(Twice(16), Twice(16)))), (3, 18, 18)
+    )
+    assert "Sequential" not in found.text
+    assert written(found)[1].endswith("in -> conv(C, 1) -> batch_norm -> relu")
+
+
+class Halves(nn.Module):
+    """Rows of a fixed number of tokens, which other sizes do not divide into."""
+
+    def forward(self, x):
+        b, c, h, w = x.shape
+        return x + x.reshape(b, c, 9, h * w // 9).softmax(-1).reshape(b, c, h, w)
+
+
+def test_blocks_name_their_input_only_where_no_other_would_do():
+    layers = [Halves(), Residual(16, 16, 1), Halves(), Residual(16, 16, 1)]
+    found = imported(seeded(lambda: nn.Sequential(nn.Conv2d(3, 16, 1), nn.Sequential(*layers))), (3, 18, 18))
+    assert [line for line in written(found) if line.startswith("input")] == ["input 16 x 18 x 18"]
+    assert "input 16 x 18 x 18" in found.text.partition("block Halves {\n")[2].partition("}")[0]
+    check(load_text(found.text))
 
 
 @pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "test_convnext", "test_resnet"])

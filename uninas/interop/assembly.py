@@ -371,6 +371,7 @@ def _gathered(entries: Iterable[tuple[str, list[_Part]]]) -> list[tuple[str, lis
 
 
 CONTAINERS = ("Sequential", "ModuleList")
+ALIKE = 4  # modules of one class in a row that are one, whatever the module around them is called
 
 
 def _is_container(part: _Part, inner: Sequence[Sequence[_Part]]) -> bool:
@@ -384,7 +385,8 @@ def _is_container(part: _Part, inner: Sequence[Sequence[_Part]]) -> bool:
     kinds = [block.kind for block in blocks]
     named = bool(re.search(r"stage|layer|blocks", f"{part.kind} {part.path.rstrip('0123456789.')}", re.IGNORECASE))
     rows = any(block.kind in CONTAINERS and len(block.members) > 1 for block in blocks)
-    return rows or (named and len(set(kinds)) < len(kinds))
+    alike = len(blocks) == len(inner) >= ALIKE and len(set(kinds)) == 1
+    return rows or alike or (named and len(set(kinds)) < len(kinds))
 
 
 def _name(path: str) -> str:

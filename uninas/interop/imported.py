@@ -17,6 +17,7 @@ from uninas.errors import UninasError, error
 from uninas.graph import INPUT, Graph, Wire, subgraphs
 from uninas.interop import rules as _rules  # noqa: F401  # registers them
 from uninas.interop.assembly import Assembly
+from uninas.interop.folding import tidied
 from uninas.interop.lower import Lowering, Missing, Step, natural
 from uninas.interop.trace import Place, Trace
 from uninas.interop.views import Batch, Foreign, View, shape_of
@@ -26,7 +27,7 @@ from uninas.language.library import load_text
 from uninas.ops.activation import HardSigmoid, HardSwish, Sigmoid, Silu
 from uninas.ops.conv import Conv
 from uninas.ops.linear import Linear
-from uninas.ops.merge import Add, Multiply
+from uninas.ops.merge import Add, Concat, Multiply
 from uninas.ops.op import Op, Shape
 from uninas.ops.shape import Flatten
 from uninas.ops.split import Chunk, Slice
@@ -155,11 +156,54 @@ def _tidied(steps: Sequence[Step], outputs: Sequence[Wire]) -> list[tuple[str, S
     _chunked(named)
     _flattened(named, outputs)
     _gated(named)
+    _joined(named, outputs)
+    _passed_on(named)
     needed = {wire.node for wire in outputs}
     for name, step in reversed(named.items()):
         if name in needed:
             needed |= {wire.node for wire in step.inputs}
     return [(name, step) for name, step in named.items() if name in needed]
+
+
+def _joined(named: dict[str, Step], outputs: Sequence[Wire]) -> None:
+    """A concatenation of one tensor is that tensor."""
+    alone = {
+        Wire(name): step.inputs[0]
+        for name, step in named.items()
+        if isinstance(step.op, Concat) and len(step.inputs) == 1 and Wire(name) not in outputs
+    }
+    for step in named.values() if alone else ():
+        step.inputs = tuple(alone.get(wire, wire) for wire in step.inputs)
+
+
+def _passed_on(named: dict[str, Step]) -> None:
+    """Concatenations of ever more tensors, each as one of what is joined already and the rest; changes the steps.
+
+    So the layers of a dense block are alike, whatever number of tensors they take. Each joins what it has got and what
+    it makes, and passes that on.
+    """
+    joined = {step.inputs: Wire(name) for name, step in named.items() if isinstance(step.op, Concat)}
+    order = {name: number for number, name in enumerate(named)}
+    changed: set[str] = set()
+    for name, step in named.items():
+        if not isinstance(step.op, Concat):
+            continue
+        for count in range(len(step.inputs) - 1, 1, -1):
+            before = joined.get(step.inputs[:count])
+            if before and order[before.node] < order[name]:
+                step.inputs = (before, *step.inputs[count:])
+                changed |= {name, before.node}
+                break
+    for name in changed:
+        step = named[name]
+        maker = named.get(step.inputs[-1].node)
+        if maker is None or len(step.inputs) != 2:
+            continue
+        classes = maker.place.classes
+        shared = sum(1 for one, other in zip(classes, step.place.classes, strict=False) if one == other)
+        if shared < len(classes):
+            around = classes[: shared + 1]
+            step.place = Place(around[-1][0].partition("@")[0], around)
 
 
 def _gated(named: dict[str, Step]) -> None:
@@ -251,7 +295,9 @@ def _assembled(assembly: Assembly) -> Imported:
     names: dict[str, str] = {}
     cuts: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
     values: dict[str, Any] = {}
-    text, graph, places = _reread(graph)
+    graph, moved = tidied(graph)
+    text, graph, found = _reread(graph)
+    places = {old: found[new] for old, new in moved.items()}
     used: set[str] = set()
     for written, weight in assembly.weights.items():
         ours = _renamed(written, places)

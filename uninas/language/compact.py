@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from uninas.errors import UninasError
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire, subgraphs
 from uninas.graph.graph import RESERVED
 from uninas.graph.network import is_stage
+from uninas.language.elaborate import build
+from uninas.language.library import load_text
 from uninas.language.printer import (
     INFIX,
     STRIDES,
@@ -95,7 +98,8 @@ class _Compact:
         self.groups: dict[int, Group] = {}  # by the identity of a graph
         self.kept: list[Graph] = []
         self.names: set[str] = {title}
-        self.texts: list[str] = []
+        self.definitions: list[tuple[Group, str, str]] = []
+        """Definitions in their order: the group, its first line, and the others but for the input."""
 
     def text(self, graph: Graph) -> str:
         network = is_network(graph)
@@ -111,7 +115,30 @@ class _Compact:
         for level in sorted(levels):
             self.grouped(levels[level])
         body = self.network(graph) if network else self.standalone(graph)
-        return "\n".join([*self.texts, body])
+        needed = self.sized(body)
+        return self.joined(body, needed)
+
+    def joined(self, body: str, needed: Collection[str]) -> str:
+        """The whole text; the definitions that are `needed` to say so name the shape of their input."""
+        texts = []
+        for group, head, rest in self.definitions:
+            first = f"    {input_line(next(iter(group.graphs.values())))}\n" if group.name in needed else ""
+            texts.append(f"{head}\n{first}{rest}\n}}\n")
+        return "\n".join([*texts, body])
+
+    def sized(self, body: str) -> set[str]:
+        """The definitions that cannot be built for the shape that one without an input is tried with."""
+        needed = {group.name for group, _, _ in self.definitions if not _usual(next(iter(group.graphs.values())))}
+        module = load_text(self.joined(body, needed))
+        for group, _, _ in self.definitions:
+            if group.name not in needed:
+                key = next(iter(group.graphs))
+                arguments = {parameter.name: parameter.values[key] for parameter in group.parameters}
+                try:
+                    build(module, group.name, arguments=arguments)
+                except UninasError:
+                    needed.add(group.name)
+        return needed
 
     # ---- groups --------------------------------------------------------------------------------------------------
 
@@ -137,7 +164,7 @@ class _Compact:
             self.groups[id(graph)] = group
         for group in found.values():
             self.settle(group)
-            self.texts.append(self.definition(group))
+            self.definitions.append((group, *self.definition(group)))
 
     def fresh(self, title: str) -> str:
         name = free_name(title, self.names)
@@ -205,14 +232,15 @@ class _Compact:
         group.parameters.append(found)
         return found
 
-    def definition(self, group: Group) -> str:
-        key, graph = next(iter(group.graphs.items()))
+    def definition(self, group: Group) -> tuple[str, str]:
+        """The first line of a definition, and the statements."""
+        key = next(iter(group.graphs))
         given = ", ".join(
             p.name if p.default is None else f"{p.name} = {show_value(p.default)}" for p in group.parameters
         )
         body = self.rendered(group.bodies[key], iter(group.said))
         head = f"block {group.name}({given}) {{" if given else f"block {group.name} {{"
-        return f"{head}\n    {input_line(graph)}\n{body}\n}}\n"
+        return head, body
 
     # ---- text of pieces ------------------------------------------------------------------------------------------
 
@@ -595,6 +623,11 @@ def _times(word: str, ratio: Fraction) -> str:
     if ratio.denominator == 1:
         return f"{word} * {ratio.numerator}"
     return f"{word} / {ratio.denominator}" if ratio.numerator == 1 else ""
+
+
+def _usual(graph: Graph) -> bool:
+    """Whether a block takes one map, as those do that name no input."""
+    return len(graph.inputs) == 1 and len(graph.inputs[0]) == 3
 
 
 def _width(graph: Graph) -> int:
