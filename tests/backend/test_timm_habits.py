@@ -8,10 +8,13 @@ import torch
 from helpers.commands import fail, succeed
 from helpers.reports import searched
 from timm.data import resolve_data_config
+from timm.models import resolve_model_input_args
 from timm.optim import param_groups_layer_decay
+from timm.task import FeatureDistillationTask
 
 import uninas
 from uninas.errors import UninasError
+from uninas.ops.regulariser import Dropout
 
 NETWORK = "micro_resnet"
 
@@ -45,8 +48,84 @@ def test_shipped_networks_and_any_text_are_models_of_timm(registered, tmp_path):
         timm.create_model("uninas")
     with pytest.raises(UninasError, match="no trained weights"):
         timm.create_model(f"uninas_{NETWORK}", pretrained=True)
-    with pytest.raises(UninasError, match="expected no drop_rate"):
-        timm.create_model(f"uninas_{NETWORK}", drop_rate=0.1)
+    for option in ({"bn_eps": 1e-3}, {"bn_momentum": 0.01}, {"global_pool": "max"}, {"scriptable": True}):
+        with pytest.raises(UninasError, match=r"expected no (bn_|global_pool|TorchScript)"):
+            timm.create_model(f"uninas_{NETWORK}", **option)
+
+
+def test_the_last_file_of_a_name_is_meant_and_two_at_once_are_refused(tmp_path):
+    for folder, classes in (("one", 3), ("two", 5)):
+        (tmp_path / folder).mkdir()
+        text = f"network a {{ input 3 x 8 x 8\n    head global_avg_pool -> linear({classes}) }}"
+        (tmp_path / folder / "a.b-c.uni").write_text(text)
+    one, two = tmp_path / "one" / "a.b-c.uni", tmp_path / "two" / "a.b-c.uni"
+    for file, classes in ((one, 3), (two, 5), (one, 3)):
+        assert "uninas_a_b-c" in uninas.register_timm(file)
+        assert timm.create_model("uninas_a_b-c").num_classes == classes
+        assert timm.create_model(**resolve_model_input_args("uninas_a_b-c", {"img_size": 16})).num_classes == classes
+    uninas.register_timm()  # which has no file of this name, leaves it as it is
+    assert timm.create_model("uninas_a_b-c").num_classes == 3
+    with pytest.raises(UninasError, match="would both be called uninas_a_b-c"):
+        uninas.register_timm(one, two)
+
+
+def test_what_a_script_asks_for_before_there_is_a_model_is_what_it_gets(tmp_path):
+    asked = resolve_model_input_args(f"uninas_{NETWORK}", {"img_size": 48, "in_chans": 1}, num_classes=4, drop_rate=0.2)
+    model = timm.create_model(**asked, device="meta", dtype=torch.bfloat16)
+    assert model.architecture.inputs == ((1, 48, 48),) and model.num_classes == 4 and model.in_chans == 1
+    assert {(one.device.type, one.dtype) for one in model.parameters()} == {("meta", torch.bfloat16)}
+    assert [one.p for one in model.modules() if isinstance(one, torch.nn.Dropout)] == [0.2]
+    text = timm.create_model(**resolve_model_input_args("uninas", {}, source=NETWORK))
+    assert text.num_classes == 10  # not the thousand that timm believes in where it knows nothing
+
+
+def test_weights_of_other_classes_begin_a_training_as_those_of_timm_do(tmp_path, model):
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "seven.pth")
+    overlay = {"file": str(tmp_path / "seven.pth"), "num_classes": -1}  # as --pretrained-path says it
+    asked = resolve_model_input_args(f"uninas_{NETWORK}", {}, pretrained=True, pretrained_cfg_overlay=overlay)
+    other = timm.create_model(**asked)
+    assert other.num_classes == 10
+    same = [torch.equal(one, dict(model.named_parameters())[path]) for path, one in other.named_parameters()
+            if not path.startswith(other.default_cfg["classifier"])]  # fmt: skip
+    assert same and all(same)
+
+
+@pytest.mark.parametrize("name", ["micro_resnet", "micro_transformer", "efficientnet_b0"])
+def test_a_head_says_what_its_classifier_takes(name):
+    model = uninas.create_model(name, img_size=64, drop_rate=0.5).eval()
+    features = model.forward_features(images(model))
+    assert model.num_features == features.shape[1 if features.ndim == 4 else -1]
+    before = model.forward_head(features, pre_logits=True)
+    assert before.shape == (2, model.head_hidden_size)
+    assert torch.allclose(model.get_classifier()(before), model.forward_head(features), atol=1e-5)
+    model.reset_classifier(0)
+    assert torch.equal(model.forward_head(features), before)
+    assert torch.equal(model.forward_head(features, pre_logits=True), before)
+
+
+def test_dropout_is_put_before_the_classifier_or_takes_the_rate():
+    def rates(graph):
+        return [node.op.p for _, _, node in graph.walk() if isinstance(node.op, Dropout)]
+
+    text = "network a {{ input 3 x 8 x 8\n    head global_avg_pool {} -> linear(3) }}"
+    for middle in ("", "-> dropout(0.5)"):
+        assert rates(uninas.create_model(text.format(middle), drop_rate=0.2).architecture) == [0.2]
+        assert rates(uninas.create_model(text.format(middle), drop_rate=0.2, num_classes=0).architecture) == [0.2]
+    with pytest.raises(UninasError, match="drop_rate from 0 up to 1"):
+        uninas.create_model(NETWORK, drop_rate=1.0)
+    with pytest.raises(UninasError, match="expected drop_rate to be a number"):
+        uninas.create_model(NETWORK, drop_rate="much")
+    with pytest.raises(UninasError, match="ends in a linear layer, for drop_rate"):
+        uninas.create_model("unet", drop_rate=0.1)
+
+
+def test_a_network_learns_from_another_as_timm_distils():
+    task = FeatureDistillationTask(
+        student_model=uninas.create_model(NETWORK), teacher_model=uninas.create_model("micro_transformer"),
+        verbose=False,
+    )  # fmt: skip
+    found = task(torch.zeros(2, 3, 32, 32), torch.zeros(2, dtype=torch.long))
+    assert torch.isfinite(found["loss"])
 
 
 def test_the_options_of_timm_mean_what_they_do_there(model):

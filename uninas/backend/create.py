@@ -19,7 +19,7 @@ from uninas.errors import error, shown
 from uninas.graph import Graph
 from uninas.graph.resolve import at_size
 from uninas.graph.simplify import simplified
-from uninas.graph.variants import last_operation, with_classes, with_drop_path, with_stage_outputs
+from uninas.graph.variants import last_operation, with_classes, with_drop_path, with_dropout, with_stage_outputs
 from uninas.language.alone import architecture
 from uninas.language.elaborate import sized
 from uninas.language.library import find
@@ -32,6 +32,7 @@ def create_model(
     num_classes: int | None = None,
     in_chans: int | None = None,
     img_size: int | tuple[int, int] | None = None,
+    drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
@@ -51,6 +52,7 @@ def create_model(
             folder of a training that has finished, whose weights it then has.
         num_classes: outputs of the last linear layer; 0 removes it and gives the pooled features, N x C.
         in_chans, img_size: channels and size of the input image, instead of those in the text.
+        drop_rate: dropout before the last linear layer; a dropout that the text has there takes this rate.
         drop_path_rate: stochastic depth; the rates of the drop_path operations rise linearly from 0 to this one.
         features_only: return the outputs of the stages (all, or those of `out_indices`) instead of logits.
         init, generator, fold, fuse: see `compile`.
@@ -61,7 +63,8 @@ def create_model(
 
     Raises UninasError for everything that is wrong with the text or the options.
     """
-    _check_options(num_classes, in_chans, img_size, drop_path_rate, features_only, out_indices)
+    _check_options(num_classes, in_chans, img_size, features_only, out_indices)
+    _check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate)
     fold = fold or optimize is not None
     num_classes, in_chans = (None if value is None else int(value) for value in (num_classes, in_chans))
     if img_size is not None:
@@ -70,6 +73,8 @@ def create_model(
         model = _trained(trained, img_size, init or generator, features_only, out_indices, fold=fold, fuse=fuse)
         return model if optimize is None else optimized(model, optimize, copied=False)
     full = graph = _graph(source, img_size, in_chans, arguments)
+    if drop_rate and not features_only:
+        graph = with_dropout(graph, drop_rate)
     if features_only:
         if num_classes is not None:
             raise error("UNI060", "expected num_classes or features_only, but got both")
@@ -143,8 +148,7 @@ def _count(classes: str, path: Path) -> int:
 
 
 def _check_options(
-    num_classes: object, in_chans: object, img_size: object, drop_path_rate: object, features_only: object,
-    out_indices: object,
+    num_classes: object, in_chans: object, img_size: object, features_only: object, out_indices: object
 ) -> None:  # fmt: skip
     """Raise UninasError for options of another kind than `create_model` takes."""
     for name, value in (("num_classes", num_classes), ("in_chans", in_chans)):
@@ -153,13 +157,17 @@ def _check_options(
     pair = isinstance(img_size, tuple | list) and len(img_size) == 2 and all(map(is_whole, img_size))
     if not (img_size is None or pair or is_whole(img_size)):
         raise error("UNI060", f"expected img_size to be an integer or a pair of them, but got {shown(img_size)}")
-    if isinstance(drop_path_rate, bool) or not isinstance(drop_path_rate, Real):
-        raise error("UNI060", f"expected drop_path_rate to be a number, but got {shown(drop_path_rate)}")
     if not isinstance(features_only, bool):
         raise error("UNI060", f"expected features_only to be True or False, but got {shown(features_only)}")
     several = isinstance(out_indices, Sequence) and not isinstance(out_indices, str | bytes)
     if not (out_indices is None or (several and all(map(is_whole, cast("Sequence[object]", out_indices))))):
         raise error("UNI060", f"expected out_indices to be integers like (1, 3), but got {shown(out_indices)}")
+
+
+def _check_rates(**rates: object) -> None:
+    for name, rate in rates.items():
+        if isinstance(rate, bool) or not isinstance(rate, Real):
+            raise error("UNI060", f"expected {name} to be a number, but got {shown(rate)}")
 
 
 def is_whole(value: object) -> bool:

@@ -21,6 +21,16 @@ UNDECAYED = (layers.PosEmbed, layers.ClassToken, layers.OffsetTable, layers.Laye
 """Modules whose weights are no matrices, though they may have two axes."""
 
 
+def pipeline(graph: Graph) -> dict[str, Any]:
+    """What a data pipeline needs to know of a network: shape of its input, number of classes, mean and deviation."""
+    classes = len(graph.output_shapes) == 1 and len(graph.output_shapes[0]) == 1
+    return {
+        "architecture": graph.name, "input_size": tuple(graph.inputs[0]), "fixed_input_size": True,
+        "num_classes": graph.output_shapes[0][0] if classes else 0, "crop_pct": 0.875, "crop_mode": "center",
+        "interpolation": "bicubic", **IMAGENET,
+    }  # fmt: skip
+
+
 class Habits(fx.GraphModule):
     """Methods by the names, and with the meanings, that timm gave them."""
 
@@ -44,16 +54,11 @@ class Habits(fx.GraphModule):
         self.meta["uninas"]["cfg"] = dict(value)
 
     def _cfg(self) -> dict[str, Any]:
-        graph: Graph = self.meta["uninas"]["graph"]
+        known = pipeline(self.meta["uninas"]["graph"])
         first = next((name for name, one in self.named_modules() if isinstance(one, nn.Conv2d)), None)
-        classes = len(graph.output_shapes) == 1 and len(graph.output_shapes[0]) == 1
         last = [name for name, one in self.named_modules() if isinstance(one, nn.Linear)]
-        return {
-            "architecture": graph.name, "input_size": tuple(graph.inputs[0]), "fixed_input_size": True,
-            "num_classes": graph.output_shapes[0][0] if classes else 0, "pool_size": None, "crop_pct": 0.875,
-            "crop_mode": "center", "interpolation": "bicubic", **IMAGENET, "first_conv": first,
-            "classifier": last[-1] if classes and last else None,
-        }  # fmt: skip
+        classifier = last[-1] if known["num_classes"] and last else None
+        return {**known, "pool_size": None, "first_conv": first, "classifier": classifier}
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns of parameters' names by depth, for rates that fall towards the input: the stem, then every stage, or

@@ -17,7 +17,7 @@ from uninas.graph import INPUT, Graph, Wire
 from uninas.graph.network import HEAD, stage_number
 from uninas.graph.variants import last_operation, reductions, whole, with_classes, with_last
 from uninas.ops.linear import Linear
-from uninas.ops.op import show_shape
+from uninas.ops.op import show_shape, size
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,24 @@ class Model(Habits):
         return 0 if self._returns_features or self._removed or len(shape) != 1 else shape[0]
 
     @property
+    def in_chans(self) -> int:
+        """Number of channels of the images."""
+        return self.architecture.inputs[0][0]
+
+    @property
+    def num_features(self) -> int:
+        """Number of channels of what `forward_features` gives."""
+        graph = self.architecture
+        wire = graph.by_name[HEAD].inputs[0] if HEAD in graph.by_name else graph.outputs[0]
+        shape = graph.shape(wire)
+        return shape[0] if len(shape) == 3 else shape[-1]
+
+    @property
+    def head_hidden_size(self) -> int:
+        """Length of the vector that the classifier takes, which `forward_head(x, pre_logits=True)` gives."""
+        return size(last_operation(self.architecture)[1][0])
+
+    @property
     def _returns_features(self) -> bool:
         return bool(self.meta["uninas"].get("features"))
 
@@ -157,10 +175,14 @@ class Model(Habits):
         features: Tensor = self._part(None, self._before_head())(self, x)
         return features
 
-    def forward_head(self, x: Tensor) -> Tensor:
-        """Logits from what `forward_features` gives."""
-        logits: Tensor = self._part(self._before_head(), None)(self, x)
-        return logits
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits from what `forward_features` gives; or, with `pre_logits`, the vectors that the classifier takes."""
+        start, end = self._before_head(), None
+        if pre_logits and not self._removed:
+            (taken,) = self._end().all_input_nodes
+            end = taken.name
+        logits: Tensor = x if end == start else self._part(start, end)(self, x)
+        return logits.flatten(1) if pre_logits else logits
 
     def get_classifier(self) -> nn.Module:
         """The linear layer that gives the logits, or what stands in its place. Raises UNI060 where there is none."""

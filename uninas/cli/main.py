@@ -45,6 +45,7 @@ LAZY = {
     "benchmark": "uninas.cli.train",
     "status": "uninas.cli.runs",
     "sweep": "uninas.cli.sweep",
+    "timm": "uninas.cli.timm",
     "top": "uninas.cli.runs",
     "compare": "uninas.cli.runs",
     "completion": "uninas.cli.completion",

@@ -14,7 +14,7 @@ from uninas.graph.resolve import around
 from uninas.ops.linear import Linear
 from uninas.ops.merge import Add
 from uninas.ops.op import Op, Shape, ShapeError
-from uninas.ops.regulariser import DropPath
+from uninas.ops.regulariser import Dropout, DropPath
 from uninas.ops.shape import Flatten, PixelShuffle, PixelUnshuffle
 
 
@@ -55,6 +55,24 @@ def with_classes(graph: Graph, classes: int) -> Graph:
     else:
         raise error("UNI060", "expected a network that ends in a linear layer, to change its number of classes")
     return replace(graph, nodes=(*graph.nodes[:-1], replace(last, op=op)))
+
+
+def with_dropout(graph: Graph, rate: float) -> Graph:
+    """Dropout of this rate before the last linear layer: what stands there takes the rate, or else one is put there."""
+    if not 0 <= rate < 1:
+        raise error("UNI060", f"expected a drop_rate from 0 up to 1, but got {rate}")
+    *before, last = graph.nodes
+    if isinstance(last.op, Block):
+        return replace(graph, nodes=(*before, replace(last, op=Block(with_dropout(last.op.graph, rate)))))
+    if not isinstance(last.op, Linear):
+        raise error("UNI060", "expected a network that ends in a linear layer, for drop_rate", None,
+                    "say in the text what is dropped where, as in -> dropout(0.1) ->")  # fmt: skip
+    taken = graph.by_name.get(last.inputs[0].node)
+    if taken is not None and isinstance(taken.op, Dropout):
+        return replace(graph, nodes=tuple(replace(n, op=Dropout(rate)) if n is taken else n for n in graph.nodes))
+    name = _free("dropout", {INPUT, *graph.by_name})
+    dropped = Node(name, Dropout(rate), last.inputs)
+    return replace(graph, nodes=(*before, dropped, replace(last, inputs=(Wire(name),))))
 
 
 def with_drop_path(graph: Graph, rate: float) -> Graph:
