@@ -119,6 +119,21 @@ def test_dropout_is_put_before_the_classifier_or_takes_the_rate():
         uninas.create_model("unet", drop_rate=0.1)
 
 
+@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenetv2_100"])
+def test_an_encoder_has_one_map_of_each_size_as_those_of_timm_have(name):
+    with torch.device("meta"):  # as segmentation libraries look at an encoder first
+        ours, theirs = (timm.create_model(one, features_only=True) for one in (f"uninas_{name}", name))
+        assert ours.feature_info.channels() == theirs.feature_info.channels()
+        assert ours.feature_info.reduction() == theirs.feature_info.reduction()
+        some = timm.create_model(f"uninas_{name}", features_only=True, out_indices=(1, -1))
+        assert some.feature_info.channels() == [theirs.feature_info.channels()[index] for index in (1, -1)]
+        assert len(some(torch.zeros(1, 3, 64, 64))) == 2
+    with pytest.raises(UninasError, match="out_indices from 0 to 4"):
+        timm.create_model(f"uninas_{name}", features_only=True, out_indices=(0, 5))
+    with pytest.raises(UninasError, match="expected no output_stride: the strides stand in the text"):
+        timm.create_model(f"uninas_{name}", features_only=True, output_stride=16)
+
+
 def test_a_network_learns_from_another_as_timm_distils():
     task = FeatureDistillationTask(
         student_model=uninas.create_model(NETWORK), teacher_model=uninas.create_model("micro_transformer"),

@@ -20,8 +20,10 @@ from uninas.backend.create import create_model
 from uninas.backend.habits import pipeline
 from uninas.backend.model import Model
 from uninas.backend.weights import weights_file
-from uninas.errors import UninasError, error
-from uninas.graph import Graph
+from uninas.errors import UninasError, error, shown
+from uninas.graph import Graph, Wire
+from uninas.graph.network import network_of
+from uninas.graph.variants import reductions
 from uninas.language.elaborate import sized
 from uninas.language.library import find, shipped
 
@@ -32,6 +34,7 @@ IGNORED = ("exportable", "no_jit", "pretrained_model_args", "cache_dir")
 """What timm's scripts may pass on to every model, whatever it is."""
 IN_THE_TEXT = {
     "global_pool": "the pooling stands in the text, as global_avg_pool",
+    "output_stride": "the strides stand in the text",
     "bn_momentum": "it stands in the text, as batch_norm(momentum=0.01)",
     "bn_eps": "it stands in the text, as batch_norm(eps=0.001)",
 }
@@ -107,6 +110,8 @@ def _created(source: str, name: str, pretrained: bool, options: dict[str, Any]) 
             raise error("UNI060", f"expected no {option}: {where}")
     if is_scriptable():  # type: ignore[no-untyped-call]
         raise error("UNI060", "expected no TorchScript, which torch has given up", None, "--torchcompile in its place")
+    if options.get("features_only"):
+        options["out_indices"] = _levels(source, options.get("out_indices"))
     place = {key: options.pop(key) for key in ("device", "dtype") if key in options}
     classes = known.get("num_classes")
     if isinstance(classes, int) and classes > 0 and classes != default_cfgs[name].get("num_classes"):
@@ -121,6 +126,20 @@ def _created(source: str, name: str, pretrained: bool, options: dict[str, Any]) 
     if pretrained:
         _load(model, {**model.default_cfg, **own}, located)
     return model.to(**place) if place else model
+
+
+def _levels(source: str, indices: Any) -> Any:
+    """Numbers of the stages that stand for features, as timm counts them: the last one of each size of map."""
+    graph = _graph(source)
+    steps = reductions(graph)
+    last = {steps[Wire(stage.name)]: number for number, stage in enumerate(network_of(graph).stages)}
+    numbers = list(last.values())
+    if not numbers or indices is None:
+        return numbers or indices
+    try:
+        return [numbers[index] for index in indices]
+    except (IndexError, TypeError):
+        raise error("UNI060", f"expected out_indices from 0 to {len(numbers) - 1}, but got {shown(indices)}") from None
 
 
 def _load(model: Model, cfg: dict[str, Any], located: dict[str, Any]) -> None:
