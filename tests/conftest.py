@@ -58,6 +58,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # What is slow comes first, so that no worker ends alone with it, and none takes half a module with slow fixtures.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if not on_gpu:
         return  # spares a torch import to those who run no such test

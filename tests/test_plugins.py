@@ -84,12 +84,12 @@ def test_its_strategy_searches_with_its_proxy_in_worker_processes(site, tmp_path
 
 def test_a_run_by_a_function_goes_on_only_where_the_user_names_it(tmp_path):
     (tmp_path / "mine.py").write_text("def count(module, inputs):\n    return len(list(module.parameters()))\n")
-    settings = ("--iterations", "2", "--batch-size", "2", "-j", "1", "-o", "run")
+    settings = ("--iterations", "2", "--batch-size", "2", "-j", "0", "-o", "run")
     uninas(tmp_path, "search", "UniNAS", "--start", "coatnet_lean", "--img-size", "32", "--proxy", "mine:count",
            *settings, cwd=tmp_path)  # fmt: skip
     refused = run(tmp_path, "-m", "uninas", "resume", "run", "--iterations", "3", cwd=tmp_path)
     assert refused.returncode == 1 and "--plugin mine" in refused.stderr
-    uninas(tmp_path, "resume", "run", "--iterations", "3", "--plugin", "mine", cwd=tmp_path)
+    uninas(tmp_path, "resume", "run", "--iterations", "3", "--plugin", "mine", "-j", "1", cwd=tmp_path)
 
 
 def test_every_command_of_the_pages_works(site, tmp_path):

@@ -251,8 +251,15 @@ def _checked(module: str) -> str:
 
 def _version(module: str, imported: Any) -> str:
     top = module.partition(".")[0]
-    for distribution in packages_distributions().get(top, ()):
-        with suppress(PackageNotFoundError):
+    named = [
+        point.dist for point in entry_points(group=GROUP) if point.dist and point.value.partition(":")[0] == module
+    ]
+    if named:
+        return named[0].version
+    with suppress(PackageNotFoundError):  # mostly a distribution is called as its module is
+        return version(top)
+    if "site-packages" in str(getattr(imported, "__file__", "")):  # to ask all distributions takes half a second
+        for distribution in packages_distributions().get(top, ()):
             return version(distribution)
     return str(getattr(imported, "__version__", ""))
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from helpers.reports import searched
 from mcp import ClientSession, StdioServerParameters, stdio_client
 
 from uninas import load
-from uninas.cli.mcp import TOOLS
+from uninas.cli.mcp import TOOLS, server
 from uninas.language.formatter import format_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,14 +38,30 @@ space Around {
 Ask = Callable[..., Awaitable[Any]]
 
 
-def with_server(talk: Callable[[ClientSession, Ask], Awaitable[None]], *options: str) -> None:
-    """Start a server, say what `talk` says, and stop it."""
+Talk = Callable[[ClientSession, Ask], Awaitable[None]]
 
-    async def run() -> None:
-        server = StdioServerParameters(
-            command=sys.executable, args=["-m", "uninas", "mcp", *options], env={**os.environ, "PYTHONPATH": str(ROOT)}
-        )
-        async with stdio_client(server) as (receive, send), ClientSession(receive, send) as session:
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server runs: a text, and a folder of runs."""
+    made = tmp_path_factory.mktemp("here")
+    (made / "small.uni").write_text(SMALL, encoding="utf-8")
+    (made / "runs").mkdir()
+    searched(made / "runs" / "first")
+    return made
+
+
+@pytest.fixture(scope="module")
+def with_server(folder: Path) -> Iterator[Callable[[Talk], None]]:
+    """What a test says to the server, one for all of them, as a real start takes seconds."""
+    talks: asyncio.Queue[tuple[Talk, asyncio.Future[None]] | None] = asyncio.Queue()
+    parameters = StdioServerParameters(
+        command=sys.executable, args=["-m", "uninas", "mcp", "--runs", str(folder / "runs")], cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+    async def serve() -> None:
+        async with stdio_client(parameters) as (receive, send), ClientSession(receive, send) as session:
             await session.initialize()
 
             async def ask(tool: str, **given: Any) -> Any:
@@ -56,22 +72,42 @@ def with_server(talk: Callable[[ClientSession, Ask], Awaitable[None]], *options:
                 found = answer.structured_content or {}
                 return found["result"] if set(found) == {"result"} else found or words
 
-            await talk(session, ask)
+            while waiting := await talks.get():
+                talk, done = waiting
+                try:
+                    done.set_result(await talk(session, ask))
+                except BaseException as problem:
+                    done.set_exception(problem)
 
-    asyncio.run(run())
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        serving = loop.create_task(serve())
+
+        def with_server(talk: Talk) -> None:
+            done = loop.create_future()
+            talks.put_nowait((talk, done))
+            loop.run_until_complete(asyncio.wait((done, serving), return_when=asyncio.FIRST_COMPLETED))
+            (done if done.done() else serving).result()
+
+        yield with_server
+        talks.put_nowait(None)
+        loop.run_until_complete(serving)
 
 
-def test_every_tool_is_listed_as_one_that_only_reads() -> None:
+def test_every_tool_is_listed_as_one_that_only_reads(with_server) -> None:
+    without = asyncio.run(server().list_tools())
+    assert {tool.name for tool in without} == {tool.__name__ for tool in TOOLS}
+
     async def talk(session: ClientSession, ask: Ask) -> None:
         tools = {tool.name: tool for tool in (await session.list_tools()).tools}
-        assert set(tools) == {tool.__name__ for tool in TOOLS}
+        assert set(tools) == {*(tool.name for tool in without), "runs", "status", "top"}
         assert all(tool.annotations and tool.annotations.read_only_hint for tool in tools.values())
         assert all(tool.description for tool in tools.values())
 
     with_server(talk)
 
 
-def test_a_text_is_checked_mended_laid_out_and_summarised() -> None:
+def test_a_text_is_checked_mended_laid_out_and_summarised(with_server) -> None:
     async def talk(session: ClientSession, ask: Ask) -> None:
         wrong = SMALL.replace("relu", "rellu")
         found = await ask("check", text=wrong)
@@ -92,7 +128,7 @@ def test_a_text_is_checked_mended_laid_out_and_summarised() -> None:
     with_server(talk)
 
 
-def test_a_move_that_is_listed_can_be_made() -> None:
+def test_a_move_that_is_listed_can_be_made(with_server) -> None:
     async def talk(session: ClientSession, ask: Ask) -> None:
         found = await ask("moves", net="micro_resnet", space=AROUND, limit=3)
         assert len(found) == 3
@@ -106,22 +142,18 @@ def test_a_move_that_is_listed_can_be_made() -> None:
     with_server(talk)
 
 
-def test_no_tool_opens_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "small.uni"
-    path.write_text(SMALL, encoding="utf-8")
-
+def test_no_tool_opens_a_file(folder, with_server) -> None:
     async def talk(session: ClientSession, ask: Ask) -> None:
         for tool in ("summary", "moves"):
             with pytest.raises(ValueError, match="expected a text"):
-                await ask(tool, net=str(path))
+                await ask(tool, net=str(folder / "small.uni"))
         (problem,) = (await ask("check", text="from small import small\nblock A { out = in -> relu }"))["problems"]
         assert problem["code"] == "UNI017"
 
     with_server(talk)
 
 
-def test_a_network_is_drawn_and_scored() -> None:
+def test_a_network_is_drawn_and_scored(with_server) -> None:
     async def talk(session: ClientSession, ask: Ask) -> None:
         assert "flowchart" in await ask("render", net=SMALL)
         assert (await ask("render", net="micro_resnet", form="svg")).lstrip().startswith("<svg")
@@ -135,17 +167,14 @@ def test_a_network_is_drawn_and_scored() -> None:
     with_server(talk)
 
 
-def test_searches_in_the_folder_that_a_user_names_can_be_looked_at(tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    searched(tmp_path / "runs" / "first")
-
+def test_searches_in_the_folder_that_a_user_names_can_be_looked_at(folder, with_server) -> None:
     async def talk(session: ClientSession, ask: Ask) -> None:
         assert await ask("runs") == ["first"]
         assert (await ask("status", run="first"))["candidates"] == 12
         (best,) = await ask("top", run="first", count=1, texts=True)
         assert load(best["text"]).cost.params == best["params"] == best["score"]
-        for outside in ("../runs/first", str(tmp_path / "runs" / "first"), "", ".", ".."):
+        for outside in ("../runs/first", str(folder / "runs" / "first"), "", ".", ".."):
             with pytest.raises(ValueError, match="expected the name of a run"):
                 await ask("status", run=outside)
 
-    with_server(talk, "--runs", str(tmp_path / "runs"))
+    with_server(talk)

@@ -16,6 +16,7 @@ from uninas.language.elaborate import space
 from uninas.language.library import load_file
 from uninas.proxies import proxies, score
 
+pytestmark = pytest.mark.slow
 NETWORKS, IMAGES, SIZE = 10, 16, 16
 LEAST = 0.95
 NAMES = [name for name in proxies() if not name.startswith("head_")]  # these cells have no attention

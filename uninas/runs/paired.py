@@ -17,8 +17,8 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> tuple[flo
     shared = sorted(first.keys() & second.keys())
     if len(shared) < 2:
         return None
-    from scipy.stats import t  # here, because it takes long to load
+    from scipy.special import stdtrit  # Student's quantiles, without scipy.stats, which takes long to load
 
     differences = [first[seed] - second[seed] for seed in shared]
-    half = t.ppf((1 + LEVEL) / 2, len(shared) - 1) * stdev(differences) / len(shared) ** 0.5
+    half = stdtrit(len(shared) - 1, (1 + LEVEL) / 2) * stdev(differences) / len(shared) ** 0.5
     return mean(differences), float(half)
