@@ -58,11 +58,35 @@ def test_an_installed_plugin_is_listed_with_all_that_it_brings(site, tmp_path):
     }  # fmt: skip
 
 
+# In one process, as importing torch and the package takes longer than most commands.
+TOGETHER = """
+import json, sys
+from contextlib import redirect_stdout
+from io import StringIO
+from uninas.cli.main import cli
+said = []
+for command in json.loads(sys.argv[1]):
+    print(command, file=sys.stderr)
+    with redirect_stdout(StringIO()) as out:
+        cli(command, standalone_mode=False)
+    said.append(out.getvalue())
+print(json.dumps(said))
+"""
+
+
+def together(site: Path, *commands: list[str], cwd: Path) -> list[str]:
+    """What each of several commands says."""
+    done = run(site, "-c", TOGETHER, json.dumps(commands), cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def test_its_network_its_operation_and_its_proxy_work_in_every_command(site, tmp_path):
-    assert json.loads(uninas(site, "summary", "toynet", "--json", cwd=tmp_path))["params"] > 0
-    scored = json.loads(uninas(site, "score", "toynet", "--proxy", "weight_spread", "--json", cwd=tmp_path))
-    assert scored["scores"][0]["value"] > 0
-    uninas(site, "export", "toynet", "--to", "py", "-o", "net.py", cwd=tmp_path)
+    summary, scored, _ = together(
+        site, ["summary", "toynet", "--json"], ["score", "toynet", "--proxy", "weight_spread", "--json"],
+        ["export", "toynet", "--to", "py", "-o", "net.py"], cwd=tmp_path,
+    )  # fmt: skip
+    assert json.loads(summary)["params"] > 0 and json.loads(scored)["scores"][0]["value"] > 0
     assert run(site, "-c", "import net, torch; net", cwd=tmp_path).returncode == 0
 
 
@@ -97,13 +121,7 @@ def test_every_command_of_the_pages_works(site, tmp_path):
                 for part in re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
                 for line in part.splitlines()]  # fmt: skip
     assert len(commands) > 8 and {program for program, *_ in commands} == {"uninas"}
-    together = (  # in one process, as importing torch takes longer than most of them
-        "import json, sys\nfrom uninas.cli.main import cli\n"
-        "for command in json.loads(sys.argv[1]):\n"
-        "    print(command, file=sys.stderr)\n    cli(command[1:], standalone_mode=False)\n"
-    )
-    done = run(site, "-c", together, json.dumps(commands), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    together(site, *(arguments for _, *arguments in commands), cwd=tmp_path)
     assert (tmp_path / "toynet.txt").read_text().startswith("toynet: ")
     assert "squared_relu(threshold=0.5)" in (tmp_path / "cut.uni").read_text()
 

@@ -1,6 +1,6 @@
-"""Fresh processes in which torch is loaded already: forked from one that has loaded it, and nothing of this package.
+"""Fresh processes in which torch and this package are loaded already, and no plug-in: forked from one that loaded them.
 
-To load torch takes longer than most of what a test does in a process of its own. What a test says about loading itself,
+To load them takes longer than most of what a test does in a process of its own. What a test says about loading itself,
 or about signals to a process that it knows, needs a real start.
 """
 
@@ -15,9 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 SERVER = """
 import gc, json, os, runpy, sys
 import torch
+import uninas.cli.main, uninas.cli.rank, uninas.cli.search, uninas.ranking.run, uninas.runs.scorer, uninas.search.run
+from uninas import plugins
+assert not plugins._state.complete, "nothing that is loaded may have asked for plug-ins yet"
 gc.freeze()
 
 def served():
@@ -89,7 +93,7 @@ def together(*starts: Start) -> list[subprocess.CompletedProcess[str]]:
 
 @functools.cache
 def _server() -> "subprocess.Popen[str]":
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )

@@ -288,6 +288,10 @@ LONG = {
     "comments": lambda n: "# a\n" * n + "block A { out = in }",
     "mistakes": lambda n: a_block(numbered("a@ = in -> nope@", n) + " out = in"),
     "syntax errors": lambda n: numbered("block A@ { out = -> }", n),
+    "layers that each add channels": lambda n: (
+        "block L { out = (in, in -> conv(4, 1)) -> concat }\n"
+        f"network d {{ input 4 x 8 x 8  stage {4 + 4 * n} {{ L x {n} }} }}"
+    ),
     "stage items": lambda n: a_space("stage 3 { " + "conv(3), " * n + "}"),
 }
 

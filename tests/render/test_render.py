@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import uninas
 from uninas.errors import UninasError
 from uninas.graph import INPUT, Block, Graph, Node, Wire
 from uninas.language.elaborate import build
@@ -182,6 +183,12 @@ def test_each_is_one_card_with_two_borders_and_a_number():
     assert label(picture, "split/0") == "8 of 24×56×56"
     assert label(picture, "parts/0") == "8 of 8×56×56"
     assert sum(label(picture, node) == "softmax" for node in picture.nodes()) == 1
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".mmd", ".dot"])
+def test_an_each_whose_parts_give_several_wires_is_drawn_in_every_form(suffix, tmp_path):
+    graph = uninas.load("block B { out = in -> each p { out = p -> chunk(2) } }")
+    assert uninas.render(graph, tmp_path / f"b{suffix}").read_text().count("chunk") > 0
 
 
 def test_outputs_of_one_node_are_told_apart():

@@ -111,11 +111,16 @@ def to_onnx(
 
 
 def _must_take_other_sizes(graph: Graph, model: torch.nn.Module) -> None:
-    """Refuse a network that images of twice the size do not fit. To find that out by tracing takes half a minute."""
-    larger = [torch.zeros(1, *shape[:1], *(2 * side for side in shape[1:])) for shape in graph.inputs]
+    """Refuse a network that images of twice the size do not fit. To find that out by tracing takes half a minute.
+
+    Shapes alone flow through the module, on the device "meta", so that this takes no time for a large one.
+    """
+    meta = torch.device("meta")
+    larger = (torch.zeros(1, *shape[:1], *(2 * side for side in shape[1:]), device=meta) for shape in graph.inputs)
+    weights = {name: tensor.to(meta) for name, tensor in (*model.named_parameters(), *model.named_buffers())}
     try:
         with torch.inference_mode():
-            model(*larger)
+            torch.func.functional_call(model, weights, tuple(larger))
     except (RuntimeError, UninasError) as problem:
         raise _of_one_size(graph) from problem
 

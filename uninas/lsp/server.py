@@ -181,6 +181,7 @@ def serve(draw: Draw | None = None) -> Server:
 
     _features_of_places(server)
     _features_of_documents(server)
+    _quick_fixes(server)
     _features_of_names(server)
     if draw is not None:
         _preview(server, draw)
@@ -318,6 +319,10 @@ def _features_of_documents(server: Server) -> None:
             return None
         whole = places.range(0, len(text.source.text))
         return [] if made == text.source.text else [types.TextEdit(whole, made)]
+
+
+def _quick_fixes(server: Server) -> None:
+    """What mends a mistake: the word that was meant, in its place."""
 
     @server.feature(
         types.TEXT_DOCUMENT_CODE_ACTION, types.CodeActionOptions(code_action_kinds=[types.CodeActionKind.QuickFix])

@@ -130,48 +130,40 @@ AXES = {"positions": (2, 3), "height": (2,), "width": (3,), "channels": (1,)}
 """Axes of a batch of maps, by the words of `mean`, `largest` and `length`."""
 
 
-def _reduced(x: Shape, axis: str) -> Shape:
-    c, h, w = (1 if n + 1 in AXES[axis] else length for n, length in enumerate(image(x)))
-    return (c, h, w)
+class _Reduced:
+    """What operations share that make one number of those along an axis, or of all positions."""
 
-
-class Mean(Op, name="mean", family="pool", keeps="nothing"):
-    """Mean along one axis, or over all positions; the axis stays, with size 1."""
-
-    axis: str = attr("what the mean is taken over", default="positions", choices=tuple(AXES))
+    axis: str
 
     def shape(self, x: Shape) -> Shape:
-        return _reduced(x, self.axis)
+        return tuple(1 if n in AXES[self.axis] else length for n, length in enumerate(image(x), start=1))
 
     def elementwise(self, x: Shape) -> int:
         return size(x)
+
+
+class Mean(_Reduced, Op, name="mean", family="pool", keeps="nothing"):
+    """Mean along one axis, or over all positions; the axis stays, with size 1."""
+
+    axis: str = attr("what the mean is taken over", default="positions", choices=tuple(AXES))
 
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.call(nn.mean, AXES[self.axis], True)
 
 
-class Largest(Op, name="largest", family="pool", keeps="both"):
+class Largest(_Reduced, Op, name="largest", family="pool", keeps="both"):
     """Largest value along one axis, or over all positions (Woo et al. 2018, CBAM); the axis stays, with size 1."""
 
     axis: str = attr("what the largest value is taken of", default="positions", choices=tuple(AXES))
-
-    def shape(self, x: Shape) -> Shape:
-        return _reduced(x, self.axis)
-
-    def elementwise(self, x: Shape) -> int:
-        return size(x)
 
     def emit(self, nn: Any, x: Shape) -> Any:
         return nn.call(nn.amax, AXES[self.axis], True)
 
 
-class Length(Op, name="length", family="pool", keeps="both"):
+class Length(_Reduced, Op, name="length", family="pool", keeps="both"):
     """Euclidean length along one axis, or over all positions (Woo et al. 2023, ConvNeXt V2); the axis stays."""
 
     axis: str = attr("what the length is taken of", default="positions", choices=tuple(AXES))
-
-    def shape(self, x: Shape) -> Shape:
-        return _reduced(x, self.axis)
 
     def elementwise(self, x: Shape) -> int:
         return 2 * size(x)

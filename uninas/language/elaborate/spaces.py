@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from uninas.errors import Diagnostic, UninasError, did_you_mean, error
 from uninas.graph import Graph
@@ -15,10 +16,12 @@ from uninas.language.elaborate.definitions import Elaborator, limit_of
 from uninas.language.library import Module
 from uninas.language.scope import Callee, Scope, Symbol, Value
 from uninas.ops.op import REGISTRY, Shape
-from uninas.space import PATIENCE, Budget, Choice, Decide, Facts, Limit, MoveOption, MoveRule, Space
+from uninas.space import PATIENCE, Budget, Choice, Decide, Facts, MoveOption, MoveRule, Space
 
 SOMEWHERE = Facts(0, 0, 2, "conv", "input", "block", *PROBE)  # a site on which filters are tried
 MAX_PATIENCE = 1_000_000
+Part = TypeVar("Part")
+Found = TypeVar("Found")
 MAX_KEPT = 10_000  # graphs and keys kept for the next member of a space
 
 
@@ -31,34 +34,47 @@ def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Spa
         raise error("UNI023", f"expected {name.text} to have a start, or sections of its own", name.span)
     moves = [move for member in network.members if isinstance(member, ast.Moves) for move in member.moves]
     bounds = [bound for member in network.members if isinstance(member, ast.Budgets) for bound in member.bounds]
-    limits: list[Limit] = []
     problems: list[Diagnostic] = []
-    for bound in bounds:
-        try:
-            limits.append(limit_of(bound))
-        except UninasError as problem:
-            problems += problem.diagnostics
-    rules: list[MoveRule] = []
-    for move in moves:
-        try:
-            rules.append(_rule(move, module))
-        except UninasError as problem:
-            problems += problem.diagnostics
-    choices: tuple[Choice, ...] = ()
-    nested = False
-    try:
-        if sections:
-            choices, nested = _probe(module, network, shape)
-    except UninasError as problem:
-        problems += problem.diagnostics
+    limits = _all(limit_of, bounds, problems)
+    rules = _all(lambda move: _rule(move, module), moves, problems)
+    probed = _all(lambda _: _probe(module, network, shape), sections[:1], problems)
     if problems:
         raise UninasError(problems)
-
+    choices, nested = probed[0] if probed else ((), False)
     conditional = any(isinstance(member, ast.Choose) and member.where is not None for member in network.members)
+    return Space(
+        name=name.text,
+        doc=network.doc,
+        budget=Budget(tuple(limits)),
+        moves=tuple(rules),
+        start=_start(start, module) if start else None,
+        build=_builder(module, network, shape) if sections else None,
+        choices=choices,
+        nested=nested,
+        counted=(lambda: _counted(module, network, shape, () if nested else choices))
+        if nested or conditional
+        else None,
+        conditional=conditional,
+        patience=_draws(patience) if patience else PATIENCE,
+    )
+
+
+def _all(read: Callable[[Part], Found], parts: Iterable[Part], problems: list[Diagnostic]) -> list[Found]:
+    """What reading each part gives; mistakes are added to the problems."""
+    found = []
+    for part in parts:
+        try:
+            found.append(read(part))
+        except UninasError as problem:
+            problems += problem.diagnostics
+    return found
+
+
+def _builder(module: Module, network: ast.Network, shape: Shape | None) -> Callable[[Decide], Graph]:
+    """What makes a member from answers. Members share many blocks, so what was elaborated is kept for the next."""
     kept: list[Elaborator] = []
 
     def build(decide: Decide) -> Graph:
-        """A member. Members share many blocks, so what was elaborated for one is kept for the next."""
         run = kept.pop() if kept else Elaborator(decide)
         run.decide = decide
         run.asked.clear()
@@ -68,21 +84,7 @@ def read_space(module: Module, network: ast.Network, shape: Shape | None) -> Spa
             kept.append(run)
         return graph
 
-    return Space(
-        name=name.text,
-        doc=network.doc,
-        budget=Budget(tuple(limits)),
-        moves=tuple(rules),
-        start=_start(start, module) if start else None,
-        build=build if sections else None,
-        choices=choices,
-        nested=nested,
-        counted=(lambda: _counted(module, network, shape, () if nested else choices))
-        if nested or conditional
-        else None,
-        conditional=conditional,
-        patience=_draws(patience) if patience else PATIENCE,
-    )
+    return build
 
 
 def _draws(patience: ast.Patience) -> int:
