@@ -14,7 +14,7 @@ pytest.importorskip("mcp")
 from helpers.reports import searched
 from mcp import ClientSession, StdioServerParameters, stdio_client
 
-from uninas import load
+from uninas import load, score
 from uninas.cli.mcp import TOOLS, server
 from uninas.language.formatter import format_text
 
@@ -161,6 +161,7 @@ def test_a_network_is_drawn_and_scored(with_server) -> None:
         assert found["value"] == load(SMALL).cost.params
         scored = await ask("score", net=SMALL, proxy="naswot", img_size=16)
         assert scored == await ask("score", net=SMALL, proxy="naswot", img_size=16)
+        assert scored["value"] == score(load(SMALL, img_size=16), "naswot", batch_size=4).value
         with pytest.raises(ValueError, match="expected the name of a proxy"):
             await ask("score", net=SMALL, proxy="os:remove")
 

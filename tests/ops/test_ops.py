@@ -27,7 +27,7 @@ from uninas.ops.conv import Blur, Conv, ConvTranspose, DepthwiseConv, sides, win
 from uninas.ops.linear import Linear
 from uninas.ops.merge import Add, Divide, Maximum, Multiply, Subtract
 from uninas.ops.norm import BatchNorm, GroupNorm, L2Norm, LayerNorm, RmsNorm
-from uninas.ops.op import FAMILIES, MAX_PORTS, MAX_SIZE, REGISTRY, Op, Shape, ShapeError
+from uninas.ops.op import FAMILIES, MAX_PORTS, MAX_SIZE, REGISTRY, Op, Shape, ShapeError, attr
 from uninas.ops.pool import (
     AdaptivePool,
     AvgPool,
@@ -309,6 +309,25 @@ WRONG_ATTRIBUTES = [
     (lambda: Gelu("erf"), "expected approximate to be none or tanh, but got erf"),
     (lambda: Chunk(MAX_PORTS + 1), "expected n to be an integer from 1 to 4096, but got 4097"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "kind", "message"),
+    [
+        (
+            "odd",
+            "pools",
+            int,
+            r"UNI140.*expected a family of operations for odd, but got pools(.|\n)*did you mean 'pool'",
+        ),
+        ("relu", "activation", int, "UNI011.*named relu: one of uninas.ops.activation"),
+        ("odd", "pool", list, "UNI140.*expected the attribute size to be int, float, bool or str, but got list"),
+        ("odd", "pool", str, "UNI140.*expected choices for the attribute size, whose values are words"),
+    ],
+)
+def test_an_operation_from_outside_that_cannot_be_one_is_told(name, family, kind, message):
+    with REGISTRY.restored(), pytest.raises(UninasError, match=message):
+        type("Odd", (Op,), {"__annotations__": {"size": kind}, "size": attr("a size")}, name=name, family=family)
 
 
 @pytest.mark.parametrize(("make", "message"), WRONG_ATTRIBUTES)

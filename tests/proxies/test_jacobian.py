@@ -283,24 +283,24 @@ def assert_exact(found: Tensor, expected: Tensor) -> None:
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # reverse mode, of normalised filters
 @pytest.mark.parametrize("name", ZOO)
-def test_every_rule_equals_reverse_mode(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_every_rule_equals_reverse_mode(name: str):
     module, x = example(name)
     weights = some_weights(module)
     expected = reverse_mode(module, x, weights)
-    monkeypatch.setattr(jacobian, "_pass_per_weight", None)  # the walk itself must do it
     found = logit_jacobian(module, (x,), weights, dtype=torch.float64)
+    assert found.way != "passes", "the walk itself must do it"
     assert_exact(found.values, expected)
     torch.testing.assert_close(found.logits, module(x), rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # reverse mode, of normalised filters
 @pytest.mark.parametrize("name", [name for name in ZOO if name != "batch statistics"])
-def test_rows_pulled_through_waists_equal_reverse_mode(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_rows_pulled_through_waists_equal_reverse_mode(name: str):
     module, x = example(name)
     x = torch.cat([x, 2 * x, x[:1]])  # seven samples: no other dimension looks like that one
     weights = some_weights(module)
-    monkeypatch.setattr(jacobian, "_by_columns", None)  # neither that nor a second thought
     found = logit_jacobian(module, (x,), weights, dtype=torch.float64, way="rows")
+    assert found.way == "rows"
     assert_exact(found.values, reverse_mode(module, x, weights))
 
 
@@ -312,23 +312,23 @@ def deep(classes: int) -> nn.Module:
 
 
 @pytest.mark.parametrize("classes", [2, 30])
-def test_few_rows_are_pulled_where_that_is_cheaper(classes: int, monkeypatch: pytest.MonkeyPatch):
+def test_few_rows_are_pulled_where_that_is_cheaper(classes: int):
     module, x = deep(classes), example("gate")[1]
     weights = some_weights(module)
-    monkeypatch.setattr(jacobian, "_by_columns", None)
     found = logit_jacobian(module, (x,), weights, dtype=torch.float64)
+    assert found.way == "rows"
     assert_exact(found.values, reverse_mode(module, x, weights))
 
 
-def test_the_narrowest_waist_may_be_a_map(monkeypatch: pytest.MonkeyPatch):
+def test_the_narrowest_waist_may_be_a_map():
     parts = list(deep(2))[:7]
     narrow = [nn.Conv2d(6, 3, 3, stride=2), nn.Tanh(), nn.Conv2d(3, 8, 1), nn.Flatten(), nn.Linear(32, 40)]
     module = nn.Sequential(*parts, *narrow).double()
     x = example("gate")[1]
     weights = some_weights(module)
-    monkeypatch.setattr(jacobian, "_by_columns", None)
     expected = reverse_mode(module, x, weights)
     found = logit_jacobian(module, (x,), weights, dtype=torch.float32, way="rows")  # channels come last in memory
+    assert found.way == "rows"
     torch.testing.assert_close(found.values.double(), expected, rtol=1e-3, atol=1e-5)
 
 
@@ -336,14 +336,14 @@ def test_rows_lie_in_memory_as_values_do(monkeypatch: pytest.MonkeyPatch):
     parts = [nn.Conv2d(4, 6, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU()]
     module = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
     x = example("gate")[1].float()
-    flat, moved = dominators._by_sample, []
+    flat, moved = dominators.by_sample, []
 
     def watched(stack: Tensor, like: Tensor) -> Tensor:
         found = flat(stack, like)
         moved.extend([found.data_ptr() != stack.data_ptr()] * (stack.ndim == 5))
         return found
 
-    monkeypatch.setattr(dominators, "_by_sample", watched)
+    monkeypatch.setattr(dominators, "by_sample", watched)
     logit_jacobian(module, (x,), some_weights(module), way="rows")
     assert moved and not any(moved)
 
@@ -360,14 +360,13 @@ def test_a_large_batch_is_taken_in_pieces(memory: int, monkeypatch: pytest.Monke
     module = deep(2)
     x = torch.randn(21, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     weights = some_weights(module)
-    monkeypatch.setattr(jacobian, "_by_columns", None)
     sizes = []
     through = jacobian.through_waists
     monkeypatch.setattr(
         jacobian, "through_waists", lambda p, *rest: (sizes.append(len(p.output.meta["val"])), through(p, *rest))[1]
     )
     found = logit_jacobian(module, (x,), weights, dtype=torch.float64, memory=memory)
-    assert sum(sizes) == 21 and len(sizes) > 2 and len(set(sizes)) <= 2
+    assert found.way == "rows" and sum(sizes) == 21 and len(sizes) > 2 and len(set(sizes)) <= 2
     assert (max(sizes) < 8) is (memory < 2**30)
     assert_exact(found.values, reverse_mode(module, x, weights))
     torch.testing.assert_close(found.logits, module(x), rtol=1e-9, atol=1e-11)
@@ -414,7 +413,7 @@ def test_samples_that_mix_are_noticed(samples: int):
 def test_a_kink_in_one_sample_is_no_sign_of_mixing(samples, factor, pushed, monkeypatch: pytest.MonkeyPatch):
     module = deep(2)
     x = torch.randn(8, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    through, calls = jacobian.through_waists, []
+    through = jacobian.through_waists
 
     def altered(*arguments: object) -> Tensor:
         values = through(*arguments)
@@ -422,10 +421,8 @@ def test_a_kink_in_one_sample_is_no_sign_of_mixing(samples, factor, pushed, monk
         return values
 
     monkeypatch.setattr(jacobian, "through_waists", altered)
-    columns = jacobian._by_columns
-    monkeypatch.setattr(jacobian, "_by_columns", lambda *rest: calls.append(1) or columns(*rest))
-    logit_jacobian(module, (x,), some_weights(module), dtype=torch.float64, way="rows")
-    assert bool(calls) is pushed
+    found = logit_jacobian(module, (x,), some_weights(module), dtype=torch.float64, way="rows")
+    assert found.way == ("columns" if pushed else "rows")
 
 
 @pytest.mark.parametrize("name", ["residual graph", "batch norm", "fused attention", "shared layer"])
@@ -476,8 +473,8 @@ def test_running_out_of_memory_halves_the_chunk(fail: Callable[[], None], monkey
 def test_what_is_done_otherwise_on_a_gpu_gives_the_same(name: str, way: jacobian.Way, monkeypatch: pytest.MonkeyPatch):
     module, x = example(name)
     weights = some_weights(module)
-    monkeypatch.setattr(convolutions, "_is_planned", lambda x: True)
-    monkeypatch.setattr(jvp_rules, "_in_one_call", lambda stack, shared: True)
+    monkeypatch.setattr(convolutions, "is_planned", lambda x: True)
+    monkeypatch.setattr(jvp_rules, "in_one_call", lambda stack, shared: True)
     assert_exact(logit_jacobian(module, (x,), weights, dtype=torch.float64, way=way).values,
                  reverse_mode(module, x, weights))  # fmt: skip
 
@@ -673,7 +670,7 @@ def test_what_operations_make_is_remembered_as_it_was(name: str, monkeypatch: py
         return [(v.shape, v.stride(), v.dtype, v.device) if isinstance(v, Tensor) else v for v in values]
 
     found = [forms(some) for some in (x, wide, x, wide)]
-    monkeypatch.setattr(trace, "_makes_one_tensor", lambda op: False)  # so that torch is asked each time
+    monkeypatch.setattr(trace, "makes_one_tensor", lambda op: False)  # so that torch is asked each time
     assert found == [forms(x), forms(wide)] * 2
 
 

@@ -169,6 +169,9 @@ def _kind_of(field: dataclasses.Field[Any]) -> type:
     written = field.type.__name__ if isinstance(field.type, type) else str(field.type)
     if written not in kinds:
         raise error("UNI140", f"expected the attribute {field.name} to be int, float, bool or str, but got {written}")
+    if written == "str" and not field.metadata.get("choices"):
+        raise error("UNI140", f"expected choices for the attribute {field.name}, whose values are words", None,
+                    f'{field.name}: str = attr("...", choices=("one", "other"))')  # fmt: skip
     return kinds[written]
 
 

@@ -66,9 +66,9 @@ def convolved(x: Tensor, filters: Tensor, bias: Tensor | None, *settings: Any, p
     A matrix product needs none, where it is one, and is faster in full precision. With groups, a plan takes as long as
     a thousand tangents (140 ms): there the batch is taken `piece` by piece, as large as that of the network.
     """
-    if _is_planned(x) and settings[-1] > 1 and piece:
+    if is_planned(x) and settings[-1] > 1 and piece:
         return torch.cat([aten.convolution(part, filters, bias, *settings) for part in torch.split(x, piece)])
-    if not (_is_planned(x) and _is_product(x, filters, *settings)):
+    if not (is_planned(x) and _is_product(x, filters, *settings)):
         found: Tensor = aten.convolution(x, filters, bias, *settings)
         return found
     inner, weight = x.movedim(1, -1), filters.flatten(1).T
@@ -77,7 +77,7 @@ def convolved(x: Tensor, filters: Tensor, bias: Tensor | None, *settings: Any, p
     return out.reshape(*inner.shape[:-1], -1).movedim(-1, 1)
 
 
-def _is_planned(x: Tensor) -> bool:
+def is_planned(x: Tensor) -> bool:
     """Whether convolutions of it wait for a plan: on a GPU."""
     return x.is_cuda
 

@@ -188,10 +188,10 @@ def _meeting(rows: Tensor, tangent: Tangent) -> Tensor:
         rows, stack = rows[:, :, neighbours(tangent.channels)], tangent.part
     else:
         stack = tangent.stack
-    return _by_sample(rows, stack) @ _by_sample(stack, stack).transpose(1, 2)
+    return by_sample(rows, stack) @ by_sample(stack, stack).transpose(1, 2)
 
 
-def _by_sample(stack: Tensor, like: Tensor) -> Tensor:
+def by_sample(stack: Tensor, like: Tensor) -> Tensor:
     """(R, N, ...) as (N, R, numbers), the numbers in the order of `like`'s memory, so that they need not be moved."""
     strides = like.stride()
     return stack.permute(1, 0, *sorted(range(2, stack.ndim), key=lambda d: -strides[d])).flatten(2)

@@ -42,10 +42,14 @@ Way = Literal["fastest", "columns", "rows"]
 
 @dataclass(frozen=True)
 class Jacobian:
-    """`values[n, k, p]` is the derivative of `logits[n, k]` by weight p: shapes (N, K, P) and (N, K)."""
+    """`values[n, k, p]` is the derivative of `logits[n, k]` by weight p: shapes (N, K, P) and (N, K).
+
+    `way` says how they were found: by pulling rows, pushing columns, or one plain pass per weight.
+    """
 
     logits: Tensor
     values: Tensor
+    way: Literal["rows", "columns", "passes"] = "columns"
 
 
 def logit_jacobian(
@@ -214,7 +218,7 @@ def _by_rows(asked: _Asked, memory: int, way: Way, tolerance: float) -> _Rows | 
         if len(found) == 1 and size < samples and not _agrees(plan, env, found[0], tolerance):
             _refuse_noise(asked, _direction(found[0]), None)
             return None
-    whole = Jacobian(torch.cat([one.logits for one in found]), torch.cat([one.values for one in found]))
+    whole = Jacobian(torch.cat([one.logits for one in found]), torch.cat([one.values for one in found]), "rows")
     return _Rows(whole, size, env if len(found) == 1 else {})
 
 
@@ -459,7 +463,8 @@ def _pass_per_weight(
             if out_of_memory(problem):
                 raise
             raise ProxyError(f"torch has no forward derivative of the module: {problem}") from problem
-    return Jacobian(_finite(logits), torch.stack(columns, 2) if columns else logits.new_zeros(*logits.shape, 0))
+    values = torch.stack(columns, 2) if columns else logits.new_zeros(*logits.shape, 0)
+    return Jacobian(_finite(logits), values, "passes")
 
 
 def _run(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> Tensor:

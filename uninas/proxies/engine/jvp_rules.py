@@ -331,7 +331,7 @@ def products(stack: Tensor, factor: Tensor, slot: int) -> Tensor:
 
     One after the other, as a broadcast product would copy the factor for all.
     """
-    if _in_one_call(stack, factor):
+    if in_one_call(stack, factor):
         return stack @ factor if slot == 0 else factor @ stack
     first = (stack[0], factor) if slot == 0 else (factor, stack[0])
     out = stack.new_empty(len(stack), len(factor), first[0].shape[1], first[1].shape[2])
@@ -340,7 +340,7 @@ def products(stack: Tensor, factor: Tensor, slot: int) -> Tensor:
     return out
 
 
-def _in_one_call(stack: Tensor, shared: Tensor) -> bool:
+def in_one_call(stack: Tensor, shared: Tensor) -> bool:
     """Whether to copy for all tangents what they share: to a GPU, copying little is less work than many calls."""
     return stack.is_cuda and shared.numel() <= _LITTLE
 
@@ -359,7 +359,7 @@ def addmm(call: Call, slot: int, stack: Tensor) -> Tensor:
 def softmax(call: Call, slot: int, stack: Tensor) -> Tensor:
     """s = softmax(x): ds = s (dx - sum(s dx)). It is symmetric, so what torch computes backwards serves both ways."""
     s, dim = call.out, call.args[1]
-    if s.dtype != stack.dtype or _in_one_call(stack, s):
+    if s.dtype != stack.dtype or in_one_call(stack, s):
         weighted: Tensor = s * stack
         return weighted.addcmul_(s, weighted.sum(dim if dim < 0 else dim + 1, keepdim=True), value=-1)
     out = torch.empty_like(stack, memory_format=torch.contiguous_format)

@@ -186,7 +186,7 @@ def _shaped(op: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         return _shaped(aten.empty_like.default, (args[0],), {}), nothing, nothing
     fakes: list[FakeTensor] = []
     try:
-        key = (op, _key((args, tuple(kwargs.items())), fakes)) if _makes_one_tensor(op) else None
+        key = (op, _key((args, tuple(kwargs.items())), fakes)) if makes_one_tensor(op) else None
     except TypeError:
         key = None
     if key is None or not fakes:
@@ -205,7 +205,7 @@ _FORMS: dict[Any, _Form] = {}
 _MOST_FORMS = 10_000
 
 
-_makes_one_tensor = cache(makes_one_new_tensor)
+makes_one_tensor = cache(makes_one_new_tensor)
 
 
 def _key(value: Any, fakes: list[FakeTensor]) -> Any:
