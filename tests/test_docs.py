@@ -26,6 +26,7 @@ from uninas.space import COSTS, MOVES
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FORMULA = re.compile(r"(\$\$?)([^$]+?)\1(?!\d)")
 
 
 def fenced(language: str, pages: list[Path] = PAGES) -> Iterator[tuple[str, str]]:
@@ -70,6 +71,17 @@ def test_a_snippet_checks_and_is_laid_out(place: str) -> None:
 def test_a_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert re.match(r"https?://", target) or (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_formulas_are_drawn_by_the_browser_alone() -> None:
+    pytest.importorskip("docutils")
+    formula = runpy.run_path(str(ROOT / "docs" / "conf.py"))["formula"]
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    found = [(tex, "$$" in mark) for text in texts for mark, tex in FORMULA.findall(FENCE.sub("", text))]
+    assert len(found) > 10 and any(block for _, block in found)
+    for tex, block in found:
+        drawn = formula(tex, block=block)
+        assert drawn.startswith("<math ") and ('display="block"' in drawn) is block and "\\" not in drawn
 
 
 def test_the_operation_that_a_page_adds_works() -> None:

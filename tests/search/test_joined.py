@@ -1,6 +1,7 @@
 """Candidates handed to a run, runs made of runs, and searches in Python that have a folder."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -154,6 +155,7 @@ def test_a_merge_has_the_candidates_of_both(folder, tmp_path):
     succeed("merge", folder, other, "-o", tmp_path / "both")
     keys = {one[2] for one in rows(folder)} | {one[2] for one in rows(other)}
     assert {one[2] for one in rows(tmp_path / "both")} == keys
+    assert re.search(r"number \d+ of second", succeed("top", tmp_path / "both", "-n", len(keys)))
     succeed("resume", tmp_path / "both", "--iterations", len(keys) + 3)
     different = searched(tmp_path / "third", "--objective", "flops")
     assert "do not mean the same" in fail("merge", folder, different, "-o", tmp_path / "wrong")

@@ -48,6 +48,8 @@ def test_the_best_and_the_front_are_those_of_the_scores(folder):
         assert run.best.score == max(row["score"] for row in run.rows())
         assert run.best.number in {one.number for one in run.pareto()}
         assert run.settings["strategy"] == "evolution" and "9 candidates by params" in repr(run)
+        assert all(len(repr(one)) < 200 and "Choose(" not in repr(one) for one in run.candidates())
+        assert repr(run.best).startswith(f"<Candidate {run.best.number}: score {run.best.score:.6g}, ")
 
 
 def test_a_frame_has_the_rows(folder):

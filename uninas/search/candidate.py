@@ -52,6 +52,11 @@ class Candidate:
     """The same, where it travels."""
     merits: tuple[float, ...] | None = field(default=None, compare=False)
 
+    def __repr__(self) -> str:
+        found = self.failure or "no score" if self.score is None else f"score {self.score:.6g}"
+        edit = f"; {self.edit}" if self.edit else ""
+        return f"<Candidate {self.number}: {found}, {self.params:,} parameters, {self.flops:,} FLOPs{edit}>"
+
     @property
     def flops(self) -> int:
         """2 x multiply-accumulates, for one sample."""

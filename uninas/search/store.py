@@ -411,7 +411,8 @@ def origin(candidate: Candidate) -> str:
     if candidate.number == 0:
         return "the start"
     if candidate.parent is None and candidate.edit is None:
-        return "a further start"
+        run, known, number = candidate.worker.rpartition(":")  # as `join` names what it takes from other runs
+        return f"number {number} of {run}" if known and number.isdecimal() else "a further start"
     if candidate.promoted:
         return f"number {candidate.parent}, scored at rung {candidate.rung}"
     of = "" if candidate.parent is None else f" (of {candidate.parent}" + (

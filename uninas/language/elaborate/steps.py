@@ -357,7 +357,9 @@ class Steps(Expressions):
             wanted = "a block" if callable_ else types[-1].__name__
         if not fits:
             found = shown(describe(value))
-            raise error("UNI014", f"expected {parameter.name.text} to be {wanted}, but got {found}", span)
+            named = isinstance(value, (Callee, Nameless)) and not kind
+            hint = f"a parameter takes one where it says so: {parameter.name.text}: block" if named else ""
+            raise error("UNI014", f"expected {parameter.name.text} to be {wanted}, but got {found}", span, hint)
         return value
 
     def symbols(self, kind: ast.Word | tuple[ast.Word, ...] | None) -> tuple[str, ...]:
