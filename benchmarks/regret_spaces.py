@@ -136,7 +136,7 @@ HEAD = """# Regret in further spaces
 Regret after a number of queries of a table of accuracies, in standard deviations of all accuracies of the space: mean
 (standard error) of {seeds} seeds. *Better* is the share of seeds that beat random search of the same seed in the end.
 Nothing is trained or scored; `rank` and `nsga2` also see parameters, and `halving` sorts out by them.
-[Searching](../search.md) has NAS-Bench-201 and a space of moves.
+[Searching](../searching.md) has NAS-Bench-201 and a space of moves.
 
 Measured on {date} with
 

@@ -104,6 +104,11 @@ def test_every_page_is_in_the_table_of_contents() -> None:
     assert {f"reference/{name.removesuffix('.md')}" for name in written} <= set(contents)
 
 
+def test_no_page_has_the_name_of_one_that_the_site_makes_itself() -> None:
+    """Sphinx writes its own search.html over that of a page called search, without a word."""
+    assert not {page.stem for page in PAGES} & {"search", "genindex", "modindex", "py-modindex"}
+
+
 def test_the_generated_reference_has_every_proxy_strategy_move_command_and_public_name(tmp_path: Path) -> None:
     runpy.run_path(str(ROOT / "docs" / "reference.py"))["write"](tmp_path)
     headings = {path.stem: re.findall(r"^## (.*)$", path.read_text(), re.MULTILINE) for path in tmp_path.iterdir()}
