@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 from helpers.commands import succeed
-from helpers.reports import HOSTILE, copied_run, hostile_run, made, searched
+from helpers.reports import HOSTILE, hostile_run, made, searched
 
 from uninas.report import write_page
 from uninas.report.server import Server
@@ -77,7 +77,7 @@ def opened(browser):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return copied_run(tmp_path_factory, tmp_path_factory.mktemp("browser"))
+    return searched(tmp_path_factory.mktemp("browser") / "first")
 
 
 @pytest.fixture(scope="module")

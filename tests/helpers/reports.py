@@ -1,15 +1,18 @@
 """Runs for the tests of reports, and a page read as a browser would."""
 
+import atexit
 import base64
 import gzip
 import json
 import re
 import shutil
 import sqlite3
+import tempfile
 from dataclasses import replace
 from functools import cache
 from hashlib import sha256
 from html.parser import HTMLParser
+from pathlib import Path
 
 from click.testing import CliRunner
 
@@ -38,24 +41,28 @@ space Tiny {
 
 
 def searched(folder, *more, iterations=12):
-    """A run of the tiny space in this folder."""
+    """A run of the tiny space in this folder: a copy, which a test may change, of one that was made before."""
     space = folder.parent / "tiny.uni"
     space.write_text(SPACE)
-    arguments = [space, "--proxy", "params", "--seed", 3, "--iterations", iterations, "-j", 0, "-o", folder, *more]
-    result = CliRunner().invoke(search, [str(word) for word in arguments])
-    assert result.exit_code == 0, result.output
-    return folder
+    if folder.exists():
+        _search(space, folder, more, iterations)
+        return folder
+    return shutil.copytree(_made_once(more, iterations), folder)
 
 
 @cache
-def _searched_once(base):
-    (base / "searched").mkdir()
-    return searched(base / "searched" / "first")
+def _made_once(more, iterations):
+    place = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, place)
+    (place / "tiny.uni").write_text(SPACE)
+    _search(place / "tiny.uni", place / "run", more, iterations)
+    return place / "run"
 
 
-def copied_run(factory, tmp_path):
-    """A small real run that a test may change; `factory` is pytest's tmp_path_factory."""
-    return shutil.copytree(_searched_once(factory.getbasetemp()), tmp_path / "first")
+def _search(space, folder, more, iterations):
+    arguments = [space, "--proxy", "params", "--seed", 3, "--iterations", iterations, "-j", 0, "-o", folder, *more]
+    result = CliRunner().invoke(search, [str(word) for word in arguments])
+    assert result.exit_code == 0, result.output
 
 
 def part(page, name):

@@ -15,6 +15,7 @@ from helpers.texts import NAMES, NUMBERS, texts
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from uninas import dumps, load
 from uninas.errors import UninasError
 from uninas.graph import Graph
 from uninas.language import library
@@ -301,6 +302,18 @@ def test_twice_the_text_is_twice_the_work(what):
     tried(LONG[what](10))
     once, twice = (calls(lambda n=n: tried(LONG[what](n))) for n in (400, 800))
     assert twice < 2.3 * once + 1_000
+
+
+def test_twice_the_blocks_of_one_name_are_printed_with_twice_the_work():
+    def many(count):
+        steps = " -> ".join(f"Bottle({number})" for number in range(1, count + 1))
+        bottle = "block Bottle(n) { out = in -> conv(n, 1) -> conv(8, 1) }"
+        return load(f"{bottle} block B {{ input 8 x 4 x 4  out = in -> {steps} }}")
+
+    dumps(many(10))
+    small, large = many(200), many(400)
+    once, twice = calls(lambda: dumps(small)), calls(lambda: dumps(large))
+    assert twice < 2.3 * once
 
 
 @pytest.mark.parametrize("name", shipped())

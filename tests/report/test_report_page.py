@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import succeed
-from helpers.reports import HOSTILE, Markup, applied, copied_run, data, hostile_run, made, part, searched, texts_of
+from helpers.reports import HOSTILE, Markup, applied, data, hostile_run, made, part, searched, texts_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,8 +43,8 @@ from uninas.search.store import Store
 
 
 @pytest.fixture
-def run(tmp_path_factory, tmp_path):
-    return copied_run(tmp_path_factory, tmp_path)
+def run(tmp_path):
+    return searched(tmp_path / "first")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from click.testing import CliRunner
-from helpers.reports import Markup, copied_run, data, searched, texts_of
+from helpers.reports import Markup, data, searched, texts_of
 
 from uninas.cli.report import report, view
 from uninas.errors import UninasError
@@ -31,8 +31,8 @@ def serving(folder):
 
 
 @pytest.fixture
-def run(tmp_path_factory, tmp_path):
-    return copied_run(tmp_path_factory, tmp_path)
+def run(tmp_path):
+    return searched(tmp_path / "first")
 
 
 @pytest.fixture

@@ -24,9 +24,10 @@ from uninas.language.elaborate import build
 from uninas.language.library import load_text
 from uninas.language.printer import (
     INFIX,
+    SMALLEST_SYMBOLIC,
     STRIDES,
     WIDTH,
-    free_name,
+    Names,
     input_line,
     is_network,
     outputs_of,
@@ -35,7 +36,6 @@ from uninas.language.printer import (
 )
 from uninas.ops.op import REGISTRY, Attr, Op, Shape, show_value
 
-SYMBOLIC = 8  # channels from which on numbers are written relative to C
 INLINE = 4  # steps of a chain that may stand inside a sum or a bundle
 WORDS = {"out": "hidden", "height": "rows", "width": "columns", "start": "first", "stop": "last"}
 KEYWORDS = frozenset(["stem", "stage", "head", "section", "input", "init", "choose", "start", "moves", "patience",
@@ -89,15 +89,15 @@ class Group:
 
 def compact(graph: Graph, name: str = "") -> str:
     """The text of a network or block with one input."""
-    return _Compact(free_name(name or graph.name or "model")).text(graph)
+    return _Compact(name or graph.name or "model").text(graph)
 
 
 class _Compact:
     def __init__(self, title: str):
-        self.title = title
+        self.names = Names()
+        self.title = self.names.free(title)
         self.groups: dict[int, Group] = {}  # by the identity of a graph
         self.kept: list[Graph] = []
-        self.names: set[str] = {title}
         self.definitions: list[tuple[Group, str, str]] = []
         """Definitions in their order: the group, its first line, and the others but for the input."""
 
@@ -159,17 +159,12 @@ class _Compact:
             kind = (graph.name, tuple(p if isinstance(p, str) else (p.word, len(p.slots)) for p in pieces))
             group = found.get(kind)
             if group is None:
-                group = found[kind] = Group(self.fresh(graph.name or "Block"))
+                group = found[kind] = Group(self.names.free(graph.name or "Block"))
             group.bodies[id(graph)], group.graphs[id(graph)] = pieces, graph
             self.groups[id(graph)] = group
         for group in found.values():
             self.settle(group)
             self.definitions.append((group, *self.definition(group)))
-
-    def fresh(self, title: str) -> str:
-        name = free_name(title, self.names)
-        self.names.add(name)
-        return name
 
     def settle(self, group: Group) -> None:
         """Decide what every slot of a definition is written as, and which become parameters."""
@@ -602,7 +597,7 @@ def _relative(value: Any, shape: Shape, channels: bool, axis: str) -> str:
     if type(value) is not int or not shape:
         return show_value(value)
     c = shape[0]
-    if channels and c >= SYMBOLIC and value:
+    if channels and c >= SMALLEST_SYMBOLIC and value:
         if value % c == 0:
             return _times("C", Fraction(value, c))
         if c % value == 0 and value > 1:

@@ -7,7 +7,7 @@ become one definition. Where a node bears a name that elaboration would not give
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from uninas.graph import INPUT, Block, Each, Graph, Node, Wire
@@ -35,7 +35,8 @@ def dumps(graph: Graph, name: str = "", *, explicit: bool = False) -> str:
     `explicit` writes every attribute in numbers, so that the text keeps its meaning even if a default changes.
     """
     title = name or graph.name or "model"
-    printer = _Printer(explicit, free_name(title))
+    names = Names()
+    printer = _Printer(explicit, names.free(title), names)
     body = printer.network(graph) if is_network(graph) else printer.standalone(graph)
     return "\n".join([*printer.texts, body])
 
@@ -182,6 +183,7 @@ def _part(value: int, extent: int, letter: str) -> str:
 class _Printer:
     explicit: bool
     title: str
+    reserved: Names
     texts: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)  # body -> name of the definition
     bodies: dict[int, tuple[Graph, str, bool]] = field(default_factory=dict)
@@ -206,7 +208,7 @@ class _Printer:
             wide = bool(width and re.search(r"\bwidth\b(?! *=)", body))
             self.bodies[id(graph)] = (graph, body, wide)  # the graph is kept, so its id stays its own
         if body not in self.names:
-            name = self.names[body] = free_name(title, {self.title, *self.names.values()})
+            name = self.names[body] = self.reserved.free(title)
             # Where it was met first, so that the definition also checks alone.
             head = f"block {name}{'(width)' if wide else ''} {{"
             self.texts.append(f"{head}\n    {input_line(graph)}\n{body}\n}}\n")
@@ -348,14 +350,14 @@ class _Printer:
             return step if node.op.times == 1 else f"shared repeat {node.op.times} {{ {step} }}"
         if isinstance(node.op, Each):
             body = node.op.body
-            inner = _Frame(body.inputs[0], symbolic=frame.symbolic and not node.op.variants)
+            own = _Frame(body.inputs[0], symbolic=frame.symbolic and not node.op.variants)
             many = len(body.inputs)
             names = ["part"] if many == 1 else [chr(97 + n) if many < 20 else f"part_{n}" for n in range(many)]
-            used = {wire for inner in body.nodes for wire in inner.inputs} | set(body.outputs)
+            used = {wire for each in body.nodes for wire in each.inputs} | set(body.outputs)
             parts = tuple(
                 body.fresh(name) if many == 1 or Wire(INPUT, port) in used else "_" for port, name in enumerate(names)
             )
-            lines = self.statements(body, inner, parts if many > 1 else parts[0])
+            lines = self.statements(body, own, parts if many > 1 else parts[0])
             return f"{node.op} {', '.join(parts)} {{\n" + _indented(lines) + "\n}"
         return self.operation(node.op, frame)
 
@@ -464,13 +466,21 @@ def _indented(lines: Sequence[str]) -> str:
     return "\n".join("    " + part for line in lines for part in line.split("\n"))
 
 
-def free_name(title: str, taken: Collection[str] = ()) -> str:
-    """A name for a definition that is like the title, and is neither taken nor means something else in a text."""
-    name = base = identifier(title)
-    number = 2
-    while name in taken or name in REGISTRY or name in RESERVED:
-        name, number = f"{base}{number}", number + 1
-    return name
+@dataclass
+class Names:
+    """The names of the definitions of one text, which differ from each other and mean nothing else in it."""
+
+    taken: set[str] = field(default_factory=set)
+    numbers: dict[str, int] = field(default_factory=dict)  # the last one behind each name
+
+    def free(self, title: str) -> str:
+        """A new name that is like the title."""
+        name = base = identifier(title)
+        while name in self.taken or name in REGISTRY or name in RESERVED:
+            self.numbers[base] = self.numbers.get(base, 1) + 1
+            name = f"{base}{self.numbers[base]}"
+        self.taken.add(name)
+        return name
 
 
 def identifier(text: str) -> str:
