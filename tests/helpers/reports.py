@@ -41,12 +41,14 @@ space Tiny {
 
 
 def searched(folder, *more, iterations=12):
-    """A run of the tiny space in this folder: a copy, which a test may change, of one that was made before."""
-    space = folder.parent / "tiny.uni"
-    space.write_text(SPACE)
+    """A run of the tiny space in this folder: a copy, which a test may change, of one that was made before.
+
+    A run that is there goes on.
+    """
     if folder.exists():
-        _search(space, folder, more, iterations)
+        _search("--resume", "-o", folder, "--iterations", iterations)
         return folder
+    (folder.parent / "tiny.uni").write_text(SPACE)
     return shutil.copytree(_made_once(more, iterations), folder)
 
 
@@ -55,12 +57,12 @@ def _made_once(more, iterations):
     place = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, place)
     (place / "tiny.uni").write_text(SPACE)
-    _search(place / "tiny.uni", place / "run", more, iterations)
+    _search(place / "tiny.uni", "--proxy", "params", "--seed", 3, "--iterations", iterations, "-j", 0,
+            "-o", place / "run", *more)  # fmt: skip
     return place / "run"
 
 
-def _search(space, folder, more, iterations):
-    arguments = [space, "--proxy", "params", "--seed", 3, "--iterations", iterations, "-j", 0, "-o", folder, *more]
+def _search(*arguments):
     result = CliRunner().invoke(search, [str(word) for word in arguments])
     assert result.exit_code == 0, result.output
 
