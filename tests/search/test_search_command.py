@@ -50,6 +50,12 @@ def folder(tmp_path):
 
 
 @pytest.fixture
+def quick(monkeypatch):
+    """No pictures."""
+    monkeypatch.setattr("uninas.report.files.write_report", lambda run: iter(()))
+
+
+@pytest.fixture
 def arguments(space_file, folder):
     return [space_file, "--proxy", "params", "--seed", 42, "--iterations", 8, "-o", folder]
 
@@ -86,7 +92,7 @@ def test_the_files_of_the_report_agree_with_the_database(arguments, folder):
     assert "<svg" in (folder / "score_vs_params.svg").read_text()
 
 
-def test_the_same_command_goes_on_and_says_so(arguments, folder):
+def test_the_same_command_goes_on_and_says_so(arguments, folder, quick):
     run(*arguments)
     longer = [12 if argument == 8 else argument for argument in arguments]
     output = run(*longer)
@@ -185,7 +191,7 @@ def test_options_that_make_no_sense_are_refused(arguments, folder):
         run("--resume", "-o", folder)
 
 
-def test_resuming_with_something_else_says_what_differs(arguments, folder):
+def test_resuming_with_something_else_says_what_differs(arguments, folder, quick):
     run(*arguments)
     with pytest.raises(UninasError, match="seed was 42, now 1"):
         run("--resume", "-o", folder, "--seed", 1)
@@ -205,7 +211,7 @@ def test_other_numbers_are_refused(text):
 # ---- with torch ----------------------------------------------------------------------------------------------------
 
 
-def test_a_search_by_a_proxy_builds_every_candidate(space_file, folder):
+def test_a_search_by_a_proxy_builds_every_candidate(space_file, folder, quick):
     run(space_file, "--proxy", "vkdnw", "--iterations", 3, "--batch-size", 2, "--seed", 1, "-o", folder)
     store = Store(folder)
     candidates = list(store)
@@ -220,7 +226,7 @@ def test_a_score_depends_on_the_seed_alone(make):
     assert Scorer(["params"], 2)(start, 1)["score"] == start.cost.params
 
 
-def test_images_of_another_source_give_other_scores(space_file, folder):
+def test_images_of_another_source_give_other_scores(space_file, folder, quick):
     scores = []
     for images in ("normal", "pink"):
         arguments = ("--proxy", "jacov", "--iterations", 1, "--batch-size", 4, "--seed", 1)
@@ -250,12 +256,6 @@ def test_further_objectives_are_measured_on_the_same_module(make):
 
 
 # ---- configuration, resuming, watchers ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """No pictures."""
-    monkeypatch.setattr("uninas.report.files.write_report", lambda run: iter(()))
 
 
 def stored(folder):
