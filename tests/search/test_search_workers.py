@@ -195,6 +195,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_killing_a_run_with_workers_loses_only_what_is_in_flight(space_file, tmp_path, root, make):
     """SIGKILL for the main process in the middle of a run, twice; then it goes on to the end."""
     script, folder = tmp_path / "search.py", tmp_path / "run"

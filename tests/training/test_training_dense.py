@@ -190,6 +190,7 @@ def test_average_precision_is_that_of_pycocotools(objects):
 # ---- training ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_mask_rcnn_learns_four_pictures(objects, tmp_path):
     recipe = Recipe("detection", **{**DENSE, "epochs": 50, "lr": 4e-3, "warmup_epochs": 5.0})
     run = train(NET, "detection", data=objects, recipe=recipe, out=tmp_path / "run")
@@ -205,6 +206,7 @@ def test_mask_rcnn_learns_four_pictures(objects, tmp_path):
     assert other.outcome == "finished"
 
 
+@pytest.mark.slow
 def test_a_detector_trains_on_two_processes(objects, tmp_path):
     """Each sees half of the pictures. Before the first norm nothing differs, so its mean is that of all four."""
     recipe = Recipe("detection", **{**DENSE, "epochs": 1})

@@ -201,6 +201,7 @@ train(net, data=data, recipe=Recipe.load(out + ".yaml", "classification"), out=o
 """
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_bits(archive, tmp_path):
     import yaml
 
@@ -234,6 +235,7 @@ def on(count, arguments):
     return together(*(Start(arguments, None, {**world, **rank} if world else {}) for rank in ranks))
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_that_accumulates(archive, tmp_path):
     """And a run of two that is interrupted after an epoch ends with the same bits."""
     one, two, cut = tmp_path / "one", tmp_path / "two", tmp_path / "cut"
