@@ -19,15 +19,18 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import timm
 import torch
 import torchvision
+from click.testing import CliRunner
 from torch.utils.flop_counter import FlopCounterMode
 
 import uninas
 from uninas.backend.trace import carried, import_module, traced
+from uninas.cli.main import cli
 from uninas.errors import UninasError
 from uninas.interop.imported import imported
 from uninas.language.library import find
@@ -41,6 +44,7 @@ PUBLISHED = [
     "vit_small_patch16_224", "mixer_s16_224", "ghostnet_100", "densenet121", "swin_tiny_patch4_window7_224",
     "inception_v3", "coatnet_0_rw_224", "hrnet_w18",
 ]  # fmt: skip
+MOVES = 4  # candidates of a search that is to start from a network
 MOST = 40_000_000_000  # multiply-accumulates of a forward pass that is still compared by its logits
 
 
@@ -50,8 +54,10 @@ HEAD = """\
 One model of every file of timm and ten of torchvision, without pretrained weights: imported as text, the text read
 again and compiled, the weights carried over. FLOPs are compared with torch's FlopCounterMode on the meta device, logits
 on one random image, relative to the largest; a dash stands for a network too large to be run here. As the smallest of a
-file counts the one with the fewest parameters among the 14 with the shortest names that look small. What has no
-operation here stands in the last column; `uninas import --partial` brings in the rest of it.
+file counts the one with the fewest parameters among the 14 with the shortest names that look small. From each text a
+search is started (`uninas search UniNAS --start net.uni`, 4 candidates within twice its parameters and FLOPs), and the
+networks that it finds are counted. What has no operation here stands in the last column; `uninas import --partial`
+brings in the rest of it.
 
 ```sh
 python benchmarks/sweep_import.py sweep.jsonl > docs/results/import.md
@@ -125,17 +131,34 @@ def measured(name: str) -> dict[str, Any]:
         with torch.no_grad():
             wanted, got = model(x), copy(x)
         row["error"] = float((wanted - got).abs().max() / wanted.abs().max().clamp(min=1e-12))
+    row["search"] = found_from(text, graph)
     return row
+
+
+def found_from(text: str, graph: uninas.Graph) -> int | str:
+    """How many networks a search of MOVES candidates finds from a text, or the first thing that it says is wrong."""
+    with TemporaryDirectory() as folder:
+        start, run = Path(folder, "start.uni"), Path(folder, "run")
+        start.write_text(text, encoding="utf-8")
+        limits = ["--params-max", str(2 * graph.cost.params), "--flops-max", str(2 * graph.cost.flops)]
+        told = CliRunner().invoke(cli, [
+            "search", "UniNAS", "--start", str(start), "--proxy", "params", "--iterations", str(MOVES), "-j", "0",
+            *limits, "-o", str(run),
+        ])  # fmt: skip
+        if told.exit_code:
+            return next(iter(told.output.splitlines()), repr(told.exception))[:200]
+        return len({one.key for one in uninas.open_run(run).candidates() if one.score is not None}) - 1
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """The table of all rows, and sentences about them."""
-    lines = ["| model | parameters | FLOPs | logits off by | same key | lines | |", "|---|---|---|---|---|---|---|"]
+    lines = ["| model | parameters | FLOPs | logits off by | same key | lines | search finds | |",
+             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     fine = []
     rows = {name: row for name, row in rows.items() if not name.startswith("written:")}
     for name, row in sorted(rows.items()):
         if "obstacle" in row:
-            lines.append(f"| {name} | | | | | | {row['obstacle']} |")
+            lines.append(f"| {name} | | | | | | | {row['obstacle']} |")
             continue
         same = row["params"] and row["flops"] and row["rekeyed"] and row.get("error", 0) <= 1e-4
         fine += [row["lines"]] if same else []
@@ -148,15 +171,20 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
                          "it comes in as its numbers")  # fmt: skip
         notes += [] if row["flops"] else [f"FLOPs times {row['flops_ratio']:.4f}"]
         error = f"{row['error']:.0e}" if "error" in row else "-"
+        if isinstance(row.get("search"), str):
+            notes.append(f"no search: {row['search']}")
+        begins = row["search"] if isinstance(row.get("search"), int) else "-"
         words = ["yes" if row[key] else "no" for key in ("params", "flops", "rekeyed")]
-        lines.append(
-            f"| {name} | {words[0]} | {words[1]} | {error} | {words[2]} | {row['lines']} | {'; '.join(notes)} |"
-        )
+        cells = [name, words[0], words[1], error, words[2], str(row["lines"]), str(begins), "; ".join(notes)]
+        lines.append(f"| {' | '.join(cells)} |")
     total = len(rows)
     summary = f"{len(fine)} of {total} come in as they are ({len(fine) / max(1, total):.0%})"
     if fine:
         summary += f"; {median(fine):.0f} lines of text in the middle, {max(fine)} at most"
-    return "\n".join([summary + ".", "", *lines])
+    tried = [row["search"] for row in rows.values() if "search" in row]
+    starts = sum(isinstance(found, int) and found > 0 for found in tried)
+    searches = f" A search starts from {starts} of the {len(tried)} texts." if tried else ""
+    return "\n".join([f"{summary}.{searches}", "", *lines])
 
 
 def beside_ours(rows: dict[str, dict[str, Any]]) -> str:
