@@ -17,7 +17,20 @@ import numpy as np
 
 from uninas.graph import INPUT, Each, Wire
 from uninas.interop.trace import Call, Place, Static, Trace, Value
-from uninas.interop.views import Batch, Factor, Foreign, Layout, View, extent, flat, made, refined, route, shape_of
+from uninas.interop.views import (
+    Batch,
+    Factor,
+    Foreign,
+    Layout,
+    View,
+    cheapest,
+    extent,
+    flat,
+    made,
+    refined,
+    route,
+    shape_of,
+)
 from uninas.ops.foreign import Foreign as ForeignPart
 from uninas.ops.op import Op, Shape, ShapeError
 from uninas.ops.pool import Upsample
@@ -444,19 +457,20 @@ def ordered(static: Static, axes: Layout, own: Layout) -> Weight:
     return Weight(static, tuple(factor.size for factor in theirs), order)
 
 
-def best(layouts: Iterable[Layout], views: Sequence[View] = (), costs: Callable[[Layout], int] | None = None) -> Layout:
+def best(layouts: Iterable[Layout], views: Sequence[View]) -> Layout:
     """The layout with the fewest operations on the way; the first of those."""
-    count = costs or (lambda layout: sum(effort(view, layout) for view in views))
-    return min(layouts, key=count)
+    options = list(layouts)
+    ways = [[_towards(view, layout) for view in views] for layout in options]
+    return options[cheapest([(sum(others for others, _ in way), [route for _, route in way]) for way in ways])]
 
 
-def effort(view: View, layout: Layout) -> int:
-    """How many operations bring a view to a layout; copies along what is the same everywhere are one."""
+def _towards(view: View, layout: Layout) -> tuple[int, tuple[Layout, Layout]]:
+    """What brings a view to a layout: copies along what is the same everywhere, and a route."""
     there = set(flat(view.own))
     inner = tuple(tuple(factor for factor in axis if factor in there) for axis in layout)
     if set(flat(layout)) != there and flat(inner) == flat(layout):
         raise Foreign(f"a tensor of {view.shape} laid out in such a way")
-    return len(route(view.own, inner)) + (inner != tuple(layout))
+    return int(inner != tuple(layout)), (view.own, inner)
 
 
 def aligned(lowering: Lowering, one: View, other: View) -> tuple[View, View]:
@@ -464,17 +478,17 @@ def aligned(lowering: Lowering, one: View, other: View) -> tuple[View, View]:
     one, other = refined(one, other)
     if len(one.own) != len(other.own):
         one, other = lowering.mapped(one), lowering.mapped(other)
-    options: list[tuple[int, int, Layout, Layout, bool]] = []
+    options: list[tuple[View, View, Layout, Layout, bool]] = []
     for first, second, swap in ((one, other, False), (other, one, True)):
         if set(flat(second.own)) <= set(flat(first.own)):
             for own in dict.fromkeys((first.own, *spread(first, second))):
                 inner = restricted(own, second)
                 if inner is not None:
-                    cost = len(route(first.own, own)) + len(route(second.own, inner))
-                    options.append((cost, len(options), own, inner, swap))
+                    options.append((first, second, own, inner, swap))
     if not options:
         return crossed(lowering, one, other)
-    _, _, own, inner, swap = min(options, key=lambda option: option[:2])
+    ways = [(0, ((first.own, own), (second.own, inner))) for first, second, own, inner, _ in options]
+    *_, own, inner, swap = options[cheapest(ways)]
     return (
         (lowering.laid(one, inner), lowering.laid(other, own))
         if swap
@@ -496,7 +510,7 @@ def crossed(lowering: Lowering, one: View, other: View) -> tuple[View, View]:
         (tuple(groups[n] if n != 2 else () for n in order), tuple(groups[n] if n != 1 else () for n in order))
         for order in permutations(range(3))
     ]
-    first, second = min(ways, key=lambda way: len(route(one.own, way[0])) + len(route(other.own, way[1])))
+    first, second = ways[cheapest([(0, ((one.own, a), (other.own, b))) for a, b in ways])]
     return lowering.laid(one, first), lowering.laid(other, second)
 
 

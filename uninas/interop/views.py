@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate, combinations, pairwise
 from math import prod
 from typing import Any
@@ -224,71 +224,137 @@ FARTHEST = 6  # operations; beyond, factor by factor
 
 def route(own: Layout, wanted: Layout) -> list[Op]:
     """Operations that lead from one layout of the same factors to another, the fewest that are found."""
+    return list(_way(own, wanted).whole) if own != wanted else []
+
+
+def steps(own: Layout, wanted: Layout, most: int = FARTHEST) -> int:
+    """How many operations a route has; where it has more than `most`, some larger number, which takes less time."""
     if own == wanted:
-        return []
+        return 0
+    return _way(own, wanted).length(most)
+
+
+def cheapest(ways: Sequence[tuple[int, Sequence[tuple[Layout, Layout]]]]) -> int:
+    """Which of several ways has the fewest operations, the first of those; each is a number of others, and routes."""
+    best, least = 0, 2**31
+    for number, (others, routes) in enumerate(ways):
+        count = others
+        for own, wanted in routes:
+            if count >= least:
+                break
+            count += steps(own, wanted, least - count - 1)
+        if count < least:
+            best, least = number, count
+    return best
+
+
+def _way(own: Layout, wanted: Layout) -> Way:
+    own, wanted = joined(own, wanted)
     order = flat(own)
     place = {factor: n for n, factor in enumerate(order)}
-    return list(
-        _route(
-            tuple(factor.size for factor in order),
-            tuple(map(len, own)),
-            tuple(tuple(place[factor] for factor in axis) for axis in wanted),
-        )
+    places = tuple(tuple(place[factor] for factor in axis) for axis in wanted)
+    return _way_of(tuple(factor.size for factor in order), tuple(map(len, own)), places)
+
+
+def joined(own: Layout, wanted: Layout) -> tuple[Layout, Layout]:
+    """Both layouts with factors that follow each other on one axis, in both, as one: fewer ways are looked at."""
+    behind = {pair for axis in wanted for pair in pairwise(axis)}
+    runs: list[list[list[Factor]]] = []
+    for axis in own:
+        runs.append([])
+        for factor in axis:
+            if runs[-1] and (runs[-1][-1][-1], factor) in behind:
+                runs[-1][-1].append(factor)
+            else:
+                runs[-1].append([factor])
+    whole = {run[0]: run[0] if len(run) == 1 else Factor(extent(run)) for axis in runs for run in axis}
+    return (
+        tuple(tuple(whole[run[0]] for run in axis) for axis in runs),
+        tuple(tuple(whole[factor] for factor in axis if factor in whole) for axis in wanted),
     )
 
 
 @lru_cache(maxsize=4096)
-def _route(sizes: tuple[int, ...], lengths: tuple[int, ...], wanted: tuple[tuple[int, ...], ...]) -> tuple[Op, ...]:
-    """The route between layouts of factors of these sizes: the first lies in order, the second as the places say."""
+def _way_of(sizes: tuple[int, ...], lengths: tuple[int, ...], wanted: tuple[tuple[int, ...], ...]) -> Way:
+    """The way between layouts of factors of these sizes: the first lies in order, the second as the places say."""
     factors = tuple(map(Factor, sizes))
     ends = tuple(accumulate(lengths, initial=0))
     start = tuple(factors[i:j] for i, j in pairwise(ends))
-    target = tuple(tuple(factors[n] for n in axis) for axis in wanted)
-    found = _found(start, target)
-    return tuple(_by_factors(start, target) if found is None else [kind(*given) for kind, given in found])
+    return Way(start, tuple(tuple(factors[n] for n in axis) for axis in wanted))
 
 
 Made = tuple[type[Op], tuple[Any, ...]]
 """An operation that is not made yet: its class, and its attributes."""
 
 
-def _found(own: Layout, wanted: Layout) -> list[Made] | None:
-    """The fewest operations, and among as few those that say most; None where the search does not come so far.
+class Way:
+    """The search of a route: the fewest operations, and among as few those that say most.
 
-    A beam search: layouts are gone on from in the order of the number of operations so far, of as many always those in
-    which most factors follow each other as they shall.
+    A beam search, as far as was asked for: layouts are gone on from in the order of the number of operations so far, of
+    as many always those in which most factors follow each other as they shall.
     """
-    goal = set(pairwise((None, *flat(wanted))))
 
-    def promise(item: tuple[Layout, tuple[int, list[Made]]]) -> tuple[int, int]:
+    def __init__(self, own: Layout, wanted: Layout):
+        self.own, self.wanted = own, wanted
+        self.goal = set(pairwise((None, *flat(wanted))))
+        self.reached: list[dict[Layout, tuple[int, list[Made]]]] = [{} for _ in range(FARTHEST + 1)]
+        self.reached[0][own] = (0, [])
+        self.seen: set[Layout] = set()
+        self.found: list[Made] | None = None
+        self.count = 0
+        """Routes of that many operations were looked for."""
+
+    def length(self, most: int) -> int:
+        """The number of operations, or one more than was looked for."""
+        self.search(most)
+        if self.found is not None:
+            return len(self.found)
+        return self.count + 1 if self.count < FARTHEST else len(self.whole)
+
+    @cached_property
+    def whole(self) -> tuple[Op, ...]:
+        """The route."""
+        self.search(FARTHEST)
+        if self.found is None:
+            return tuple(_by_factors(self.own, self.wanted))
+        return tuple(kind(*given) for kind, given in self.found)
+
+    def search(self, most: int) -> None:
+        """Go on until there is a route, or none of at most so many operations."""
+        while self.found is None and self.count < min(most, FARTHEST):
+            self.further()
+            self.count += 1
+
+    def promise(self, item: tuple[Layout, tuple[int, list[Made]]]) -> tuple[int, int]:
+        """How far a layout is from the wanted one; less is better."""
         layout, (plain, _) = item
-        return sum(pair not in goal for pair in pairwise((None, *flat(layout)))), plain
+        return sum(pair not in self.goal for pair in pairwise((None, *flat(layout)))), plain
 
-    reached: list[dict[Layout, tuple[int, list[Made]]]] = [{} for _ in range(FARTHEST + 1)]
-    reached[0][own] = (0, [])
-    seen: set[Layout] = set()
-    for count in range(FARTHEST):
-        new = [item for item in reached[count].items() if item[0] not in seen]
-        here = sorted(new, key=promise)[:LOOKED_AT]
+    def further(self) -> None:
+        """Look for routes of one operation more."""
+        count, wanted = self.count, self.wanted
+        new = [item for item in self.reached[count].items() if item[0] not in self.seen]
+        here = sorted(new, key=self.promise)[:LOOKED_AT]
         ends = [
             (plain + PLAIN.get(step[0], 0), [*steps, step])
             for layout, (plain, steps) in here
             if (step := _one(layout, wanted))
         ]
-        if wanted in reached[count + 1]:
-            ends.append(reached[count + 1][wanted])
+        if wanted in self.reached[count + 1]:
+            ends.append(self.reached[count + 1][wanted])
         if ends:
-            return min(ends, key=lambda end: end[0])[1]
-        seen.update(layout for layout, _ in here[:WIDTH])
+            self.found = min(ends, key=lambda end: end[0])[1]
+            self.reached = []
+            return
+        self.seen.update(layout for layout, _ in here[:WIDTH])
         for layout, (plain, steps) in here[:WIDTH]:
             for more, other in _moves(layout):
-                if other in seen:
+                if other in self.seen:
                     continue
-                known = reached[min(FARTHEST, count + len(more))]
+                known = self.reached[min(FARTHEST, count + len(more))]
                 value = plain + PLAIN.get(more[-1][0], 0) + (PLAIN.get(more[0][0], 0) if len(more) > 1 else 0)
                 if other not in known or value < known[other][0]:
                     known[other] = (value, [*steps, *more])
-    return None
 
 
 PLAIN: dict[type[Op], int] = {Reshape: 2, Permute: 1}

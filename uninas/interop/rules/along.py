@@ -10,7 +10,7 @@ from uninas.interop.lower import Lowering, best, rule
 from uninas.interop.rules.axes import unsqueeze
 from uninas.interop.rules.parts import cut, dropped, led
 from uninas.interop.rules.placing import placed
-from uninas.interop.views import Batch, Foreign, Layout, View, extent, flat, route
+from uninas.interop.views import Batch, Foreign, Layout, View, cheapest, extent, flat
 from uninas.ops import activation as act
 from uninas.ops.merge import Add
 from uninas.ops.norm import L2Norm
@@ -48,7 +48,7 @@ def reduced(low: Lowering, x: View, dims: Any, keep: bool, ops: dict[str, Op]) -
             ("channels", (gone, groups[0], groups[1] + groups[2])),
         ]
         options = [option for option in options if option[0] in ops]
-        word, own = min(options, key=lambda option: len(route(x.own, option[1])))
+        word, own = options[cheapest([(0, ((x.own, layout),)) for _, layout in options])]
         view = low.laid(x, own)
         (wire,) = low.emit(ops[word], view)
         taken = {"positions": (1, 2), "channels": (0,), "height": (1,), "width": (2,)}[word]

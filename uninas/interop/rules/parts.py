@@ -20,11 +20,11 @@ from uninas.interop.views import (
     Foreign,
     Layout,
     View,
+    cheapest,
     extent,
     flat,
     made,
     refined,
-    route,
     shape_of,
     without_batch,
 )
@@ -217,7 +217,7 @@ def joined(low: Lowering, views: Sequence[View], dim: int) -> View:
             first, hidden[n] = replace(base, axes=base.axes[:-2]), replace(lone, axes=lone.axes[:-2])
     hidden[0] = first
     views = [low.mapped(view) for view in hidden]
-    layouts: list[tuple[int, int, str, list[Layout]]] = []
+    layouts: list[tuple[str, list[Layout]]] = []
     for view, part in zip(views, parts, strict=True):
         others = tuple(tuple(f for f in own if f not in part) for own in view.own)
         rest = others[1] + others[2]
@@ -235,11 +235,11 @@ def joined(low: Lowering, views: Sequence[View], dim: int) -> View:
                 if sorted(map(id, flat(wanted[-1]))) != sorted(map(id, flat(each.own))):
                     break
             else:
-                cost = sum(len(route(each.own, layout)) for each, layout in zip(views, wanted, strict=True))
-                layouts.append((cost, len(layouts), kind, wanted))
+                layouts.append((kind, wanted))
     if not layouts:
         raise Foreign("a concatenation of tensors that lie apart")
-    _, _, kind, wanted = min(layouts, key=lambda option: option[:2])
+    own_of = [view.own for view in views]
+    kind, wanted = layouts[cheapest([(0, list(zip(own_of, each, strict=True))) for _, each in layouts])]
     laid = [low.laid(view, own) for view, own in zip(views, wanted, strict=True)]
     (wire,) = low.emit(Concat() if kind == "channels" else ConcatTokens(), *laid)
     new = made(sum(extent(part) for part in parts))

@@ -15,7 +15,7 @@ from uninas.interop.rules.elementwise import add, scores
 from uninas.interop.rules.layers import dense
 from uninas.interop.rules.placing import needs_view
 from uninas.interop.trace import Static
-from uninas.interop.views import Axis, Batch, Foreign, Layout, View, extent, flat, refined, route, without_batch
+from uninas.interop.views import Axis, Batch, Foreign, Layout, View, cheapest, extent, flat, refined, without_batch
 from uninas.ops import activation as act
 from uninas.ops.attention import Matmul2
 
@@ -49,7 +49,7 @@ def matmul(low: Lowering, a: Any, b: Any, scale: float = 1.0) -> View:
     axes = (*batch, m, n)
     m, n = m_, n_
     orders = [*permutations(rows)] if len(rows) <= 3 else [rows]
-    options: list[tuple[int, bool, int, str, Layout, Layout]] = []
+    options: list[tuple[bool, str, Layout, Layout]] = []
     for order in orders:
         led = order == (*(f for f in order if f in one.own[0]), *(f for f in order if f not in one.own[0]))
         kinds: tuple[tuple[str, Layout, Layout], ...] = (
@@ -57,10 +57,10 @@ def matmul(low: Lowering, a: Any, b: Any, scale: float = 1.0) -> View:
             ("sums", (order, m, k), (n, order, k)),
             ("turned sums", (m, order, k), (order, n, k)),
         )
-        for kind, first, second in kinds:
-            cost = len(route(one.own, first)) + len(route(other.own, second)) + (kind != "scores" and scale != 1)
-            options.append((cost, not led, len(options), kind, first, second))  # heads before windows, where both do
-    *_, kind, first, second = min(options, key=lambda option: option[:3])
+        options += [(not led, *each) for each in kinds]
+    options.sort(key=lambda option: option[0])  # heads before windows, where both do
+    ways = [(int(kind != "scores" and scale != 1), ((one.own, a), (other.own, b))) for _, kind, a, b in options]
+    _, kind, first, second = options[cheapest(ways)]
     one, other = low.laid(one, first), low.laid(other, second)
     wire, result = product(low, kind, one, other, scale, (rows != (), k, m, n))
     return View(wire, result, axes)
