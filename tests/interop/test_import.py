@@ -193,6 +193,47 @@ def test_a_short_chain_without_a_name_stands_where_it_is_used():
     assert written(found)[1].endswith("in -> conv(C, 1) -> batch_norm -> relu")
 
 
+class Pooled(nn.Module):
+    """A learned token that looks at a row of blocks, as CaiT has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 4, 4)
+        self.blocks = nn.Sequential(Twice(16), Twice(16), Twice(16))
+        self.token, self.head = nn.Parameter(torch.randn(1, 1, 16)), nn.Linear(16, 10)
+
+    def forward(self, x):
+        x = self.blocks(self.stem(x)).flatten(2).transpose(1, 2)
+        return self.head(torch.cat((self.token.expand(len(x), -1, -1), x), 1).mean(1))
+
+
+def test_a_learned_tensor_takes_what_it_stands_beside():
+    text = imported(seeded(Pooled), (3, 32, 32)).text
+    assert "stage 16 x 3 { Twice }" in text and "stem conv(16, 4, 4, 0)" in text
+
+
+class Lanes(nn.Module):
+    """Two ways from the image to the end, so that no part of it is a row."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), Twice(16))
+        self.other = nn.Sequential(nn.Conv2d(3, 16, 5, padding=2), Twice(16))
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.head((self.one(x) + self.other(x)).mean((2, 3)))
+
+
+def test_a_search_changes_the_body_of_a_network_without_stages(tmp_path):
+    start, folder = tmp_path / "start.uni", tmp_path / "run"
+    text = imported(seeded(Lanes), (3, 16, 16), "lanes").text
+    assert "section body" in text and "head global_avg_pool -> linear(10)" in text
+    start.write_text(text, encoding="utf-8")
+    succeed("search", "UniNAS", "--start", start, "--proxy", "params", "--iterations", 4, "-o", folder)
+    assert len({one.key for one in uninas.open_run(folder).candidates()}) == 5
+
+
 class Halves(nn.Module):
     """Rows of a fixed number of tokens, which other sizes do not divide into."""
 

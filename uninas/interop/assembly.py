@@ -269,19 +269,20 @@ class Assembly:
         if len(self.inputs) != 1 or len(self.outputs) != 1:
             return replace(self.graph(top.members, self.trace.name, ""), name=self.trace.name)
         rows = self.rows(self.segments(top.members))
+        last = max((n for n, (kind, _) in enumerate(rows) if kind == "stage"), default=-1)
+        names = [HEAD if number > last else STEM if number == 0 else f"part{number}" for number in range(len(rows))]
+        if last < 0 and rows:
+            names, rows = _without_stages(rows[0][1])
         nodes: list[Node] = []
         previous = INPUT
         stages = 0
-        last = max((n for n, (kind, _) in enumerate(rows) if kind == "stage"), default=-1)
-        for number, (kind, parts) in enumerate(rows):
+        for name, (kind, parts) in zip(names, rows, strict=True):
             if kind == "stage":
                 name = stage_name(stages)
                 stages += 1
                 graph = self.stage(parts, name)
             else:
-                members = [member for part in parts for member in part]
-                name = HEAD if number > last else STEM if number == 0 else f"part{number}"
-                graph = self.section(members, name)
+                graph = self.section([member for part in parts for member in part], name)
             nodes.append(Node(name, Block(graph), (Wire(previous),)))
             previous = name
         return Graph(self.inputs, tuple(nodes), (Wire(previous),), self.trace.name)
@@ -356,6 +357,16 @@ class Assembly:
         if len(members) == 1 and not members[0].step and not members[0].copies:
             return self.graph(members[0].members, members[0].kind, prefix)
         return self.graph(members, name, prefix)
+
+
+def _without_stages(parts: list[list[_Part]]) -> tuple[list[str], list[tuple[str, list[list[_Part]]]]]:
+    """Sections of a network that has no stages: single operations are its stem and head, modules between its body."""
+    modules = [number for number, part in enumerate(parts) if not all(member.step for member in part)]
+    if not modules:
+        return [HEAD], [("section", parts)]
+    first, last = modules[0], modules[-1] + 1
+    cut = {STEM: parts[:first], "body": parts[first:last], HEAD: parts[last:]}
+    return [name for name in cut if cut[name]], [("section", part) for part in cut.values() if part]
 
 
 def _gathered(entries: Iterable[tuple[str, list[_Part]]]) -> list[tuple[str, list[_Part]]]:

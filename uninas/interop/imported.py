@@ -29,7 +29,7 @@ from uninas.ops.conv import Conv
 from uninas.ops.linear import Linear
 from uninas.ops.merge import Add, Concat, Multiply
 from uninas.ops.op import Op, Shape
-from uninas.ops.shape import Flatten
+from uninas.ops.shape import Flatten, Learned
 from uninas.ops.split import Chunk, Slice
 
 
@@ -153,6 +153,7 @@ def _shape(lowering: Lowering, wire: Wire) -> Shape:
 def _tidied(steps: Sequence[Step], outputs: Sequence[Wire]) -> list[tuple[str, Step]]:
     """The steps that reach an output, slices of one wire into equal parts as one chunk."""
     named = {f"n{number}": step for number, step in enumerate(steps)}
+    _anchored(named)
     _chunked(named)
     _flattened(named, outputs)
     _gated(named)
@@ -163,6 +164,28 @@ def _tidied(steps: Sequence[Step], outputs: Sequence[Wire]) -> list[tuple[str, S
         if name in needed:
             needed |= {wire.node for wire in step.inputs}
     return [(name, step) for name, step in named.items() if name in needed]
+
+
+def _anchored(named: dict[str, Step]) -> None:
+    """Learned tensors take what stands beside them where they are used, and not the image, which would go a long way.
+
+    Changes the steps and their order.
+    """
+    for name in [name for name, step in named.items() if isinstance(step.op, Learned)]:
+        step = named[name]
+        after = {name}
+        for other, one in named.items():
+            if any(wire.node in after for wire in one.inputs):
+                after.add(other)
+        users = [one for one in named.values() if any(wire.node == name for wire in one.inputs)]
+        beside = [wire for wire in users[0].inputs if wire.node not in after and wire.node != INPUT] if users else []
+        if not beside or step.inputs[0].node != INPUT:
+            continue
+        step.inputs = tuple(beside[:1])
+        rest = [(other, one) for other, one in named.items() if other != name]
+        place = next(number for number, (_, one) in enumerate(rest) if one is users[0])
+        named.clear()
+        named.update([*rest[:place], (name, step), *rest[place:]])
 
 
 def _joined(named: dict[str, Step], outputs: Sequence[Wire]) -> None:
