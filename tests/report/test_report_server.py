@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import struct
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from helpers.reports import Markup, data, searched, texts_of
 
-from uninas.cli.report import report, view
+from uninas.cli.report import opens, report, view
 from uninas.errors import UninasError
 from uninas.report import write_page
 from uninas.report.server import Server
@@ -192,3 +193,17 @@ def test_many_diagrams_at_once_are_all_drawn(server):
 def test_a_host_that_others_can_reach_is_told(run, host, exposed):
     with Server(run, host) as server:
         assert server.exposed is exposed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no xdg-open")
+@pytest.mark.parametrize(("screen", "code", "opened"), [("", 0, False), (":0", 0, True), (":0", 3, False)])
+def test_what_opens_a_browser_prints_nothing(screen, code, opened, tmp_path, monkeypatch, capfd):
+    program = tmp_path / "xdg-open"
+    program.write_text(f"#!/bin/sh\necho words about browsers; echo more >&2; exit {code}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for name in ("WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DISPLAY", screen)
+    assert opens("http://127.0.0.1:1") is opened
+    assert capfd.readouterr() == ("", "")

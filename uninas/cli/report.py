@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -54,9 +59,27 @@ def view(run: Path, host: str, port: int, opened: bool) -> None:
         click.echo(f"the run {run} is at {server.address} (Ctrl-C to end)")
         if server.exposed:
             click.echo(f"warning: whoever can reach this computer sees the run, as it is served at {host}", err=True)
-        if opened:
-            click.launch(server.address)
+        if opened and not opens(server.address):
+            click.echo("no browser could be opened here: open the address yourself", err=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             click.echo("")
+
+
+PATIENCE = 3.0  # seconds in which xdg-open says that it failed
+
+
+def opens(address: str) -> bool:
+    """Whether a browser was asked to show an address. What the program that asks it prints goes nowhere."""
+    if sys.platform != "linux":
+        return click.launch(address) == 0
+    opener = shutil.which("xdg-open")
+    screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+    if opener is None or not screen:  # a browser in the terminal would take it from the server
+        return False
+    nowhere = subprocess.DEVNULL
+    asked = subprocess.Popen([opener, address], stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
+    with suppress(subprocess.TimeoutExpired):
+        return asked.wait(PATIENCE) == 0
+    return True
