@@ -33,7 +33,8 @@ from uninas.backend.trace import carried, import_module, traced
 from uninas.cli.main import cli
 from uninas.errors import UninasError
 from uninas.interop.imported import imported
-from uninas.language.library import find
+from uninas.language.elaborate import check
+from uninas.language.library import find, load_text
 
 TORCHVISION = [
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "maxvit_t", "mobilenet_v3_small",
@@ -97,6 +98,7 @@ def measured(name: str) -> dict[str, Any]:
     found = imported(trace)
     seconds = time.process_time() - start
     text = found.text
+    check(load_text(text))
     graph = uninas.load(text)
     params = sum(p.numel() for p in model.parameters())
     row: dict[str, Any] = {

@@ -361,8 +361,8 @@ class Assembly:
 
 def _without_stages(parts: list[list[_Part]]) -> tuple[list[str], list[tuple[str, list[list[_Part]]]]]:
     """Sections of a network that has no stages: single operations are its stem and head, modules between its body."""
-    modules = [number for number, part in enumerate(parts) if not all(member.step for member in part)]
-    if not modules:
+    modules = [number for number, part in enumerate(parts) for member in part if not member.step]
+    if len(modules) < 2:
         return [HEAD], [("section", parts)]
     first, last = modules[0], modules[-1] + 1
     cut = {STEM: parts[:first], "body": parts[first:last], HEAD: parts[last:]}

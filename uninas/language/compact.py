@@ -122,7 +122,7 @@ class _Compact:
         """The whole text; the definitions that are `needed` to say so name the shape of their input."""
         texts = []
         for group, head, rest in self.definitions:
-            first = f"    {input_line(next(iter(group.graphs.values())))}\n" if group.name in needed else ""
+            first = f"    {input_line(group.graphs[example(group)])}\n" if group.name in needed else ""
             texts.append(f"{head}\n{first}{rest}\n}}\n")
         return "\n".join([*texts, body])
 
@@ -132,8 +132,8 @@ class _Compact:
         module = load_text(self.joined(body, needed))
         for group, _, _ in self.definitions:
             if group.name not in needed:
-                key = next(iter(group.graphs))
-                arguments = {parameter.name: parameter.values[key] for parameter in group.parameters}
+                given = [parameter for parameter in group.parameters if parameter.default is None]
+                arguments = {parameter.name: parameter.values[example(group)] for parameter in given}
                 try:
                     build(module, group.name, arguments=arguments)
                 except UninasError:
@@ -190,10 +190,16 @@ class _Compact:
                 name = "channels" if first.channels and name == WORDS["width"] else name
                 group.said.append(self.derived(group, name, values, first.channels, taken))
         group.parameters.sort(key=lambda parameter: parameter.name != "width")
-        for parameter in group.parameters:
-            if parameter.name != "width":
-                common = Counter(map(repr, parameter.values.values())).most_common(1)[0][0]
-                parameter.default = next(v for v in parameter.values.values() if repr(v) == common)
+        optional = [parameter for parameter in group.parameters if parameter.name != "width"]
+        for parameter in optional:
+            common = Counter(map(repr, parameter.values.values())).most_common(1)[0][0]
+            parameter.default = next(v for v in parameter.values.values() if repr(v) == common)
+        if not any(as_usual(group, key) for key in group.graphs):  # the defaults must fit each other
+            together = {key: repr([parameter.values[key] for parameter in optional]) for key in group.graphs}
+            common = Counter(together.values()).most_common(1)[0][0]
+            key = next(key for key, said in together.items() if said == common)
+            for parameter in optional:
+                parameter.default = parameter.values[key]
 
     def derived(self, group: Group, name: str, values: dict[int, Any], channels: bool, taken: set[str]) -> str:
         """A value as a multiple or a part of C or of a parameter, or as a new parameter."""
@@ -618,6 +624,16 @@ def _times(word: str, ratio: Fraction) -> str:
     if ratio.denominator == 1:
         return f"{word} * {ratio.numerator}"
     return f"{word} / {ratio.denominator}" if ratio.numerator == 1 else ""
+
+
+def example(group: Group) -> int:
+    """The identity of the first graph with the default of every parameter."""
+    return next(key for key in group.graphs if as_usual(group, key))
+
+
+def as_usual(group: Group, key: int) -> bool:
+    """Whether a graph of a group has the default of every parameter that has one."""
+    return all(p.default is None or repr(p.values[key]) == repr(p.default) for p in group.parameters)
 
 
 def _usual(graph: Graph) -> bool:
