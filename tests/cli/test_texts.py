@@ -76,3 +76,14 @@ def test_a_listed_move_applied_gives_the_network_that_was_listed(tmp_path):
 def test_what_is_no_edit_is_told(text):
     done = piped(text, "apply", "coatnet_lean", "-")
     assert done.exit_code == 1 and "UNI080" in done.stderr and "Traceback" not in done.output
+
+
+def test_a_text_on_standard_input_stands_wherever_a_network_may():
+    text = uninas.dumps(uninas.load("micro_resnet"))
+    found = json.loads(piped(text, "summary", "--json", "-").stdout)
+    assert (found["name"], found["params"]) == ("micro_resnet", uninas.load("micro_resnet").cost.params)
+    assert piped(text, "print", "-").stdout == succeed("print", "micro_resnet")
+    assert json.loads(piped(WRONG, "check", "--json", "--stdin").stdout)["files"][0]["file"] == "<stdin>"
+    assert piped("block A {out=in->relu}", "fmt", "--stdin").stdout == "block A { out = in -> relu }\n"
+    done = piped("\n", "summary", "-")
+    assert done.exit_code == 1 and "expected a network on standard input" in done.stderr

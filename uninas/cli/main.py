@@ -78,6 +78,9 @@ class Commands(click.Group):
             command = getattr(import_module(module), name or cmd_name)
         if command and not any(parameter.name == "plugin" for parameter in command.params):
             command.params.append(plugin_option())
+        for parameter in command.params if command else ():
+            if parameter.name == "net":
+                parameter.callback = import_module("uninas.cli.texts").typed_network
         if command and "_UNINAS_COMPLETE" in os.environ:
             complete = import_module("uninas.cli.completion").complete
             for parameter in command.params:
@@ -113,7 +116,8 @@ class Commands(click.Group):
 def cli() -> None:
     """Write, cost, draw, score and search neural architectures as short readable text.
 
-    NET stands for the name of a shipped network (uninas blocks lists them), a .uni file, or file.uni:NAME.
+    NET stands for the name of a shipped network (uninas blocks lists them), a .uni file, file.uni:NAME, or - for a
+    text on standard input.
     """
 
 

@@ -17,8 +17,8 @@ from uninas.errors import UninasError, error
 
 files_argument = click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 stdin_option = click.option(
-    "--stdin", metavar="NAME", help="Read one text from standard input; messages call it NAME, and imports are "
-    "looked up beside it."
+    "--stdin", metavar="[NAME]", is_flag=False, flag_value="<stdin>", help="Read one text from standard input; "
+    "messages call it NAME, and imports are looked up beside it."
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def check(files: Sequence[Path], stdin: str | None, warnings: bool, strict: bool
     from uninas.cli.tables import json_text
 
     checked = (
-        [checked_text(_typed(stdin), stdin, [Path(stdin).resolve().parent])]
+        [checked_text(typed(stdin), stdin, [Path(stdin).resolve().parent])]
         if stdin
         else [checked_file(file) for file in every_file(files)]
     )
@@ -55,11 +55,22 @@ def check(files: Sequence[Path], stdin: str | None, warnings: bool, strict: bool
     sys.exit(not all(one["ok"] for one in checked))
 
 
-def _typed(name: str) -> str:
+def typed(name: str) -> str:
     """What comes on standard input, read as a file is."""
     from uninas.language.parser import read_stream
 
     return read_stream(sys.stdin.buffer, name).text
+
+
+def typed_network(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A NET that is - stands for the text on standard input."""
+    del context, parameter
+    if value != "-":
+        return value
+    text = typed("<stdin>")
+    if "{" not in text:
+        raise error("UNI001", "expected a network on standard input, but it has none")
+    return text
 
 
 def checked_file(file: Path) -> dict[str, Any]:
@@ -116,7 +127,7 @@ def fmt(files: Sequence[Path], stdin: str | None, check: bool, diff: bool) -> No
     from uninas.language.formatter import format_text
 
     if stdin:
-        before = _typed(stdin)
+        before = typed(stdin)
         after = format_text(before, stdin)
         click.echo("".join(_lines(before, after, stdin)) if diff else "" if check else after, nl=False)
         sys.exit(int(check and after != before))
