@@ -115,6 +115,13 @@ def test_the_charts_are_drawn(window):
             "c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer)).size"
         )
         assert colors > 10, place
+        empty = window.page.evaluate(
+            """(place) => [...Bokeh.index.roots].find((one) => one.el.closest(`#${place}`)).model.legend.items
+                .filter((one) => one.visible && one.renderers.every((mark) => !mark.data_source.get_length()))
+                .map((one) => one.label.value)""",
+            place,
+        )
+        assert not empty, place  # words beside which a legend draws nothing
 
 
 # ---- sorting and filtering -----------------------------------------------------------------------------------------

@@ -698,6 +698,30 @@ def test_a_space_of_numbers_lists_its_choices_in_dashed_sections():
     assert "29 choices, 1.1 · 10^23 assignments budget: MACs ≤ 450 M" in words(picture.graph_attr["label"])
 
 
+def test_a_space_says_what_is_chosen_inside_blocks_and_among_steps():
+    text = """
+    from blocks.mbconv import InvertedResidual
+
+    space small {
+        input 3 x 32 x 32
+        stem conv(8, 3) -> relu6 | gelu
+        stage 16..32 step 16 x 1..3 stride 2 { InvertedResidual(width, stride, 2, kernel in {3, 5}) }
+        stage 32 x 2 { conv(C, 3) -> relu | silu }
+        head global_avg_pool -> linear(10)
+    }
+    """
+    picture = drawn(read_space(load_text(text), "small"))
+    assert label(picture, "stem").endswith("step one of relu6, gelu, at every place")
+    assert "width one of 16, 32 count one of 1, 2, 3 kernel one of 3, 5, at every place" in label(picture, "stages.0")
+    assert "step one of relu, silu, at every place" in label(picture, "stages.1")
+    assert ["dashed" in picture.get_node(name).attr["style"] for name in ("stem", "stages.1", "head")] == [
+        True,
+        True,
+        False,
+    ]
+    assert "one of 3, 4, at every place" in label(drawn(space_of("autoformer")), "stages.0")
+
+
 def test_a_space_of_blocks_shows_where_they_stand_and_what_they_are():
     picture = drawn(space_of("nasbench201"))
     dashed = [node for node in picture.nodes() if "dashed" in (node.attr["style"] or "")]

@@ -7,6 +7,7 @@ become the named block are where it is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 
@@ -228,6 +229,7 @@ def section_panel(
     body = Cluster("network", "panel", (line("members", "bold"),))
     open_ = [choice for choice in space.choices if choice.path not in blocks]
     own = {node.name: [c for c in open_ if c.path.startswith(f"{node.name}.")] for node in first.nodes}
+    inside = inner_choices(space, first)
     shared = [choice for choice in open_ if not any(choice in listed for listed in own.values())]
     if shared:
         body.members.append(Item("choices", "block", tuple(map(choice_line, shared)), mark="choice"))
@@ -242,13 +244,46 @@ def section_panel(
         lines: list[Line] = [(Word(node.name, "bold"), *[Word(f" ×{times}")] * (times > 1))]
         lines += [line(text, "text") for text in consists(node.op.graph, node, sheets if blocks else None)]
         lines += map(choice_line, own[node.name])
+        lines += inside.get(node.name, ())
         shape = common(first.shapes(node.name)[0], last.shapes(twin.name)[0])
-        mark = "choice" if own[node.name] else ""
+        mark = "choice" if own[node.name] or node.name in inside else ""
         body.members.append(Item(node.name, "section", tuple(lines), aside=shape, mark=mark))
         edges.append(Edge(before, node.name))
         before = node.name
     drawing.terminal(at, "out", "")
     return Panel(body, [*edges, Edge(before, "out")])
+
+
+def inner_choices(space: Space, first: Graph) -> dict[str, list[Line]]:
+    """What is chosen inside the blocks and steps of each section, at every place anew, a line for each kind."""
+    if not space.nested:
+        return {}
+    assert space.build is not None
+    known = {choice.path for choice in space.choices}
+    asked: dict[str, Choice] = {}
+
+    def first_of(choice: Choice) -> int:
+        if choice.path not in known:
+            asked.setdefault(choice.path, choice)
+        return 0
+
+    def last_of(choice: Choice) -> int:
+        return first_of(choice) + len(choice.options) - 1
+
+    for answer in (first_of, last_of):
+        with suppress(Unfit):
+            space.build(answer)
+    found: dict[str, list[Line]] = {}
+    for choice in asked.values():
+        section = next((n.name for n in first.nodes if choice.path.startswith(f"{n.name}.")), "")
+        if not section:  # a step of a section stands under its number alone; what an answer changes is where it is
+            other = member(space, 0, {choice.path: 1})
+            section = next((a.name for a, b in zip(first.nodes, other.nodes, strict=False) if a != b), "")
+        name = choice.path.rpartition(".")[2].replace("alternative", "step")
+        said = (Word(name, "note"), Word(f"  {options_text(choice.options)}, at every place", "small"))
+        if section and said not in found.setdefault(section, []):
+            found[section].append(said)
+    return found
 
 
 def common(one: Shape, two: Shape) -> str:

@@ -66,11 +66,12 @@ class Chart {
     return dots;
   }
 
+  /** Without a word: a legend cannot draw a mark that is nowhere yet. */
   addChosen() {
-    this.addMark(this.chosen, "circle", "chosen", "mark", 16, { fill_color: null, line_width: 3 });
+    this.addMark(this.chosen, "circle", "", "mark", 16, { fill_color: null, line_width: 3 });
   }
 
-  /** A larger mark on some candidates, with its word in the legend. */
+  /** A larger mark on some candidates, with its word, if it has one, in the legend. */
   addMark(source, marker, word, token, size, options = {}) {
     const mark = this.figure.scatter({
       x: { field: "x" },
@@ -80,7 +81,7 @@ class Chart {
       size,
       line_width: 2,
       fill_color: null,
-      legend_label: word,
+      ...(word && { legend_label: word }),
       ...options,
     });
     this.theme(mark.glyph, { line_color: token });
