@@ -251,6 +251,7 @@ def test_a_resumed_run_makes_graphs_again_from_edits_crossovers_and_draws(strate
 def test_a_function_is_enough_and_threads_change_nothing(over, workers):
     best = over("evolution").optimize(measured, workers=workers)
     assert best.number == one_by_one(over("evolution"))[1]
+    assert (best.score, best.params, best.key) == (measured(best), best.graph.cost.params, best.graph.key)
 
 
 def test_what_a_function_raises_is_a_failure_but_for_the_start(over):
@@ -264,6 +265,8 @@ def test_what_a_function_raises_is_a_failure_but_for_the_start(over):
     assert len(search) == COUNT + 1 and search.in_flight == 0 and best.number % 3 != 2
     with pytest.raises(ZeroDivisionError):
         over("climb").optimize(lambda candidate: 1 / 0)
+    with pytest.raises(AttributeError, match="cost"):  # of every candidate: nobody would look for it in a folder
+        over("random").optimize(lambda graph: graph.cost.params)
 
 
 def test_a_function_needs_a_number_of_candidates(make):

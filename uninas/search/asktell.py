@@ -200,23 +200,29 @@ class Search:
         """Score all candidates by a function, in as many threads as there are `workers`; gives the best.
 
         The function takes a candidate (its `graph`, its `seed`) and gives what `tell` takes. What it raises is a
-        failure of that candidate; but of the start in a space of moves, it is raised here. Numbers of candidates, and
-        so the best, do not depend on `workers`. Raises UNI071 without a number of `iterations`.
+        failure of that candidate; but of the start in a space of moves, or where none has a score, it is raised here.
+        Numbers of candidates, and so the best, do not depend on `workers`. Raises UNI071 without `iterations`.
         """
         if self.iterations is None or workers < 1:
             what = "a number of iterations" if self.iterations is None else "one worker or more"
             raise error("UNI071", f"expected {what}", None, "Search.over(SPACE, iterations=100).optimize(f, workers=2)")
         with ThreadPoolExecutor(workers) as pool:
             flying: dict[Future[Any], Candidate] = {}
+            last: BaseException | None = None
             while True:
                 while len(flying) < workers and self.more(self.iterations) and (asked := self.ask()):
                     flying[pool.submit(function, asked)] = asked
                 if not flying:
+                    if last and self.best is None:
+                        raise last
                     return self.best
                 for future in wait(flying, return_when=FIRST_COMPLETED).done:
                     candidate, problem = flying.pop(future), future.exception()
                     if problem and (not isinstance(problem, Exception) or self._needed(candidate)):
                         raise problem
+                    if problem:
+                        last = problem
+                        candidate = replace(candidate, failure=f"{type(problem).__name__}: {problem}"[:500])
                     self.tell(candidate, None if problem else future.result())
 
     def _needed(self, candidate: Candidate) -> bool:
@@ -287,7 +293,12 @@ class Search:
     def best(self) -> Candidate | None:
         """The candidate with the best score at the last rung, the earlier among equals."""
         best = self.leader
-        return replace(best, graph=self.archive.graph(best.number)) if best and best.merits else None
+        if best is None or not best.merits:
+            return None
+        graph, (value, *_) = self.archive.graph(best.number), best.merits
+        score = -value if self.rungs[best.rung][0].direction == "lower" else value
+        cost = graph.cost
+        return replace(best, graph=graph, key=graph.key, score=score, params=cost.params, macs=cost.macs)
 
     @property
     def leader(self) -> Candidate | None:
