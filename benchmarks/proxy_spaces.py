@@ -24,10 +24,16 @@ from uninas.errors import UninasError
 from uninas.runs.scorer import Scorer
 from uninas.scores.paths import GRAPH_SCORE, MEASURES
 
-TRAINED = {"members": Path("docs/results/micro_table.csv"), "choices": Path("docs/results/choices_table.csv")}
-"""Tables of networks that we have trained: members of walks, and members of a space of choices."""
+TRAINED = {
+    "members": Path("docs/results/micro_table.csv"),
+    "transformers": Path("docs/results/vit_table.csv"),
+    "pooling": Path("docs/results/pit_table.csv"),
+    "choices": Path("docs/results/choices_table.csv"),
+}
+"""Tables of networks that we have trained: members of walks, of two spaces of transformers, and of one of choices."""
 SPACES = {
-    "members": 200, "choices": 200, "autoformer": 200, "nasbench201": 160, "natsbench_size": 160, "transnas_micro": 160,
+    "members": 200, "transformers": 200, "pooling": 200, "choices": 200, "autoformer": 200, "nasbench201": 160,
+    "natsbench_size": 160, "transnas_micro": 160,
 }  # fmt: skip
 SOME = dict.fromkeys(SPACES, 40)
 PASSES: Mapping[str, tuple[tuple[str, ...], Mapping[str, int]]] = {
