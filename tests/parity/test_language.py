@@ -153,6 +153,90 @@ def test_bert_tells_what_a_small_one_of_torch_does() -> None:
     torch.testing.assert_close(ours(words, sentences), theirs(words, sentences))
 
 
+class Tower(nn.Module):
+    """Layers of CLIP with torch's own attention, whose dense layers have x sigmoid(1.702 x)."""
+
+    def __init__(self, width: int, places: int, causal: bool):
+        super().__init__()
+        hidden = torch.ones(places, places, dtype=torch.bool).triu(1) if causal else None
+        self.hidden, self.places = hidden, nn.Parameter(torch.randn(places, width))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(4))
+        self.attention = nn.ModuleList(nn.MultiheadAttention(width, width // 64, batch_first=True) for _ in range(2))
+        self.up = nn.ModuleList(nn.Linear(width, 4 * width) for _ in range(2))
+        self.down = nn.ModuleList(nn.Linear(4 * width, width) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for n, (attention, up, down) in enumerate(zip(self.attention, self.up, self.down, strict=True)):
+            y = self.norms[2 * n](x)
+            x = x + attention(y, y, y, attn_mask=self.hidden, need_weights=False)[0]
+            wide = up(self.norms[2 * n + 1](x))
+            x = x + down(wide * (1.702 * wide).sigmoid())
+        return x
+
+    def names(self, theirs: str, stage: int) -> dict[str, str]:
+        """Parameters by their names in a tower called `theirs`, and in a stage of ours."""
+        found = {}
+        for n in range(2):
+            ours = f"stages.{stage}.blocks.{n}"
+            for kind in ("weight", "bias"):
+                found |= {
+                    f"{theirs}.norms.{2 * n}.{kind}": f"{ours}.layer_norm_1.{kind}",
+                    f"{theirs}.norms.{2 * n + 1}.{kind}": f"{ours}.layer_norm_2.{kind}",
+                    f"{theirs}.attention.{n}.in_proj_{kind}": f"{ours}.heads.conv_1.{kind}",
+                    f"{theirs}.attention.{n}.out_proj.{kind}": f"{ours}.heads.conv_2.{kind}",
+                    f"{theirs}.up.{n}.{kind}": f"{ours}.wide.{kind}",
+                    f"{theirs}.down.{n}.{kind}": f"{ours}.conv.{kind}",
+                }
+        return found
+
+
+class CLIP(nn.Module):
+    """Radford et al. 2021, for images of 2 x 2 patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.token = nn.Conv2d(3, 128, 32, 32, bias=False), nn.Parameter(torch.randn(128))
+        self.before, self.after, self.last = nn.LayerNorm(128), nn.LayerNorm(128), nn.LayerNorm(64)
+        self.seen, self.read = Tower(128, 5, False), Tower(64, LENGTH, True)
+        self.words = nn.Embedding(WORDS, 64)
+        self.image, self.text = nn.Linear(128, 16, bias=False), nn.Linear(64, 16, bias=False)
+
+    def forward(self, images: Tensor, words: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.patches(images).flatten(2).mT
+        x = torch.cat([self.token.expand(len(x), 1, -1), x], 1) + self.seen.places
+        image = self.image(self.after(self.seen(self.before(x))[:, 0]))
+        read = self.last(self.read(self.words(words) + self.read.places))
+        text = self.text(read[torch.arange(len(read)), places[:, 0]])
+        return F.normalize(image, dim=1), F.normalize(text, dim=1)
+
+
+@torch.no_grad()
+def test_clip_tells_what_a_small_one_of_torch_does() -> None:
+    torch.manual_seed(2)
+    text = (library_root() / "networks" / "clip_vit_base_patch32.uni").read_text(encoding="utf-8")
+    text = text.replace("input 3 x 224 x 224, 77, 1", f"input 3 x 64 x 64, {LENGTH}, 1")
+    sizes = {"vocabulary": WORDS, "width": 128, "words": 64, "depth": 2, "joint": 16}
+    theirs = CLIP().eval()
+    ours = uninas.compile(build(load_text(text), "clip_vit_base_patch32", arguments=sizes)).eval()
+    names = theirs.seen.names("seen", 0) | theirs.read.names("read", 1) | {
+        "patches.weight": "patches.conv.weight", "token": "patches.class_token.weight",
+        "seen.places": "patches.pos_embed.weight", "read.places": "sentence.pos_embed.weight",
+        "words.weight": "sentence.embedding.weight",
+        "image.weight": "image.joint.said.weight", "text.weight": "text.joint.said.weight",
+        **{f"before.{kind}": f"patches.layer_norm.{kind}" for kind in ("weight", "bias")},
+        **{f"after.{kind}": f"image.layer_norm.{kind}" for kind in ("weight", "bias")},
+        **{f"last.{kind}": f"text.layer_norm.{kind}" for kind in ("weight", "bias")},
+    }  # fmt: skip
+    state = ours.state_dict()
+    assert state.keys() == set(names.values())
+    for name, value in theirs.state_dict().items():
+        other = state[names[name]]
+        other.copy_((value.T if "places" in name else value).reshape(other.shape))
+    images, words, places = torch.randn(3, 3, 64, 64), torch.randint(WORDS, (3, LENGTH)), torch.tensor([[9], [4], [0]])
+    for found, expected in zip(ours(images, words, places), theirs(images, words, places), strict=True):
+        torch.testing.assert_close(found.flatten(1), expected)
+
+
 def test_the_published_sizes() -> None:
     assert uninas.load("gpt2").cost.params == 124_439_808
     assert uninas.load("bert_base").cost.params == 109_482_240
@@ -195,3 +279,4 @@ def test_unfold_is_that_of_torch() -> None:
 def test_widths_are_rounded_as_mobilenets_do(number: str, expected: int) -> None:
     graph = uninas.load(f"block A {{ input 32 x 4 x 4  out = in -> conv(divisible({number}, 8), 1) }}")
     assert graph.output_shapes[0][0] == expected
+    assert uninas.load("clip_vit_base_patch32").cost.params == 151_277_312  # and the factor that the loss learns

@@ -89,7 +89,7 @@ def test_components_cannot_be_changed():
 def test_published_aggregates_name_proxies_that_exist_in_their_directions():
     from uninas.proxies import get
 
-    ours = {"uninas_agg", "paths_agg", "graph_agg", "broad_agg", "consensus_agg"}
+    ours = {"uninas_agg", "paths_agg", "graph_agg", "broad_agg", "consensus_agg", "steady_agg"}
     assert set(AGGREGATES) == {"vkdnw_agg", "vkdnw_agg_mbv2", "az_nas", *ours}
     for name, aggregate in AGGREGATES.items():
         assert aggregate.name == name and aggregate.source

@@ -153,6 +153,11 @@ AGGREGATES: Registry[Aggregate] = Registry(
                 dict.fromkeys(("params", "expressivity", "jacov", "near", "naswot", "synflow"), "higher"),
                 "this toolkit, chosen with the accuracies of five spaces, equal weights, see docs/results/sums.md",
             ),
+            Aggregate(
+                "steady_agg",
+                dict.fromkeys(("params", "near", "synflow"), "higher"),
+                "this toolkit, chosen with the accuracies of seven spaces, see docs/results/sums.md",
+            ),
         )
     },
 )
