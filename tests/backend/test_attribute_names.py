@@ -16,7 +16,7 @@ KEYWORDS = [*keyword.kwlist, *keyword.softkwlist]
 ATTRIBUTES = dir(uninas.create_model("network n { input 1  head linear(1) }"))
 OURS = ["self", "x", "nn", "torch", "Tensor", "body", "part", "create", "reset", "conv", "__private", "__debug__"]
 NAMES = sorted({*KEYWORDS, *dir(torch.nn.Module()), *ATTRIBUTES, *dir(builtins), *OURS})
-USED_BY_THE_LANGUAGE = {"in", "as", "if", "else", "or", "and", "not", "C", "repeat", "each"}
+USED_BY_THE_LANGUAGE = {"in", "as", "if", "else", "or", "and", "not", "C", "repeat", "each", "_"}
 
 
 def usable(text):
