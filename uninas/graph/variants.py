@@ -70,7 +70,7 @@ def with_dropout(graph: Graph, rate: float) -> Graph:
     taken = graph.by_name.get(last.inputs[0].node)
     if taken is not None and isinstance(taken.op, Dropout):
         return replace(graph, nodes=tuple(replace(n, op=Dropout(rate)) if n is taken else n for n in graph.nodes))
-    name = _free("dropout", {INPUT, *graph.by_name})
+    name = free("dropout", {INPUT, *graph.by_name})
     dropped = Node(name, Dropout(rate), last.inputs)
     return replace(graph, nodes=(*before, dropped, replace(last, inputs=(Wire(name),))))
 
@@ -129,15 +129,16 @@ def _with_dropped_branches(graph: Graph) -> Graph:
         elif isinstance(op, Add):
             for port, wire in enumerate(node.inputs):
                 if any(other.node in reached[wire.node] for other in node.inputs if other != wire):
-                    name = _free("drop_path", taken)
+                    name = free("drop_path", taken)
                     nodes.append(Node(name, DropPath(), (wire,)))
                     inputs[port] = Wire(name)
         nodes.append(replace(node, op=op, inputs=tuple(inputs)))
     return replace(graph, nodes=tuple(nodes))
 
 
-def _free(base: str, taken: set[str]) -> str:
-    name, number = base, 1
+def free(base: str, taken: set[str], number: int = 1) -> str:
+    """A name that is not taken, and is from now on: `base`, or with a number behind it, from `number` on."""
+    name = base
     while name in taken:
         name, number = f"{base}_{number}", number + 1
     taken.add(name)

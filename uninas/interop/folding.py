@@ -10,6 +10,7 @@ from dataclasses import replace
 from uninas.graph import INPUT, Block, Graph, Node, Wire, subgraphs
 from uninas.graph.builder import snake_case
 from uninas.graph.network import block_name
+from uninas.graph.variants import free
 from uninas.language.compact import is_chain
 from uninas.language.printer import is_network
 from uninas.ops.merge import Add
@@ -122,7 +123,7 @@ class Dissolving(Rewriting):
             wires = tuple(place[wire] for wire in node.inputs)
             if not is_stage_graph(graph) and self.dissolves(node):
                 for each in graph_of(node).nodes:
-                    name = free(each.name, taken)
+                    name = free(each.name, taken, 2)
                     self.moved[f"{before}{node.name}.{each.name}"] = f"{after}{name}"
                     nodes.append(Node(name, each.op, wires))
                     wires = (Wire(name),)
@@ -150,15 +151,6 @@ def graph_of(node: Node) -> Graph:
     """The graph of a block."""
     assert isinstance(node.op, Block)
     return node.op.graph
-
-
-def free(name: str, taken: set[str]) -> str:
-    """A name that is not taken, and is from now on."""
-    found, number = name, 2
-    while found in taken:
-        found, number = f"{name}_{number}", number + 1
-    taken.add(found)
-    return found
 
 
 def is_stage_graph(graph: Graph) -> bool:
