@@ -73,3 +73,10 @@ def test_a_script_that_is_not_there_is_answered_with_the_nearest(tmp_path):
     (tmp_path / "train.py").write_text("")
     said = fail("timm", tmp_path / "tran.py", "--model", "uninas_resnet18")
     assert "there is no script" in said and "did you mean 'train.py'?" in said
+
+
+def test_a_network_in_place_of_a_script_is_told_where_it_belongs(tmp_path):
+    (tmp_path / "mine.uni").write_text(GOOD)
+    said = fail("timm", tmp_path / "mine.uni")
+    assert "expected a script, but got the network" in said
+    assert "uninas timm train.py --model mine.uni" in said

@@ -28,6 +28,9 @@ def timm(script: Path, arguments: tuple[str, ...]) -> None:
     if not script.is_file():
         near = did_you_mean(script.name, [path.name for path in script.parent.glob("*.py")])
         raise error("UNI001", f"there is no script {shown(script, 200)}", None, near)
+    if script.suffix == ".uni":
+        way_out = f"uninas timm train.py --model {shown(script.name, 200)}"
+        raise error("UNI001", f"expected a script, but got the network {shown(script, 200)}", None, way_out)
     from uninas.backend.timm_models import register_timm, timm_name
 
     found = {word: match for word in arguments if (match := NETWORK.fullmatch(word))}
